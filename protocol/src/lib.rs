@@ -1,0 +1,35 @@
+//! What crosses the wire between operator, release server and device: types and parsing only.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`json`] | strict JSON: a size limit, a depth limit, no duplicate members |
+//! | [`ids`] | names of nodes, fleets, components and channels, safe as path and topic parts |
+//! | [`version`], [`digest`], [`platform`] | the small values everything else is made of |
+//! | [`notice`], [`topics`] | the doorbell and where it rings |
+//! | [`report`] | what the node tells the cloud |
+//! | [`manifest`], [`channel`] | a release and the stream that points at it, both signed through TUF |
+//! | [`refusal`] | why something was refused: code, check, seen, wanted, what to do |
+//!
+//! Nothing here is believed because it parsed: authority is decided in `slipway-verify`.
+
+pub mod channel;
+pub mod digest;
+pub mod ids;
+pub mod json;
+pub mod manifest;
+pub mod notice;
+pub mod platform;
+pub mod refusal;
+pub mod report;
+pub mod topics;
+pub mod version;
+
+pub use channel::Channel;
+pub use digest::{Sha256, Sha512};
+pub use ids::{ChannelName, ComponentName, FleetName, NodeName};
+pub use manifest::{Artifact, Format, Manifest, Provenance};
+pub use notice::Notice;
+pub use platform::Platform;
+pub use refusal::{Actor, Class, Refusal};
+pub use report::{Event, Report};
+pub use version::Version;

@@ -1,0 +1,71 @@
+//! The notice: a doorbell that anyone may ring. Nothing in it is believed.
+
+use crate::{ChannelName, ComponentName, Version, json};
+use serde::{Deserialize, Serialize};
+
+/// A message that something may have changed. Every member is a hint: which component to look at first, and which version
+/// the sender believes is out, so that a device that cannot find it can report a freeze.
+///
+/// Members that this version does not know are ignored, so that newer operators can talk to older devices.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Notice {
+    /// Format; only 1 is known.
+    pub v: u32,
+    /// The component to check; all of them when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<ComponentName>,
+    /// The channel that moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<ChannelName>,
+    /// The version said to be out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+    /// The version of the repository's timestamp role when the bell was rung.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp_version: Option<u64>,
+}
+
+/// A notice is a few hundred bytes; anything larger is not one. Also bounds what a flood of them costs.
+pub const NOTICE_LIMITS: json::Limits = json::Limits { bytes: 4096, depth: 4 };
+
+/// The only format there is.
+pub const NOTICE_FORMAT: u32 = 1;
+
+impl Notice {
+    /// Parses a notice as it came from the broker.
+    ///
+    /// # Errors
+    /// Says what is wrong with it, for the log; a device never answers a bad notice with more than that.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let notice: Self = json::parse(bytes, NOTICE_LIMITS).map_err(|error| format!("notice is malformed: {error}"))?;
+        if notice.v != NOTICE_FORMAT {
+            return Err(format!("notice has format {}, this agent knows {NOTICE_FORMAT}", notice.v));
+        }
+        Ok(notice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table() {
+        let flood = format!(r#"{{"v":1,"x":"{}"}}"#, "x".repeat(5000));
+        for (text, ok) in [
+            (r#"{"v":1}"#, true),
+            (r#"{"v":1,"component":"edgecore","channel":"stable","version":"v1.23.1","timestamp_version":7}"#, true),
+            (r#"{"v":1,"from_the_future":true}"#, true),
+            (r#"{"v":2}"#, false),
+            (r#"{"v":1,"v":1}"#, false),
+            (r#"{"v":1,"component":"../../etc"}"#, false),
+            (r#"{"v":1,"version":"latest"}"#, false),
+            (r#"{"v":"1"}"#, false),
+            ("", false),
+            ("[]", false),
+            (&flood, false),
+        ] {
+            assert_eq!(Notice::parse(text.as_bytes()).is_ok(), ok, "{text}");
+        }
+    }
+}

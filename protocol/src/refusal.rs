@@ -1,0 +1,158 @@
+//! Why something was refused, in a form that people and machines both read.
+
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::fmt;
+
+/// What kind of refusal it is. Attack-shaped refusals carry the attack's name, as Uptane asks.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Content that no trusted builder or release key vouches for.
+    ArbitrarySoftware,
+    /// Configuration or a command that cannot be carried out as written.
+    Configuration,
+    /// More bytes than were authorised.
+    EndlessData,
+    /// Old metadata shown as new.
+    Freeze,
+    /// The new release ran and was found unhealthy.
+    Health,
+    /// Input that does not parse or breaks a limit.
+    Malformed,
+    /// Metadata of different releases combined.
+    MixAndMatch,
+    /// The network or a server did not deliver.
+    Network,
+    /// A policy of the operator says no.
+    Policy,
+    /// An older version than is acceptable.
+    Rollback,
+    /// Bytes came too slowly.
+    SlowRetrieval,
+    /// The local disk, service manager or state.
+    System,
+    /// Time or expiry.
+    Time,
+    /// Signed, but not by the one who must sign.
+    WrongSigner,
+}
+
+/// Who must act before it can succeed.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Actor {
+    /// Nobody can make this right: somebody shows the device what he should not.
+    Attacker,
+    /// The one who builds and signs the release.
+    Builder,
+    /// The device's disk, clock or service manager.
+    Device,
+    /// The way between.
+    Network,
+    /// The one who runs the fleet.
+    Operator,
+}
+
+/// A refusal: which check said no, the value it saw, the value it wanted, and what to do.
+///
+/// `code` is stable (`SLW-V-SOURCE`): dashboards may match on it. Text may change.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Refusal {
+    /// Stable code, `SLW-<crate letter>-<CHECK>`.
+    pub code: Cow<'static, str>,
+    /// The kind of refusal.
+    pub class: Class,
+    /// Who must act.
+    pub actor: Actor,
+    /// The check that refused, in words.
+    pub check: Cow<'static, str>,
+    /// The value it saw; bounded by [`Refusal::VALUE_LIMIT`].
+    pub seen: String,
+    /// The value it wanted; bounded likewise.
+    pub wanted: String,
+    /// What to do now.
+    pub advice: Cow<'static, str>,
+}
+
+impl Refusal {
+    /// Longest `seen` or `wanted` in bytes: a hostile value must not fill the outbox or the log.
+    pub const VALUE_LIMIT: usize = 512;
+
+    /// Adds the values to a check's fixed part. Both are made printable and cut to [`Self::VALUE_LIMIT`].
+    #[must_use]
+    pub fn with(mut self, seen: impl fmt::Display, wanted: impl fmt::Display) -> Self {
+        self.seen = printable(&seen.to_string());
+        self.wanted = printable(&wanted.to_string());
+        self
+    }
+
+    /// The fixed part of a refusal, for the tables of checks in each crate.
+    #[must_use]
+    pub const fn of(code: &'static str, class: Class, actor: Actor, check: &'static str, advice: &'static str) -> Self {
+        Self {
+            code: Cow::Borrowed(code),
+            class,
+            actor,
+            check: Cow::Borrowed(check),
+            seen: String::new(),
+            wanted: String::new(),
+            advice: Cow::Borrowed(advice),
+        }
+    }
+}
+
+/// Control characters become U+FFFD and the end is cut, so that a value from outside cannot draw on a terminal or flood a log.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().min(Refusal::VALUE_LIMIT));
+    for c in text.chars() {
+        if out.len().saturating_add(c.len_utf8()) > Refusal::VALUE_LIMIT {
+            out.push('…');
+            break;
+        }
+        out.push(if c.is_control() { '\u{fffd}' } else { c });
+    }
+    out
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.check)?;
+        if !self.seen.is_empty() {
+            write!(f, ": saw {}", self.seen)?;
+        }
+        if !self.wanted.is_empty() {
+            write!(f, ", wanted {}", self.wanted)?;
+        }
+        if !self.advice.is_empty() {
+            write!(f, "; {}", self.advice)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_check_seen_wanted_and_advice() {
+        let refusal =
+            Refusal::of("SLW-V-SOURCE", Class::ArbitrarySoftware, Actor::Operator, "source repository", "check the policy")
+                .with("https://github.com/evil/x", "https://github.com/good/x");
+        assert_eq!(
+            refusal.to_string(),
+            "SLW-V-SOURCE: source repository: saw https://github.com/evil/x, wanted https://github.com/good/x; check the policy"
+        );
+    }
+
+    #[test]
+    fn hostile_values_cannot_draw_or_flood() {
+        let refusal = Refusal::of("X", Class::Malformed, Actor::Attacker, "c", "").with("\u{1b}[2J\n", "w".repeat(100_000));
+        assert_eq!(refusal.seen, "\u{fffd}[2J\u{fffd}");
+        assert!(refusal.wanted.len() < 600);
+    }
+}
