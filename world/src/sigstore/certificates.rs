@@ -1,0 +1,212 @@
+//! The fake Fulcio and its CT log: a root, an intermediate, and ten-minute leaves with an embedded SCT.
+
+use super::asn1;
+use super::keys::Key;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+
+/// How long a leaf lives, as Fulcio's do.
+pub const LEAF_LIFETIME: i64 = 600;
+/// All authorities and logs of the fake world are valid from 2020-01-01 …
+pub const WORLD_BEGINS: i64 = 1_577_836_800;
+/// … to 2045-01-01.
+pub const WORLD_ENDS: i64 = 2_366_841_600;
+
+const FULCIO_ARC: &str = "1.3.6.1.4.1.57264.1";
+const SCT_LIST: &str = "1.3.6.1.4.1.11129.2.4.2";
+const CODE_SIGNING: &str = "1.3.6.1.5.5.7.3.3";
+const TIME_STAMPING: &str = "1.3.6.1.5.5.7.3.8";
+
+/// A certificate together with the key it is about.
+#[derive(Debug, Clone)]
+pub(crate) struct Holder {
+    pub(crate) name: Vec<u8>,
+    pub(crate) serial: Vec<u8>,
+    pub(crate) key: Key,
+    pub(crate) der: Vec<u8>,
+}
+
+fn extension(oid: &str, critical: bool, value: &[u8]) -> Vec<u8> {
+    let critical = if critical { asn1::boolean(true) } else { Vec::new() };
+    asn1::sequence(&[&asn1::oid(oid), &critical, &asn1::octets(value)])
+}
+
+fn subject_key(key: &Key) -> Vec<u8> {
+    extension("2.5.29.14", false, &asn1::octets(&key.subject_key_id()))
+}
+
+fn authority_key(issuer: &Key) -> Vec<u8> {
+    extension("2.5.29.35", false, &asn1::sequence(&[&asn1::element(0x80, &issuer.subject_key_id())]))
+}
+
+fn usage(byte: u8, unused: u8) -> Vec<u8> {
+    extension("2.5.29.15", true, &asn1::named_bits(byte, unused))
+}
+
+fn extended_usage(critical: bool, purpose: &str) -> Vec<u8> {
+    extension("2.5.29.37", critical, &asn1::sequence(&[&asn1::oid(purpose)]))
+}
+
+fn authority(path_len: Option<u8>) -> Vec<u8> {
+    let path_len = path_len.map(|n| asn1::unsigned(&[n])).unwrap_or_default();
+    extension("2.5.29.19", true, &asn1::sequence(&[&asn1::boolean(true), &path_len]))
+}
+
+struct Tbs<'a> {
+    serial: &'a [u8],
+    issuer_name: &'a [u8],
+    issuer_key: &'a Key,
+    subject: &'a [u8],
+    key: &'a Key,
+    valid: (i64, i64),
+}
+
+impl Tbs<'_> {
+    fn der(&self, extensions: &[Vec<u8>]) -> Vec<u8> {
+        asn1::sequence(&[
+            &asn1::explicit(0, &asn1::unsigned(&[2])),
+            &asn1::unsigned(self.serial),
+            &self.issuer_key.signature_algorithm(),
+            self.issuer_name,
+            &asn1::sequence(&[&asn1::utc_time(self.valid.0), &asn1::utc_time(self.valid.1)]),
+            self.subject,
+            &self.key.spki(),
+            &asn1::explicit(3, &asn1::element(0x30, &extensions.concat())),
+        ])
+    }
+
+    fn certificate(&self, extensions: &[Vec<u8>]) -> Vec<u8> {
+        let tbs = self.der(extensions);
+        let signature = self.issuer_key.sign(&tbs);
+        asn1::sequence(&[&tbs, &self.issuer_key.signature_algorithm(), &asn1::bits(&signature)])
+    }
+}
+
+/// A serial that is positive, twenty bytes and the same on every run.
+fn serial(seed: &[u8]) -> Vec<u8> {
+    let mut serial = Sha256::digest(seed)[..20].to_vec();
+    serial[0] = (serial[0] & 0x7F) | 0x40;
+    serial
+}
+
+/// Makes a chain: a self-signed root and what it issues. Used for Fulcio and for the timestamp authority.
+#[derive(Debug, Clone)]
+pub(crate) struct Chain {
+    pub(crate) root: Holder,
+    pub(crate) issued: Holder,
+}
+
+impl Chain {
+    fn new(organization: &str, labels: [&str; 2], keys: [Key; 2], issued: impl Fn(&Key, &Key) -> Vec<Vec<u8>>) -> Self {
+        let [root_key, issued_key] = keys;
+        let root_name = asn1::name(organization, labels[0]);
+        let root_serial = serial(&root_key.id());
+        let valid = (WORLD_BEGINS, WORLD_ENDS);
+        let root = Tbs {
+            serial: &root_serial,
+            issuer_name: &root_name,
+            issuer_key: &root_key,
+            subject: &root_name,
+            key: &root_key,
+            valid,
+        }
+        .certificate(&[usage(0x06, 1), authority(None), subject_key(&root_key)]);
+        let issued_name = asn1::name(organization, labels[1]);
+        let issued_serial = serial(&issued_key.id());
+        let der = Tbs {
+            serial: &issued_serial,
+            issuer_name: &root_name,
+            issuer_key: &root_key,
+            subject: &issued_name,
+            key: &issued_key,
+            valid,
+        }
+        .certificate(&issued(&issued_key, &root_key));
+        Self {
+            root: Holder { name: root_name, serial: root_serial, key: root_key, der: root },
+            issued: Holder { name: issued_name, serial: issued_serial, key: issued_key, der },
+        }
+    }
+
+    /// P-384 root and intermediate, as Fulcio's.
+    pub(crate) fn fulcio(organization: &str, name: &str) -> Self {
+        let keys = [Key::p384(&format!("{name} fulcio root")), Key::p384(&format!("{name} fulcio intermediate"))];
+        Self::new(organization, ["fulcio root", "fulcio intermediate"], keys, |key, issuer| {
+            vec![usage(0x06, 1), extended_usage(false, CODE_SIGNING), authority(Some(0)), subject_key(key), authority_key(issuer)]
+        })
+    }
+
+    /// A root and the timestamp signer it certified.
+    pub(crate) fn timestamping(organization: &str, name: &str) -> Self {
+        let keys = [Key::p384(&format!("{name} tsa root")), Key::p384(&format!("{name} tsa signer"))];
+        Self::new(organization, ["tsa root", "tsa signer"], keys, |key, issuer| {
+            vec![usage(0x80, 7), subject_key(key), authority_key(issuer), extended_usage(true, TIME_STAMPING)]
+        })
+    }
+}
+
+/// What a leaf says about who signs.
+#[derive(Debug, Clone)]
+pub(crate) struct LeafRequest<'a> {
+    pub(crate) identity: &'a str,
+    /// Fulcio's extensions by their last number; 1 to 6 raw, all others DER UTF8String.
+    pub(crate) claims: &'a BTreeMap<u8, String>,
+    pub(crate) not_before: i64,
+}
+
+impl Chain {
+    /// Issues a leaf for `key`, with an SCT of `ct_log` unless there is none.
+    pub(crate) fn leaf(&self, request: &LeafRequest<'_>, key: &Key, ct_log: Option<&Key>) -> Vec<u8> {
+        let issuer = &self.issued;
+        let mut extensions = vec![
+            usage(0x80, 7),
+            extended_usage(false, CODE_SIGNING),
+            subject_key(key),
+            authority_key(&issuer.key),
+            extension("2.5.29.17", true, &asn1::sequence(&[&asn1::element(0x86, request.identity.as_bytes())])),
+        ];
+        for (number, value) in request.claims {
+            let value = if *number <= 6 { value.as_bytes().to_vec() } else { asn1::utf8(value) };
+            extensions.push(extension(&format!("{FULCIO_ARC}.{number}"), false, &value));
+        }
+        let serial = serial(&[&key.id()[..], &request.not_before.to_be_bytes()].concat());
+        let tbs = Tbs {
+            serial: &serial,
+            issuer_name: &issuer.name,
+            issuer_key: &issuer.key,
+            subject: &asn1::sequence(&[]),
+            key,
+            valid: (request.not_before, request.not_before + LEAF_LIFETIME),
+        };
+        if let Some(ct_log) = ct_log {
+            let logged_ms = request.not_before as u64 * 1000 + 17;
+            extensions.push(sct_list(&tbs.der(&extensions), &issuer.key, ct_log, logged_ms));
+        }
+        tbs.certificate(&extensions)
+    }
+}
+
+/// The SCT-list extension for a certificate whose TBS, without this extension, is `tbs` (RFC 6962, section 3.2).
+fn sct_list(tbs: &[u8], issuer: &Key, ct_log: &Key, logged_ms: u64) -> Vec<u8> {
+    let mut signed = vec![0, 0];
+    signed.extend(logged_ms.to_be_bytes());
+    signed.extend([0, 1]);
+    signed.extend(issuer.id());
+    signed.extend(&(tbs.len() as u32).to_be_bytes()[1..]);
+    signed.extend(tbs);
+    signed.extend([0, 0]);
+    let signature = ct_log.sign(&signed);
+
+    let mut sct = vec![0];
+    sct.extend(ct_log.id());
+    sct.extend(logged_ms.to_be_bytes());
+    sct.extend([0, 0]);
+    sct.extend([4, 3]);
+    sct.extend((signature.len() as u16).to_be_bytes());
+    sct.extend(signature);
+
+    let mut list = ((sct.len() + 2) as u16).to_be_bytes().to_vec();
+    list.extend((sct.len() as u16).to_be_bytes());
+    list.extend(sct);
+    extension(SCT_LIST, false, &asn1::octets(&list))
+}

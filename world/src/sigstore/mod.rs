@@ -1,0 +1,275 @@
+//! A whole private Sigstore in memory: certificate authority, CT log, both generations of Rekor, and a timestamp authority.
+//!
+//! [`PrivateSigstore`] signs anything at any time as anybody, which is what a test of a verifier needs. All of it is real
+//! (certificates, SCTs, Merkle proofs, checkpoints, RFC 3161 tokens), and all of it is worthless: every key is the hash of a public
+//! name, so whoever trusts [`PrivateSigstore::trusted_root`] trusts everybody. Two instances of one name are the same instance.
+//!
+//! | part | in |
+//! |---|---|
+//! | what is signed: SLSA provenance as real builders write it | `attestation` |
+//! | who signs: root, intermediate, ten-minute leaf with its SCT | `certificates` |
+//! | proof that it was logged | `log` |
+//! | proof of when | `timestamp` |
+//! | DER and keys | `asn1`, `keys` |
+
+mod asn1;
+mod attestation;
+mod certificates;
+mod keys;
+mod log;
+mod timestamp;
+
+pub use attestation::{Attestation, DEFAULT_SIGNED_AT, Evidence, PredicateKind, Subject, generator_generic};
+pub use certificates::{LEAF_LIFETIME, WORLD_BEGINS, WORLD_ENDS};
+pub use keys::ManagedKey;
+
+use base64::Engine as _;
+use certificates::{Chain, LeafRequest};
+use keys::Key;
+use log::Log;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+/// The payload type of in-toto statements.
+pub const IN_TOTO: &str = "application/vnd.in-toto+json";
+
+pub(crate) fn b64(bytes: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// What the signature is about.
+enum Content<'a> {
+    Statement(&'a [u8]),
+    Blob(&'a [u8]),
+}
+
+impl Content<'_> {
+    /// The bytes the signature covers: DSSE's pre-authentication encoding, or the artifact itself.
+    fn signed_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Statement(payload) => {
+                let mut pae = format!("DSSEv1 {} {IN_TOTO} {} ", IN_TOTO.len(), payload.len()).into_bytes();
+                pae.extend_from_slice(payload);
+                pae
+            }
+            Self::Blob(bytes) => bytes.to_vec(),
+        }
+    }
+}
+
+/// Who signs, as the log and the bundle name them.
+struct Verifier {
+    material: (&'static str, Value),
+    pem: String,
+    rekor2: Value,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct PrivateSigstore {
+    name: String,
+    fulcio: Chain,
+    ct_log: Key,
+    timestamping: Chain,
+    rekor: Log,
+    rekor2: Log,
+}
+
+impl PrivateSigstore {
+    /// The private Sigstore of this name. Another name means other keys, and neither's root accepts the other's bundles.
+    pub fn new(name: &str) -> Self {
+        let seed = format!("slipway-world {name}");
+        let organization = format!("{name}.test (not for production)");
+        Self {
+            fulcio: Chain::fulcio(&organization, &seed),
+            ct_log: Key::p256(&format!("{seed} ct log")),
+            timestamping: Chain::timestamping(&organization, &seed),
+            rekor: Log::v1(&format!("rekor.{name}.test"), Key::p256(&format!("{seed} rekor"))),
+            rekor2: Log::v2(&format!("log2025-1.rekor.{name}.test"), Key::ed25519(&format!("{seed} rekor v2"))),
+            name: name.to_owned(),
+        }
+    }
+
+    /// `trusted_root.json` with everything in it.
+    pub fn trusted_root(&self) -> Vec<u8> {
+        to_bytes(&self.trusted_root_value())
+    }
+
+    /// [`Self::trusted_root`] before it is written, for tests that change it.
+    pub fn trusted_root_value(&self) -> Value {
+        let window = json!({"start": "2020-01-01T00:00:00Z", "end": "2045-01-01T00:00:00.000Z"});
+        let started = json!({"start": "2020-01-01T00:00:00Z"});
+        let authority = |uri: String, common_name: &str, chain: &Chain| {
+            json!({
+                "subject": {"organization": format!("{}.test (not for production)", self.name), "commonName": common_name},
+                "uri": uri,
+                "certChain": {"certificates": [
+                    {"rawBytes": b64(&chain.issued.der)},
+                    {"rawBytes": b64(&chain.root.der)},
+                ]},
+                "validFor": window,
+            })
+        };
+        json!({
+            "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+            "tlogs": [self.rekor.trusted(&started), self.rekor2.trusted(&started)],
+            "certificateAuthorities": [authority(format!("https://fulcio.{}.test", self.name), "fulcio root", &self.fulcio)],
+            "ctlogs": [{
+                "baseUrl": format!("https://ctfe.{}.test/2022", self.name),
+                "hashAlgorithm": "SHA2_256",
+                "publicKey": {
+                    "rawBytes": b64(&self.ct_log.spki()),
+                    "keyDetails": self.ct_log.details(),
+                    "validFor": started,
+                },
+                "logId": {"keyId": b64(&self.ct_log.id())},
+            }],
+            "timestampAuthorities": [
+                authority(format!("https://timestamp.{}.test/api/v1/timestamp", self.name), "tsa root", &self.timestamping),
+            ],
+        })
+    }
+
+    /// A trusted root without logs, like GitHub's for private repositories: for bundles of [`Evidence::TimestampOnly`].
+    pub fn trusted_root_timestamps_only(&self) -> Vec<u8> {
+        let mut root = self.trusted_root_value();
+        root["tlogs"] = json!([]);
+        root["ctlogs"] = json!([]);
+        to_bytes(&root)
+    }
+
+    /// Signs the statement of `attestation` and returns a Sigstore bundle of version 0.3.
+    pub fn attest(&self, attestation: &Attestation) -> Vec<u8> {
+        to_bytes(&self.attest_value(attestation))
+    }
+
+    /// [`Self::attest`] before it is written, for tests that change it.
+    pub fn attest_value(&self, attestation: &Attestation) -> Value {
+        self.seal(attestation, &Content::Statement(&attestation.payload()))
+    }
+
+    /// Signs `payload` as an in-toto statement, whatever it is, as the signer of `attestation` and with its evidence.
+    pub fn attest_payload(&self, attestation: &Attestation, payload: &[u8]) -> Vec<u8> {
+        to_bytes(&self.seal(attestation, &Content::Statement(payload)))
+    }
+
+    /// Signs `artifact` itself (a `messageSignature`), as the signer of `attestation` and with its evidence.
+    pub fn sign_blob(&self, attestation: &Attestation, artifact: &[u8]) -> Vec<u8> {
+        to_bytes(&self.seal(attestation, &Content::Blob(artifact)))
+    }
+
+    fn seal(&self, attestation: &Attestation, content: &Content<'_>) -> Value {
+        let message = content.signed_bytes();
+        let (key, verifier) = self.verifier(attestation, &message);
+        let signature = key.sign(&message);
+
+        let log_entry = match attestation.evidence {
+            Evidence::RekorV1 | Evidence::RekorV1AndTimestamp => {
+                let body = rekor_body(content, &signature, &verifier);
+                Some(self.rekor.append(&body, attestation.signed_at))
+            }
+            Evidence::RekorV2 => {
+                let body = rekor2_body(&message, &signature, &verifier);
+                Some(self.rekor2.append(&body, attestation.signed_at))
+            }
+            Evidence::TimestampOnly => None,
+        };
+        let token = match attestation.evidence {
+            Evidence::RekorV1 => None,
+            _ => Some(timestamp::token(&self.timestamping, &signature, attestation.signed_at)),
+        };
+
+        let mut material = serde_json::Map::new();
+        material.insert(verifier.material.0.to_owned(), verifier.material.1);
+        if let Some(entry) = log_entry {
+            material.insert("tlogEntries".to_owned(), json!([entry]));
+        }
+        if let Some(token) = token {
+            let tokens = json!({"rfc3161Timestamps": [{"signedTimestamp": b64(&token)}]});
+            material.insert("timestampVerificationData".to_owned(), tokens);
+        }
+        let (content_key, content_value) = match content {
+            Content::Statement(payload) => (
+                "dsseEnvelope",
+                json!({"payload": b64(payload), "payloadType": IN_TOTO, "signatures": [{"sig": b64(&signature)}]}),
+            ),
+            Content::Blob(bytes) => (
+                "messageSignature",
+                json!({
+                    "messageDigest": {"algorithm": "SHA2_256", "digest": b64(&sha256(bytes))},
+                    "signature": b64(&signature),
+                }),
+            ),
+        };
+        let mut bundle = json!({
+            "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+            "verificationMaterial": material,
+        });
+        bundle[content_key] = content_value;
+        bundle
+    }
+
+    /// The signing key and how it is named: a fresh leaf, or the managed key of the attestation.
+    fn verifier(&self, attestation: &Attestation, message: &[u8]) -> (Key, Verifier) {
+        if let Some(ManagedKey(key)) = &attestation.managed_key {
+            let spki = key.spki();
+            let verifier = Verifier {
+                material: ("publicKey", json!({"hint": b64(&key.id())})),
+                pem: asn1::pem("PUBLIC KEY", &spki),
+                rekor2: json!({"keyDetails": key.details(), "publicKey": {"rawBytes": b64(&spki)}}),
+            };
+            return (key.clone(), verifier);
+        }
+        // Fresh for every signature, as cosign does it, and yet the same on every run.
+        let key = Key::p256(&format!("{} leaf {} {}", self.name, hex::encode(sha256(message)), attestation.certified_at));
+        let claims = attestation.claims();
+        let request = LeafRequest { identity: &attestation.identity, claims: &claims, not_before: attestation.certified_at };
+        let logged = attestation.sct && attestation.evidence != Evidence::TimestampOnly;
+        let der = self.fulcio.leaf(&request, &key, logged.then_some(&self.ct_log));
+        let verifier = Verifier {
+            material: ("certificate", json!({"rawBytes": b64(&der)})),
+            pem: asn1::pem("CERTIFICATE", &der),
+            rekor2: json!({"keyDetails": key.details(), "x509Certificate": {"rawBytes": b64(&der)}}),
+        };
+        (key, verifier)
+    }
+}
+
+fn to_bytes(value: &Value) -> Vec<u8> {
+    serde_json::to_vec(value).expect("JSON values serialize")
+}
+
+/// An entry of Rekor's first generation: `dsse` 0.0.1 for a statement, `hashedrekord` 0.0.1 for a blob.
+fn rekor_body(content: &Content<'_>, signature: &[u8], verifier: &Verifier) -> Value {
+    match content {
+        Content::Statement(payload) => {
+            // The hash covers the submitter's own JSON; nobody can check it, and real clients write it this way.
+            let envelope = format!(
+                r#"{{"payload":"{}","payloadType":"{IN_TOTO}","signatures":[{{"sig":"{}"}}]}}"#,
+                b64(payload),
+                b64(signature)
+            );
+            json!({"apiVersion": "0.0.1", "kind": "dsse", "spec": {
+                "envelopeHash": {"algorithm": "sha256", "value": hex::encode(sha256(envelope.as_bytes()))},
+                "payloadHash": {"algorithm": "sha256", "value": hex::encode(sha256(payload))},
+                "signatures": [{"signature": b64(signature), "verifier": b64(verifier.pem.as_bytes())}],
+            }})
+        }
+        Content::Blob(bytes) => json!({"apiVersion": "0.0.1", "kind": "hashedrekord", "spec": {
+            "data": {"hash": {"algorithm": "sha256", "value": hex::encode(sha256(bytes))}},
+            "signature": {"content": b64(signature), "publicKey": {"content": b64(verifier.pem.as_bytes())}},
+        }}),
+    }
+}
+
+/// An entry of Rekor's second generation: always the digest of the signed bytes.
+fn rekor2_body(message: &[u8], signature: &[u8], verifier: &Verifier) -> Value {
+    json!({"apiVersion": "0.0.2", "kind": "hashedrekord", "spec": {"hashedRekordV002": {
+        "data": {"algorithm": "SHA2_256", "digest": b64(&sha256(message))},
+        "signature": {"content": b64(signature), "verifier": verifier.rekor2},
+    }}})
+}

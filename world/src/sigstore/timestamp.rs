@@ -1,0 +1,60 @@
+//! The fake timestamp authority: RFC 3161 tokens over a bundle's signature.
+
+use super::asn1::{self, element, explicit, oid, sequence};
+use super::certificates::Chain;
+use super::sha256;
+use sha2::{Digest as _, Sha384};
+
+const TST_INFO: &str = "1.2.840.113549.1.9.16.1.4";
+const SHA_256: &str = "2.16.840.1.101.3.4.2.1";
+const SHA_384: &str = "2.16.840.1.101.3.4.2.2";
+
+fn attribute(kind: &str, value: &[u8]) -> Vec<u8> {
+    sequence(&[&oid(kind), &element(0x31, value)])
+}
+
+/// A DER TimeStampResp that says `signature` existed at `at`. No certificate is embedded, as Sigstore's clients ask for.
+pub(crate) fn token(authority: &Chain, signature: &[u8], at: i64) -> Vec<u8> {
+    let signer = &authority.issued;
+    let imprint = sha256(signature);
+    let info = sequence(&[
+        &asn1::unsigned(&[1]),
+        &oid("1.3.6.1.4.1.57264.2"),
+        &sequence(&[&sequence(&[&oid(SHA_256), &asn1::null()]), &asn1::octets(&imprint)]),
+        &asn1::unsigned(&[&[1], &imprint[..19]].concat()),
+        &asn1::generalized_time(at),
+        &sequence(&[&asn1::unsigned(&[1])]),
+        &explicit(0, &explicit(4, &signer.name)),
+    ]);
+
+    let issuer_and_serial = sequence(&[&authority.root.name, &asn1::unsigned(&signer.serial)]);
+    let issuer_serial = sequence(&[&sequence(&[&explicit(4, &authority.root.name)]), &asn1::unsigned(&signer.serial)]);
+    let certificate_id = sequence(&[&asn1::octets(&sha256(&signer.der)), &issuer_serial]);
+    let attributes = asn1::set_of(vec![
+        attribute("1.2.840.113549.1.9.3", &oid(TST_INFO)),
+        attribute("1.2.840.113549.1.9.5", &asn1::utc_time(at)),
+        attribute("1.2.840.113549.1.9.4", &asn1::octets(&Sha384::digest(&info))),
+        attribute("1.2.840.113549.1.9.16.2.47", &sequence(&[&sequence(&[&certificate_id])])),
+    ]);
+    let signed = signer.key.sign(&attributes);
+    // The attributes are signed as a SET and carried as [0].
+    let mut carried = attributes;
+    carried[0] = 0xA0;
+    let digest = sequence(&[&oid(SHA_384)]);
+    let signer_info = sequence(&[
+        &asn1::unsigned(&[1]),
+        &issuer_and_serial,
+        &digest,
+        &carried,
+        &signer.key.signature_algorithm(),
+        &asn1::octets(&signed),
+    ]);
+    let signed_data = sequence(&[
+        &asn1::unsigned(&[3]),
+        &element(0x31, &digest),
+        &sequence(&[&oid(TST_INFO), &explicit(0, &asn1::octets(&info))]),
+        &element(0x31, &signer_info),
+    ]);
+    let content = sequence(&[&oid("1.2.840.113549.1.7.2"), &explicit(0, &signed_data)]);
+    sequence(&[&sequence(&[&asn1::unsigned(&[0])]), &content])
+}
