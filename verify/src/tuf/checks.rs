@@ -1,0 +1,171 @@
+//! The table of TUF checks, and what every metadata file must pass before and after its signatures are counted.
+
+use super::Limits;
+use jiff::Timestamp;
+use sigstore_tuf::metadata::Role;
+use sigstore_tuf::{Error, Key, Metadata, RoleKeys, Root};
+use slipway_protocol::refusal::{Actor, Class, Refusal};
+use slipway_protocol::{Sha256, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+macro_rules! checks {
+    ($($name:ident = $code:literal, $class:ident, $actor:ident, $check:literal, $advice:literal;)*) => {
+        $(pub(super) const $name: Refusal = Refusal::of($code, Class::$class, Actor::$actor, $check, $advice);)*
+    };
+}
+
+checks! {
+    CACHE = "SLW-T-CACHE", System, Device, "cached metadata is damaged",
+        "nothing to do: it is fetched again, and the floors still hold; if it happens often, check the disk";
+    ENDLESS = "SLW-T-ENDLESS", EndlessData, Attacker, "size of a metadata or target file",
+        "the server sends more than is authorised: check it, or use another mirror";
+    EXPIRED = "SLW-T-EXPIRED", Freeze, Operator, "metadata must not have expired",
+        "run `slipway refresh` and publish; if that was done, the device is being shown old metadata, or its clock is ahead";
+    KEY = "SLW-T-KEY", Malformed, Operator, "a key must be usable",
+        "use P-256 or Ed25519 keys";
+    MALFORMED = "SLW-T-MALFORMED", Malformed, Operator, "metadata must be well formed",
+        "publish the repository again with `slipway`; if it is intact there, something on the way changes it";
+    MISSING = "SLW-T-MISSING", Network, Operator, "a file that signed metadata names is not there",
+        "publish the whole repository, timestamp.json last";
+    MIX = "SLW-T-MIX", MixAndMatch, Attacker, "metadata must be the one that its parent pins",
+        "the server shows files of different releases together: publish again, and purge caches on the way";
+    NO_TARGET = "SLW-T-NO-TARGET", Configuration, Operator, "a target that no trusted role signs",
+        "release it, or check component, channel and version for a typing error";
+    OFFLINE = "SLW-T-OFFLINE", Freeze, Operator, "an offline bundle's metadata has expired",
+        "make a new bundle; or let the channel say `offline_until` and the device's configuration allow it";
+    ORDER = "SLW-T-ORDER", System, Device, "the refresh was not completed",
+        "a fault of the agent: report it";
+    ROLE = "SLW-T-ROLE", Malformed, Operator, "a role or its delegation",
+        "publish the repository again with `slipway`";
+    ROLLBACK = "SLW-T-ROLLBACK", Rollback, Attacker, "versions never go back",
+        "the server shows older metadata than this device has seen: restore the newest repository; after losing keys, rotate them";
+    ROOT_CHAIN = "SLW-T-ROOT-CHAIN", EndlessData, Network, "number of new roots in one refresh",
+        "what was verified is kept: the next refresh continues; if it never ends, the server is hostile";
+    ROOT_FORK = "SLW-T-ROOT-FORK", WrongSigner, Attacker, "there is one root of each version",
+        "two different roots of one version are signed: a root key is stolen or was misused; stop and rotate the root keys";
+    ROOT_VERSION = "SLW-T-ROOT-VERSION", Rollback, Attacker, "a new root is exactly one version newer",
+        "publish every root under its own number";
+    SAME_KEY = "SLW-T-SAME-KEY", WrongSigner, Attacker, "distinct keys, not key ids, count toward a threshold",
+        "list each public key once";
+    SIGNATURES = "SLW-T-SIGNATURES", WrongSigner, Attacker, "signatures by the keys that must sign",
+        "sign with the right keys; if that was done, somebody else signed this";
+    STALE = "SLW-T-STALE", Network, Network, "could not ask whether there is something newer",
+        "nothing to do: it is tried again; what was verified stays in force";
+    TARGET = "SLW-T-TARGET", ArbitrarySoftware, Attacker, "a target has the signed length and digest",
+        "the server delivers other bytes than were signed: publish again, and purge caches on the way";
+    TARGET_PATH = "SLW-T-TARGET-PATH", Configuration, Operator, "a target path has plain relative parts",
+        "use names without `..`, empty parts, backslashes or control characters";
+}
+
+/// The library's errors as refusals. `what` is the file or role it happened with.
+pub(super) fn refused(what: &str, error: &Error) -> Refusal {
+    match error {
+        Error::UnusableKey { .. } | Error::UnsupportedScheme { .. } | Error::Crypto(_) => {
+            KEY.with(format_args!("{what}: {error}"), "a P-256 or Ed25519 key")
+        }
+        Error::UnknownRole(role) => ROLE.with(format_args!("{what}: nobody delegates to {role:?}"), "a delegated role"),
+        Error::DuplicateSignature { key_id, .. } => {
+            SIGNATURES.with(format_args!("{what}: two signatures under key id {key_id}"), "one signature for each key")
+        }
+        Error::ThresholdNotMet { found, threshold, .. } => {
+            SIGNATURES.with(format_args!("{what}: {found} valid"), format_args!("{threshold}"))
+        }
+        Error::Rollback { role, trusted, new } => rollback(role, *new, *trusted),
+        Error::EqualVersion { version, .. } => ROLLBACK.with(format_args!("{what}: version {version} again"), "a newer one"),
+        Error::BadRootVersion { trusted, new } => ROOT_VERSION.with(new, trusted.saturating_add(1)),
+        Error::Expired { role, expires } => EXPIRED.with(format_args!("{role} expired at {expires}"), "a later expiry"),
+        Error::IntegrityMismatch(why) => MIX.with(why, "the pinned version, length and digest"),
+        Error::Json(why) => MALFORMED.with(format_args!("{what}: {why}"), "TUF metadata"),
+        other => MALFORMED.with(format_args!("{what}: {other}"), "TUF metadata"),
+    }
+}
+
+/// `role` has version `seen`, below `floor`.
+pub(super) fn rollback(role: &str, seen: u64, floor: u64) -> Refusal {
+    ROLLBACK.with(format_args!("{role} version {seen}"), format_args!("{floor} or newer"))
+}
+
+/// Size, strict JSON, shape and number of signatures: all that is looked at before a signature is.
+pub(super) fn gate<T: Role>(bytes: &[u8], most: u64, limits: &Limits, what: &str) -> Result<Metadata<T>, Refusal> {
+    bounded(bytes, most, what)?;
+    json::check(bytes, json::Limits { bytes: bytes.len(), depth: limits.depth })
+        .map_err(|error| MALFORMED.with(format_args!("{what}: {error}"), "JSON without duplicate members"))?;
+    let metadata = Metadata::<T>::from_slice(bytes).map_err(|error| refused(what, &error))?;
+    let signatures = metadata.signatures().len();
+    if signatures > limits.signatures {
+        return Err(
+            MALFORMED.with(format_args!("{what}: {signatures} signatures"), format_args!("at most {}", limits.signatures))
+        );
+    }
+    Ok(metadata)
+}
+
+/// No more bytes than allowed.
+pub(super) fn bounded(bytes: &[u8], most: u64, what: &str) -> Result<(), Refusal> {
+    if u64::try_from(bytes.len()).is_ok_and(|len| len <= most) {
+        Ok(())
+    } else {
+        Err(ENDLESS.with(format_args!("{what}: {} bytes or more", bytes.len()), format_args!("at most {most}")))
+    }
+}
+
+/// The threshold again, counted by public key: a key that is listed under two ids signs once.
+///
+/// The library has verified the signatures and counted ids; only where ids and keys differ in number is there anything to do.
+pub(super) fn distinct<T: Role>(
+    metadata: &Metadata<T>,
+    keys: &BTreeMap<String, Key>,
+    role: &RoleKeys,
+    what: &str,
+) -> Result<(), Refusal> {
+    let ids: BTreeSet<&String> = role.keyids.iter().collect();
+    let public = |id: &String| keys.get(id).and_then(|key| key.verification_key().ok()).map(|key| key.as_bytes().to_vec());
+    let known: Vec<Vec<u8>> = ids.iter().filter_map(|id| public(id)).collect();
+    if known.iter().collect::<BTreeSet<_>>().len() == known.len() {
+        return Ok(());
+    }
+    let mut signed = BTreeSet::new();
+    for signature in metadata.signatures().iter().filter(|signature| ids.contains(&signature.keyid)) {
+        let (Some(key), Some(public), Ok(raw)) =
+            (keys.get(&signature.keyid), public(&signature.keyid), hex::decode(&signature.sig))
+        else {
+            continue;
+        };
+        if !signed.contains(&public) && key.verify(metadata.signed_canonical(), &raw.into()).is_ok() {
+            signed.insert(public);
+        }
+    }
+    if signed.len() < role.threshold {
+        return Err(SAME_KEY
+            .with(format_args!("{what}: signatures of {} distinct keys", signed.len()), format_args!("{}", role.threshold)));
+    }
+    Ok(())
+}
+
+/// [`distinct`] for a role that `root` names.
+pub(super) fn distinct_by_root<T: Role>(metadata: &Metadata<T>, root: &Root, role: &str) -> Result<(), Refusal> {
+    match root.role(role) {
+        Some(binding) => distinct(metadata, &root.keys, binding, role),
+        None => Err(ROLE.with(format_args!("the root names no {role} role"), "all four roles")),
+    }
+}
+
+/// Not before its time is over.
+pub(super) fn unexpired(role: &str, expires: Timestamp, now: Timestamp) -> Result<(), Refusal> {
+    if expires < now {
+        return Err(EXPIRED.with(format_args!("{role} expired at {expires}"), format_args!("an expiry after {now}")));
+    }
+    Ok(())
+}
+
+/// Which keys may sign a role, by their bytes: to see whether a new root replaced them.
+pub(super) fn public_keys(root: &Root, role: &str) -> BTreeSet<Vec<u8>> {
+    let ids = root.role(role).map(|binding| binding.keyids.as_slice()).unwrap_or_default();
+    let key = |id: &String| root.keys.get(id)?.verification_key().ok().map(|key| key.as_bytes().to_vec());
+    ids.iter().filter_map(key).collect()
+}
+
+/// The digest by which a root is remembered: of what was signed, so that one more signature does not make it another root.
+pub(super) fn root_digest(root: &Metadata<Root>) -> Sha256 {
+    Sha256::of(root.signed_canonical())
+}

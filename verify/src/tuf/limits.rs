@@ -1,0 +1,44 @@
+//! What a refresh may cost, a reason beside every number.
+
+/// Bounds of one refresh. All of them are far above what a real repository needs and far below what hurts a small device.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// New roots taken in one refresh. Sigstore made 16 in five years; a yearly rotation never gets near it, and a device that
+    /// slept for decades simply needs two refreshes.
+    pub root_steps: u32,
+    /// Bytes of one root. Sigstore's have 7 KB; a root with 64 keys has 30 KB.
+    pub root_bytes: u64,
+    /// Bytes of the timestamp. It has a fixed shape and is under 1 KB.
+    pub timestamp_bytes: u64,
+    /// Bytes of the snapshot: about 150 per role.
+    pub snapshot_bytes: u64,
+    /// Bytes of one targets role: about 200 per target, so room for 5000 releases; parsing costs about ten times that in memory.
+    pub targets_bytes: u64,
+    /// Bytes of one target. Targets are policies, manifests, channels and a trusted root, never artifacts: they are held in memory.
+    pub target_bytes: u64,
+    /// Targets roles loaded, or visited in the search for one target. Ours has three; cyclic or endless delegations end here.
+    pub roles: usize,
+    /// Bytes of a delegated role's name; encoded three for one it must fit in a file name.
+    pub role_name: usize,
+    /// Signatures in one file: each can cost an elliptic curve verification.
+    pub signatures: usize,
+    /// Nested arrays and objects; TUF metadata has seven.
+    pub depth: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            root_steps: 256,
+            root_bytes: 512 * 1024,
+            timestamp_bytes: 16 * 1024,
+            snapshot_bytes: 256 * 1024,
+            targets_bytes: 1024 * 1024,
+            target_bytes: 1024 * 1024,
+            roles: 32,
+            role_name: 64,
+            signatures: 64,
+            depth: 32,
+        }
+    }
+}

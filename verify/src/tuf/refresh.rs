@@ -1,0 +1,498 @@
+//! The refresh: TUF's client workflow (specification 5.3 to 5.6) as questions and answers.
+
+use super::Limits;
+use super::checks::{CACHE, ENDLESS, MISSING, MIX, OFFLINE, ORDER, ROLLBACK, ROOT_CHAIN, ROOT_FORK, STALE, rollback, unexpired};
+use super::repository::Repository;
+use super::state::{Floors, Slot, Stored, encode};
+use super::verified::{Edge, Newness, Search, Verified};
+use jiff::Timestamp;
+use slipway_protocol::Refusal;
+use std::collections::VecDeque;
+
+/// How a refresh is judged.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Trusted time: the latest of system clock and every signed time seen, never earlier than before.
+    pub now: Timestamp,
+    /// What an expiry means.
+    pub expiry: Expiry,
+    /// Which delegated roles are loaded.
+    pub wanted: Wanted,
+    /// What it may cost.
+    pub limits: Limits,
+    /// Stores each file as soon as it is verified, as most TUF clients do. Otherwise files below the root are stored, and their
+    /// floors raised, only when all of them are verified, so that a refresh that breaks off leaves a cache that still opens.
+    pub store_early: bool,
+}
+
+impl Rules {
+    /// The ordinary rules at `now`: expiry judged, every delegated role loaded, default limits.
+    #[must_use]
+    pub fn at(now: Timestamp) -> Self {
+        Self { now, expiry: Expiry::Judge, wanted: Wanted::All, limits: Limits::default(), store_early: false }
+    }
+
+    /// For what was accepted before: expiry is not judged again, everything else is.
+    #[must_use]
+    pub fn accepted_before() -> Self {
+        Self { expiry: Expiry::AcceptedBefore, ..Self::at(Timestamp::MIN) }
+    }
+
+    /// For an offline bundle; see [`Expiry::Offline`].
+    #[must_use]
+    pub fn offline(now: Timestamp) -> Self {
+        Self { expiry: Expiry::Offline, ..Self::at(now) }
+    }
+}
+
+/// What an expiry means.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Expiry {
+    /// Expired metadata is refused.
+    Judge,
+    /// It was accepted before and is not judged again for expiry: to commit, to start, to verify from the cache.
+    AcceptedBefore,
+    /// An offline bundle: an expired timestamp or snapshot locks the [`Repository`] until
+    /// [`Repository::accept_expired`]; all other roles are judged.
+    Offline,
+}
+
+/// Which delegated roles are loaded.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Wanted {
+    /// All that the snapshot names.
+    All,
+    /// Those that the search for these targets comes through.
+    Paths(Vec<String>),
+}
+
+/// What a file belongs to, hence below which folder or URL it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// `metadata/`.
+    Metadata,
+    /// `targets/`.
+    Target,
+}
+
+/// One file to fetch.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fetch {
+    /// Its path below the folder of its kind. Role names in it are percent-encoded.
+    pub path: String,
+    /// Stop reading after one byte more than this; the refresh then says who sends too much.
+    pub limit: u64,
+    /// What it belongs to.
+    pub kind: Kind,
+    /// Whether [`Answer::Missing`] is a good answer: there is no newer root.
+    pub ends_root_chain: bool,
+}
+
+/// What the caller does next.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// Fetch a file and [`Refresh::answer`].
+    Fetch(Fetch),
+    /// Store these verified bytes, durably, together with [`Refresh::floors`]; then go on.
+    Store {
+        /// Where.
+        slot: Slot,
+        /// As received.
+        bytes: Vec<u8>,
+    },
+    /// Nothing more: [`Refresh::finish`].
+    Done,
+}
+
+/// What came of a [`Fetch`].
+#[derive(Clone, Copy, Debug)]
+pub enum Answer<'a> {
+    /// The file; one byte more than the limit if it is longer.
+    Bytes(&'a [u8]),
+    /// It certainly is not there: HTTP 403 or 404, no such file in a folder or bundle.
+    Missing,
+    /// Anything else. Never read as "there is nothing newer".
+    Failed(&'a str),
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    Roots,
+    Timestamp,
+    Snapshot,
+    Targets(Edge),
+    Done,
+    Failed(Refusal),
+}
+
+/// A verified file: its floor, and its bytes unless they came from the cache.
+#[derive(Clone, Debug)]
+struct Held {
+    slot: Slot,
+    version: u64,
+    bytes: Option<Vec<u8>>,
+}
+
+/// Where bytes came from: what was cached is not written again, flash wears out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Source {
+    Cache,
+    Answer,
+}
+
+/// A refresh under way. After a refusal it only says [`Step::Done`], and [`Self::floors`] still holds what was verified before.
+#[derive(Clone, Debug)]
+pub struct Refresh {
+    rules: Rules,
+    verified: Verified,
+    cached: Stored,
+    /// As given, and raised only by what the caller was told to store.
+    floors: Floors,
+    phase: Phase,
+    root_steps: u32,
+    outbox: VecDeque<Step>,
+    /// Verified, but not to be stored before all is.
+    held: Vec<Held>,
+    notes: Vec<Refusal>,
+    locked: Option<Refusal>,
+}
+
+impl Refresh {
+    /// Begins at the newest trusted root: the cached one if the floors vouch for it, else the one the device was born with.
+    ///
+    /// # Errors
+    /// When the initial root is unusable, or is another root than the one trusted before.
+    pub fn begin(initial_root: &[u8], stored: Stored, floors: &Floors, rules: Rules) -> Result<Self, Refusal> {
+        crate::provider::install();
+        let verified = Verified::from_root(initial_root, rules.limits)?;
+        let mut refresh = Self {
+            rules,
+            verified,
+            cached: stored,
+            floors: floors.clone(),
+            phase: Phase::Roots,
+            root_steps: 0,
+            outbox: VecDeque::new(),
+            held: Vec::new(),
+            notes: Vec::new(),
+            locked: None,
+        };
+        let rotates = refresh.adopt_cached_root();
+        refresh.raise_root_floor(rotates)?;
+        Ok(refresh)
+    }
+
+    /// What to do next. Asks the same again until it is answered.
+    pub fn step(&mut self) -> Step {
+        self.outbox.pop_front().or_else(|| self.question().map(Step::Fetch)).unwrap_or(Step::Done)
+    }
+
+    /// Takes what came of the fetch that [`Self::step`] asked for.
+    ///
+    /// # Errors
+    /// The refusal that ends this refresh.
+    pub fn answer(&mut self, answer: Answer<'_>) -> Result<(), Refusal> {
+        let taken = self.take(answer);
+        if let Err(refusal) = &taken {
+            self.phase = Phase::Failed(refusal.clone());
+        }
+        taken
+    }
+
+    /// The floors to keep, now: they rise with every [`Step::Store`] and are valid whatever comes after.
+    #[must_use]
+    pub fn floors(&self) -> &Floors {
+        &self.floors
+    }
+
+    /// What was odd so far but did no harm; see [`Repository::notes`].
+    #[must_use]
+    pub fn notes(&self) -> &[Refusal] {
+        &self.notes
+    }
+
+    /// The verified repository.
+    ///
+    /// # Errors
+    /// The refusal that ended the refresh, or that it is not at its end.
+    pub fn finish(self) -> Result<Repository, Refusal> {
+        match self.phase {
+            Phase::Done => {
+                Ok(Repository { verified: self.verified, floors: self.floors, notes: self.notes, locked: self.locked })
+            }
+            Phase::Failed(refusal) => Err(refusal),
+            _ => Err(ORDER.with("a question is open", "an answer")),
+        }
+    }
+
+    fn question(&self) -> Option<Fetch> {
+        let limits = &self.rules.limits;
+        let consistent = self.verified.root().consistent_snapshot;
+        let pinned = |pin: Option<&sigstore_tuf::MetaFile>, name: &str, most: u64| {
+            let pin = pin?;
+            let path = if consistent { format!("{}.{name}.json", pin.version) } else { format!("{name}.json") };
+            Some((path, pin.length.unwrap_or(most).min(most)))
+        };
+        let (path, limit) = match &self.phase {
+            Phase::Roots => (format!("{}.root.json", self.verified.root().version.saturating_add(1)), limits.root_bytes),
+            Phase::Timestamp => ("timestamp.json".to_owned(), limits.timestamp_bytes),
+            Phase::Snapshot => pinned(self.verified.snapshot_pin(), "snapshot", limits.snapshot_bytes)?,
+            Phase::Targets(edge) => pinned(self.verified.pin(&edge.role), &encode(&edge.role), limits.targets_bytes)?,
+            Phase::Done | Phase::Failed(_) => return None,
+        };
+        Some(Fetch { path, limit, kind: Kind::Metadata, ends_root_chain: matches!(self.phase, Phase::Roots) })
+    }
+
+    fn take(&mut self, answer: Answer<'_>) -> Result<(), Refusal> {
+        let Some(fetch) = self.question() else {
+            return Err(match &self.phase {
+                Phase::Failed(refusal) => refusal.clone(),
+                _ => ORDER.with("an answer", "nothing was asked"),
+            });
+        };
+        let bytes = match answer {
+            Answer::Bytes(bytes) => bytes,
+            Answer::Missing if fetch.ends_root_chain => return self.end_roots(),
+            Answer::Missing => return Err(MISSING.with(fetch.path, "a complete repository")),
+            Answer::Failed(why) => return Err(STALE.with(format_args!("{}: {why}", fetch.path), "an answer")),
+        };
+        if u64::try_from(bytes.len()).map_or(true, |len| len > fetch.limit) {
+            return Err(ENDLESS.with(format_args!("{}: {} bytes or more", fetch.path, bytes.len()), fetch.limit));
+        }
+        match self.phase.clone() {
+            Phase::Roots => self.take_root(bytes),
+            Phase::Timestamp => {
+                self.take_timestamp(bytes)?;
+                self.phase = Phase::Snapshot;
+                self.settle()
+            }
+            Phase::Snapshot => {
+                self.take_snapshot(bytes, Source::Answer)?;
+                self.phase = Phase::Targets(Edge::top());
+                self.settle()
+            }
+            Phase::Targets(edge) => {
+                self.take_targets(&edge, bytes, Source::Answer)?;
+                self.next_role()?;
+                self.settle()
+            }
+            Phase::Done | Phase::Failed(_) => Ok(()),
+        }
+    }
+
+    /// Uses the cached root if it is the very one that the floors remember and newer than the initial one. Tells whether the
+    /// initial root is newer and replaces timestamp or snapshot keys.
+    fn adopt_cached_root(&mut self) -> bool {
+        let (Some(wanted), bytes) = (self.floors.root_digest, std::mem::take(&mut self.cached.root)) else { return false };
+        match Verified::from_root(&bytes, self.rules.limits) {
+            Ok(cached) if cached.root_digest() == wanted => {
+                if cached.root().version > self.verified.root().version {
+                    self.verified = cached;
+                    return false;
+                }
+                cached.rotates(self.verified.root())
+            }
+            _ => {
+                self.notes.push(CACHE.with("root.json", format_args!("root version {}", self.floors.root)));
+                false
+            }
+        }
+    }
+
+    fn take_root(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        if self.root_steps >= self.rules.limits.root_steps {
+            return Err(ROOT_CHAIN.with("one more", format_args!("at most {}", self.rules.limits.root_steps)));
+        }
+        self.root_steps = self.root_steps.saturating_add(1);
+        let rotates = self.verified.take_root(bytes)?;
+        self.raise_root_floor(rotates)?;
+        self.outbox.push_back(Step::Store { slot: Slot::Root, bytes: bytes.to_vec() });
+        Ok(())
+    }
+
+    /// Remembers the trusted root if it is the newest so far; a different one of the same version is refused.
+    fn raise_root_floor(&mut self, rotates: bool) -> Result<(), Refusal> {
+        let (version, digest) = (self.verified.root().version, self.verified.root_digest());
+        if version == self.floors.root && self.floors.root_digest.is_some_and(|known| known != digest) {
+            return Err(ROOT_FORK.with(
+                format_args!("root version {version}, {digest}"),
+                self.floors.root_digest.map(|known| known.to_string()).unwrap_or_default(),
+            ));
+        }
+        if version > self.floors.root && rotates {
+            self.floors.clear_below_root();
+            self.cached.timestamp.clear();
+            self.cached.snapshot.clear();
+        }
+        if version >= self.floors.root {
+            self.floors.root = version;
+            self.floors.root_digest = Some(digest);
+        }
+        Ok(())
+    }
+
+    /// There is no newer root: judge the last one, and load the cached timestamp and snapshot as what may not be undercut.
+    fn end_roots(&mut self) -> Result<(), Refusal> {
+        let root = self.verified.root();
+        if root.version < self.floors.root {
+            return Err(rollback("root", root.version, self.floors.root));
+        }
+        if self.rules.expiry != Expiry::AcceptedBefore {
+            unexpired("root", root.expires, self.rules.now)?;
+        }
+        self.phase = Phase::Timestamp;
+        let cached = self.cached.clone();
+        if cached.timestamp.is_empty() {
+            if self.floors.timestamp > 0 {
+                self.notes.push(CACHE.with("no timestamp.json", format_args!("version {}", self.floors.timestamp)));
+            }
+            return Ok(());
+        }
+        // New roots may have replaced the keys; only without one does a failure here mean damage.
+        let seeded = self.verified.take_timestamp(&cached.timestamp).and_then(|_| self.verified.take_snapshot(&cached.snapshot));
+        if let (Err(refusal), 0) = (seeded, self.root_steps) {
+            self.notes.push(CACHE.with(refusal, "the metadata verified before"));
+        }
+        Ok(())
+    }
+
+    fn take_timestamp(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        let newness = self.verified.take_timestamp(bytes)?;
+        let Some(timestamp) = self.verified.timestamp() else { return Err(ORDER.with("no timestamp", "one")) };
+        let (version, expires) = (timestamp.version, timestamp.expires);
+        if version < self.floors.timestamp {
+            return Err(rollback("timestamp", version, self.floors.timestamp));
+        }
+        let Some(pin) = self.verified.snapshot_pin() else {
+            return Err(MIX.with("the timestamp pins no snapshot", "snapshot.json"));
+        };
+        if pin.version < self.floors.snapshot {
+            return Err(rollback("snapshot", pin.version, self.floors.snapshot));
+        }
+        self.judge_freshness("timestamp", expires)?;
+        if newness == Newness::Forked {
+            // The specification (5.4.3) keeps the one we have; that there are two is worth telling.
+            self.notes.push(MIX.with(format_args!("another timestamp of version {version}"), "the one verified before"));
+        }
+        let source = if newness == Newness::Newer { Source::Answer } else { Source::Cache };
+        self.keep(Slot::Timestamp, version, bytes, source);
+        Ok(())
+    }
+
+    fn take_snapshot(&mut self, bytes: &[u8], source: Source) -> Result<(), Refusal> {
+        self.verified.take_snapshot(bytes)?;
+        let Some(snapshot) = self.verified.snapshot() else { return Err(ORDER.with("no snapshot", "one")) };
+        for (role, floor) in &self.floors.targets {
+            match self.verified.pin(role) {
+                Some(pin) if pin.version >= *floor => {}
+                Some(pin) => return Err(rollback(role, pin.version, *floor)),
+                None => return Err(ROLLBACK.with(format_args!("the snapshot no longer names {role}"), floor)),
+            }
+        }
+        let (version, expires) = (snapshot.version, snapshot.expires);
+        self.judge_freshness("snapshot", expires)?;
+        self.keep(Slot::Snapshot, version, bytes, source);
+        Ok(())
+    }
+
+    fn take_targets(&mut self, edge: &Edge, bytes: &[u8], source: Source) -> Result<(), Refusal> {
+        self.verified.take_targets(edge, bytes)?;
+        let Some(targets) = self.verified.targets(&edge.role) else { return Err(ORDER.with("no targets", "them")) };
+        if self.rules.expiry != Expiry::AcceptedBefore {
+            unexpired(&edge.role, targets.expires, self.rules.now)?;
+        }
+        let version = targets.version;
+        self.keep(edge.slot(), version, bytes, source);
+        Ok(())
+    }
+
+    fn judge_freshness(&mut self, role: &str, expires: Timestamp) -> Result<(), Refusal> {
+        match (self.rules.expiry, unexpired(role, expires, self.rules.now)) {
+            (Expiry::AcceptedBefore, _) | (_, Ok(())) => Ok(()),
+            (Expiry::Judge, Err(refusal)) => Err(refusal),
+            (Expiry::Offline, Err(refusal)) => {
+                self.locked.get_or_insert(OFFLINE.with(refusal.seen, refusal.wanted));
+                Ok(())
+            }
+        }
+    }
+
+    /// Walks on as far as cached files are still the pinned ones.
+    fn settle(&mut self) -> Result<(), Refusal> {
+        loop {
+            match self.phase.clone() {
+                Phase::Snapshot => {
+                    let bytes = std::mem::take(&mut self.cached.snapshot);
+                    if bytes.is_empty() || self.take_snapshot(&bytes, Source::Cache).is_err() {
+                        break;
+                    }
+                    self.phase = Phase::Targets(Edge::top());
+                }
+                Phase::Targets(edge) => {
+                    let bytes = self.cached.get(&edge.slot()).to_vec();
+                    self.cached.put(&edge.slot(), Vec::new());
+                    if bytes.is_empty() || self.take_targets(&edge, &bytes, Source::Cache).is_err() {
+                        break;
+                    }
+                    self.next_role()?;
+                }
+                _ => break,
+            }
+        }
+        match &self.phase {
+            Phase::Snapshot if self.verified.snapshot_pin().is_none() => {
+                Err(MIX.with("the timestamp pins no snapshot", "snapshot.json"))
+            }
+            Phase::Targets(edge) if self.verified.pin(&edge.role).is_none() => {
+                Err(MIX.with(format_args!("the snapshot does not name {}", edge.role), format_args!("{}.json", edge.role)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn next_role(&mut self) -> Result<(), Refusal> {
+        let edge = match &self.rules.wanted {
+            Wanted::All => self.verified.unloaded()?,
+            Wanted::Paths(paths) => {
+                let mut needed = None;
+                for path in paths {
+                    if let Search::Needs(edge) = self.verified.search(path)? {
+                        needed = Some(edge);
+                        break;
+                    }
+                }
+                needed
+            }
+        };
+        match edge {
+            Some(edge) => self.phase = Phase::Targets(edge),
+            None => {
+                self.phase = Phase::Done;
+                self.release();
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, slot: Slot, version: u64, bytes: &[u8], source: Source) {
+        self.held.push(Held { slot, version, bytes: (source == Source::Answer).then(|| bytes.to_vec()) });
+        if self.rules.store_early {
+            self.release();
+        }
+    }
+
+    /// Raises the floors by what was held, and hands out what is new.
+    fn release(&mut self) {
+        for Held { slot, version, bytes } in self.held.drain(..) {
+            let floor = match &slot {
+                Slot::Root => &mut self.floors.root,
+                Slot::Timestamp => &mut self.floors.timestamp,
+                Slot::Snapshot => &mut self.floors.snapshot,
+                Slot::Targets => self.floors.targets.entry("targets".to_owned()).or_default(),
+                Slot::Delegated(role) => self.floors.targets.entry(role.clone()).or_default(),
+            };
+            *floor = version.max(*floor);
+            self.outbox.extend(bytes.map(|bytes| Step::Store { slot, bytes }));
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! A verified repository: the only thing that turns bytes into an [`AuthenticTarget`].
+
+use super::checks::{CACHE, NO_TARGET, OFFLINE, ORDER, TARGET};
+use super::refresh::{Answer, Refresh, Rules, Step};
+use super::state::{Floors, Stored};
+use super::verified::{Search, Verified, state_of};
+use jiff::Timestamp;
+use slipway_protocol::{Channel, Refusal, Sha256, Sha512};
+
+/// Metadata that passed every check, as of one moment.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    pub(super) verified: Verified,
+    pub(super) floors: Floors,
+    pub(super) notes: Vec<Refusal>,
+    /// Set while expired metadata of an offline bundle has not been accepted by [`Self::accept_expired`].
+    pub(super) locked: Option<Refusal>,
+}
+
+/// What signed metadata says about a target.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TargetInfo {
+    /// Its name.
+    pub path: String,
+    /// The role that vouches for it.
+    pub role: String,
+    /// Its size in bytes.
+    pub length: u64,
+    /// Its SHA-256; at least one digest is there.
+    pub sha256: Option<Sha256>,
+    /// Its SHA-512.
+    pub sha512: Option<Sha512>,
+    /// Where to fetch it, below the repository's `targets/`.
+    pub fetch_path: String,
+}
+
+/// Bytes that a trusted role vouches for. Only [`Repository::authenticate`] makes one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AuthenticTarget {
+    path: String,
+    role: String,
+    bytes: Vec<u8>,
+}
+
+impl AuthenticTarget {
+    /// The target's name, `channels/edgecore/stable.json`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+    /// The role that vouches for it: `targets`, `releases` or `channels`.
+    #[must_use]
+    pub fn role(&self) -> &str {
+        &self.role
+    }
+    /// Exactly the bytes that were signed for.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// One role's version and expiry, for status tables.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RoleState {
+    /// `root`, `timestamp`, `snapshot`, `targets`, or a delegated role's name.
+    pub name: String,
+    /// Its version.
+    pub version: u64,
+    /// When it expires.
+    pub expires: Timestamp,
+}
+
+impl Repository {
+    /// Opens what the device has stored, asking nobody: for a start without network, and to verify again what was accepted before.
+    ///
+    /// # Errors
+    /// [`Refusal`] `SLW-T-CACHE` when something is missing or no longer fits together, and every refusal of a [`Refresh`].
+    pub fn open(initial_root: &[u8], stored: Stored, floors: &Floors, rules: Rules) -> Result<Self, Refusal> {
+        let timestamp = stored.timestamp.clone();
+        let mut refresh = Refresh::begin(initial_root, stored, floors, rules)?;
+        loop {
+            match refresh.step() {
+                Step::Fetch(fetch) if fetch.ends_root_chain => refresh.answer(Answer::Missing)?,
+                Step::Fetch(fetch) if fetch.path == "timestamp.json" && !timestamp.is_empty() => {
+                    refresh.answer(Answer::Bytes(&timestamp))?;
+                }
+                Step::Fetch(fetch) => return Err(CACHE.with(format_args!("no usable {}", fetch.path), "a complete cache")),
+                Step::Store { .. } => {}
+                Step::Done => return refresh.finish(),
+            }
+        }
+    }
+
+    /// What signed metadata says about `target_path`.
+    ///
+    /// # Errors
+    /// When no trusted role vouches for it, or its entry is unusable.
+    pub fn lookup(&self, target_path: &str) -> Result<TargetInfo, Refusal> {
+        match self.verified.search(target_path)? {
+            Search::Found(info) => Ok(info),
+            Search::Nothing => Err(NO_TARGET.with(target_path, "a signed target")),
+            Search::Needs(edge) => Err(ORDER.with(format_args!("role {} was not loaded", edge.role), target_path)),
+        }
+    }
+
+    /// Checks `bytes` against the signed length and digests of `target_path`.
+    ///
+    /// # Errors
+    /// As [`Self::lookup`]; when length or digest differ; and when this is an offline bundle whose metadata has expired, for
+    /// anything but its channels until [`Self::accept_expired`].
+    pub fn authenticate(&self, target_path: &str, bytes: Vec<u8>) -> Result<AuthenticTarget, Refusal> {
+        let info = self.lookup(target_path)?;
+        if let Some(refusal) = self.locked.as_ref().filter(|_| info.role != "channels") {
+            return Err(refusal.clone());
+        }
+        if u64::try_from(bytes.len()) != Ok(info.length) {
+            return Err(TARGET.with(format_args!("{target_path}: {} bytes", bytes.len()), info.length));
+        }
+        if let Some(wanted) = info.sha256 {
+            let seen = Sha256::of(&bytes);
+            if seen != wanted {
+                return Err(TARGET.with(format_args!("{target_path}: {seen}"), wanted));
+            }
+        }
+        if let Some(wanted) = info.sha512 {
+            let seen = Sha512::of(&bytes);
+            if seen != wanted {
+                return Err(TARGET.with(format_args!("{target_path}: {seen}"), wanted));
+            }
+        }
+        Ok(AuthenticTarget { path: info.path, role: info.role, bytes })
+    }
+
+    /// Whether this is an offline bundle whose timestamp or snapshot has expired and was not accepted.
+    #[must_use]
+    pub fn expired_offline(&self) -> Option<&Refusal> {
+        self.locked.as_ref()
+    }
+
+    /// Accepts expired metadata of an offline bundle because its channel allows that until a later time. Call it only where local
+    /// policy allows expired bundles too.
+    ///
+    /// # Errors
+    /// `SLW-T-OFFLINE` when the channel does not allow it, or no longer.
+    pub fn accept_expired(&mut self, channel: &AuthenticTarget, now: Timestamp) -> Result<(), Refusal> {
+        let Some(refusal) = &self.locked else { return Ok(()) };
+        let until =
+            if channel.role == "channels" { Channel::parse(&channel.bytes).ok().and_then(|c| c.offline_until) } else { None };
+        match until {
+            Some(until) if until >= now => {
+                self.locked = None;
+                Ok(())
+            }
+            Some(until) => {
+                Err(OFFLINE.with(format_args!("{}; allowed until {until}", refusal.seen), format_args!("before {now}")))
+            }
+            None => Err(refusal.clone()),
+        }
+    }
+
+    /// The floors as they must be kept from now on.
+    #[must_use]
+    pub fn floors(&self) -> &Floors {
+        &self.floors
+    }
+
+    /// The verified metadata as received, to be stored whole or kept as evidence beside what it authorised.
+    #[must_use]
+    pub fn stored(&self) -> &Stored {
+        self.verified.bytes()
+    }
+
+    /// What was odd but did no harm: damage in the cache, a timestamp that says two things. Worth a line in the log or a report.
+    #[must_use]
+    pub fn notes(&self) -> &[Refusal] {
+        &self.notes
+    }
+
+    /// The timestamp's version: a notice that names a higher one hints at a freeze.
+    #[must_use]
+    pub fn timestamp_version(&self) -> u64 {
+        self.verified.timestamp().map_or(0, |timestamp| timestamp.version)
+    }
+
+    /// Version and expiry of every loaded role, top-level roles first.
+    #[must_use]
+    pub fn roles(&self) -> Vec<RoleState> {
+        let mut roles = vec![state_of("root", self.verified.root())];
+        roles.extend(self.verified.timestamp().map(|role| state_of("timestamp", role)));
+        roles.extend(self.verified.snapshot().map(|role| state_of("snapshot", role)));
+        roles.extend(self.verified.loaded().map(|(name, role)| state_of(name, role)));
+        roles
+    }
+}
