@@ -51,6 +51,7 @@ masked='apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all
 make_base() {
     local suite mirror unit new=$base.new
     suite=$(. /etc/os-release && echo "${VERSION_CODENAME:?}") # the host's own, so that what was built here runs there
+    # shellcheck disable=SC2016  # apt-get's own $
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $suite" 'Component: main' | head -n 1)
     rm -rf "$new"
     # shellcheck disable=SC2086  # without a mirror mmdebstrap knows where to go
@@ -72,6 +73,7 @@ recipe() { { declare -f make_base; echo "$packages $masked"; grep VERSION_CODENA
 # ---- a machine's processes --------------------------------------------------------------------------------------------------------------
 
 # A process is known by its id and when it began: a number alone may long belong to somebody else.
+# shellcheck disable=SC2086  # its fields, apart
 born() { local stat; stat=$(<"/proc/$1/stat") 2>/dev/null || return 1; stat=${stat##*) }; set -- $stat; echo "${20}"; }
 remember() { echo "$1 $(born "$1")" >"$machine/$2"; }
 recall() { # recall FILE: the process id kept there, if it is still that process
@@ -152,7 +154,11 @@ case $verb in
         SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 setsid systemd-nspawn --quiet --boot --directory="$machine/root" --machine="$name" --register=no --keep-unit \
             --link-journal=no --console=read-only --resolv-conf=off --timezone=off "${options[@]}" </dev/null >"$machine/console.log" 2>&1 &
         remember $! nspawn
-        wait_for 20 found_leader && wait_for $boot_seconds booted || { tail -n 30 "$machine/console.log" >&2; stop_hard; die "machine '$name' does not boot"; }
+        if ! { wait_for 20 found_leader && wait_for $boot_seconds booted; }; then
+            tail -n 30 "$machine/console.log" >&2
+            stop_hard
+            die "machine '$name' does not boot"
+        fi
         ;;
     exec)
         [ $# -gt 0 ] || usage
