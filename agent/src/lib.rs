@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod durable;
+pub mod duration;
 pub mod fetch;
 pub mod health;
 pub mod machine;

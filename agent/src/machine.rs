@@ -1,1 +1,598 @@
-//! Being written.
+//! The machine: one pure function that decides what a component's update does next. Everything else obeys.
+//!
+//! [`step`] takes what is remembered, what happened and the time; it answers with what to remember and what to do. The caller
+//! makes the new record durable *before* it carries out an effect, so that after a power cut at any instruction [`Input::Started`]
+//! finds the order in the record and gives it again. Effects are therefore idempotent. An answer carries the epoch of the record
+//! that ordered it; an answer to an older order is dropped.
+//!
+//! ```text
+//! Idle ──ring──▶ Checking ─▶ Downloading ─▶ Staging ─▶ Staged ─▶ Activating ─▶ Probation ──▶ Idle (committed)
+//!   ▲               │             │            │          │        │   │            │
+//!   └───refused─────┴─────────────┴────────────┘          └────────┴───┴──▶ RollingBack ──▶ Idle (rolled back)
+//!                                                                                └──▶ Inconsistent (tried again)
+//! ```
+
+use crate::clock::{Moment, Now};
+use crate::record::{Activation, By, Condemned, Ending, Installed, Plan, Record, Retry, Ring, Sample, SlotName, State, Watch};
+use slipway_protocol::{Event, Refusal, Sha256, Version};
+
+mod answer;
+pub mod checks;
+mod judge;
+#[cfg(test)]
+mod lives;
+#[cfg(test)]
+mod table;
+
+pub use judge::{Judgement, judge};
+
+/// The numbers a component's configuration gives the machine. Seconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long everything required must be well without a break.
+    pub soak: u64,
+    /// By when that must have happened, counted from activation.
+    pub deadline: u64,
+    /// Required checks that may fail in a row, once they were well, before the release is rolled back.
+    pub failures: u32,
+    /// Starts of agent or device during one probation before the release is rolled back.
+    pub starts: u32,
+    /// Notices closer together than this are answered by one check.
+    pub gap: u64,
+    /// First pause between retries; doubles up to `retry_most`, with jitter.
+    pub retry_first: u64,
+    /// Longest pause between retries.
+    pub retry_most: u64,
+    /// When to stop retrying and wait for the next notice or timer.
+    pub give_up: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { soak: 90, deadline: 300, failures: 3, starts: 3, gap: 5, retry_first: 5, retry_most: 900, give_up: 86_400 }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// The agent started; `link` is what `current/<component>` names.
+    Started {
+        /// The slot that is current.
+        link: Option<SlotName>,
+    },
+    /// Somebody wants the component checked.
+    Ring(Ring),
+    /// A moment that [`wake_at`] named has come.
+    Wake,
+    /// An effect is done.
+    Answer {
+        /// The epoch of the record that ordered it.
+        epoch: u64,
+        /// What came of it.
+        answer: Answer,
+    },
+    /// The operator wants the previous release back, or the running update called off.
+    Rollback,
+    /// The operator lets a condemned artifact be tried again; all of them when `None`.
+    Forgive(Option<Sha256>),
+}
+
+/// What came of an effect.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// Of [`Effect::Check`].
+    Checked(Verdict),
+    /// Of [`Effect::Fetch`].
+    Fetched(Result<(), Failure>),
+    /// Of [`Effect::Stage`]: SHA-256 of what is in the slot.
+    Staged(Result<Sha256, Refusal>),
+    /// Of [`Effect::Prepare`]: an adopted release, if what ran before was not ours.
+    Prepared(Result<Option<Installed>, Refusal>),
+    /// Of [`Effect::Switch`].
+    Switched(Result<(), Refusal>),
+    /// Of [`Effect::Watch`], again and again.
+    Sampled(Sample),
+    /// Of [`Effect::Restore`].
+    Restored(Result<(), Refusal>),
+}
+
+/// Something that did not work.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// Why.
+    pub refusal: Refusal,
+    /// Whether trying again can help.
+    pub again: Again,
+}
+
+/// Whether trying again can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// It cannot.
+    Never,
+    /// After a pause.
+    Later,
+    /// Not before this many seconds, as the server said.
+    After(u64),
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// This release should run here; metadata, provenance and policy agree.
+    Candidate(Box<Candidate>),
+    /// No.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// The version it is about, when that much is known.
+        version: Option<Version>,
+    },
+    /// It could not be found out.
+    Failed(Failure),
+}
+
+/// A release that is authorised, before the device's own conditions are judged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// What to install.
+    pub plan: Plan,
+    /// The rollout is halted: nothing new begins.
+    pub halted: bool,
+    /// Seconds until the rollout reaches this node; `None` when it has, `Some(None)` when no wave goes that far yet.
+    pub wait: Option<Option<u64>>,
+}
+
+/// What is to be done. Each is idempotent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Refresh metadata, resolve the channel, fetch and verify the provenance.
+    Check {
+        /// Who asked, and where to look.
+        ring: Ring,
+    },
+    /// Fetch the artifact; goes on where it stopped.
+    Fetch {
+        /// What.
+        plan: Plan,
+    },
+    /// Unpack the artifact to its slot.
+    Stage {
+        /// What.
+        plan: Plan,
+    },
+    /// Verify again, stop the component, put configuration and data by.
+    Prepare {
+        /// What.
+        plan: Plan,
+        /// SHA-256 that the slot's payload must have.
+        payload: Sha256,
+        /// Whether a release is committed; else what runs now is adopted, so that there is a way back.
+        adopt: bool,
+    },
+    /// Point the link at the slot and start the component.
+    Switch {
+        /// What.
+        plan: Plan,
+    },
+    /// Look at the component until told otherwise; a newer epoch ends it.
+    Watch {
+        /// What.
+        plan: Plan,
+    },
+    /// Stop the component, put configuration and data back, point the link at `to`, start it.
+    Restore {
+        /// The slot that is left: names the snapshot.
+        from: Option<SlotName>,
+        /// The release that runs afterwards.
+        to: Option<Installed>,
+    },
+    /// Remove all slots, snapshots and partial downloads but these. No answer.
+    Collect {
+        /// What stays.
+        keep: Vec<SlotName>,
+    },
+}
+
+/// Something to be reported: the driver adds node, time and sequence number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// What happened.
+    pub event: Event,
+    /// The version it is about.
+    pub to: Option<Version>,
+    /// Why.
+    pub refusal: Option<Refusal>,
+}
+
+/// What to remember, then what to do, and what to tell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transition {
+    /// To be durable before any effect.
+    pub next: Record,
+    /// To be carried out, each stamped with `next.epoch`.
+    pub effects: Vec<Effect>,
+    /// To be durable together with `next`.
+    pub told: Vec<Told>,
+}
+
+/// Decides. Total over every state and input; never panics; knows no clock but `now`.
+#[must_use]
+pub fn step(settings: &Settings, record: &Record, input: Input, now: &Now) -> Transition {
+    let mut draft = Draft { settings, now, next: record.clone(), effects: Vec::new(), told: Vec::new() };
+    match input {
+        Input::Started { link } => draft.started(link),
+        Input::Ring(ring) => draft.ring(ring),
+        Input::Wake => draft.wake(),
+        Input::Answer { epoch, answer } if epoch == record.epoch => draft.answer(answer),
+        Input::Answer { .. } => {}
+        Input::Rollback => draft.rollback(),
+        Input::Forgive(artifact) => draft.forgive(artifact),
+    }
+    draft.finish()
+}
+
+/// When [`Input::Wake`] is due; `None` when only something from outside can move the component.
+#[must_use]
+pub fn wake_at(settings: &Settings, record: &Record) -> Option<Moment> {
+    match &record.state {
+        State::Idle => match (&record.ring, &record.checked) {
+            (Some(_), Some(checked)) => Some(checked.after(settings.gap)),
+            (Some(_), None) => Some(Moment::default()),
+            (None, _) => None,
+        },
+        State::Checking { retry, .. }
+        | State::Downloading { retry, .. }
+        | State::RollingBack { retry, .. }
+        | State::Inconsistent { retry, .. } => retry.at.clone(),
+        State::Probation { watch, .. } => Some(watch.deadline.clone()),
+        State::Staging { .. } | State::Staged { .. } | State::Activating { .. } => None,
+    }
+}
+
+/// A transition being written.
+struct Draft<'a> {
+    settings: &'a Settings,
+    now: &'a Now,
+    next: Record,
+    effects: Vec<Effect>,
+    told: Vec<Told>,
+}
+
+impl Draft<'_> {
+    /// Every order gets an epoch of its own; collecting is no order, since nobody waits for it.
+    fn finish(mut self) -> Transition {
+        if self.effects.iter().any(|effect| !matches!(effect, Effect::Collect { .. })) {
+            self.next.epoch = self.next.epoch.saturating_add(1);
+        }
+        Transition { next: self.next, effects: self.effects, told: self.told }
+    }
+
+    fn tell(&mut self, event: Event, to: Option<&Version>, refusal: Option<&Refusal>) {
+        self.told.push(Told { event, to: to.cloned(), refusal: refusal.cloned() });
+    }
+
+    /// Tells how an attempt ended, unless the last one ended the very same way: a refusal repeated every hour is no news.
+    fn end(&mut self, event: Event, version: Option<&Version>, refusal: Option<&Refusal>, news: bool) {
+        let ending = Ending { event, version: version.cloned(), refusal: refusal.cloned(), at: self.now.wall };
+        let same = self.next.last.as_ref().is_some_and(|last| {
+            let code = |ending: &Ending| ending.refusal.as_ref().map(|refusal| refusal.code.clone());
+            last.event == ending.event && last.version == ending.version && code(last) == code(&ending)
+        });
+        if !same || news {
+            self.tell(event, version, refusal);
+            self.next.last = Some(ending);
+        }
+    }
+
+    // ---- the agent started -------------------------------------------------------------------------------------------
+
+    fn started(&mut self, link: Option<SlotName>) {
+        self.tell(Event::Started, self.next.committed.clone().map(|installed| installed.version).as_ref(), None);
+        let committed = self.next.committed.as_ref().map(|installed| installed.slot.clone());
+        let moved = committed.is_some() && link != committed;
+        match self.next.state.clone() {
+            State::Idle if moved => self.put_back(link),
+            State::Idle => self.settle(),
+            State::Checking { ring, .. } if moved => {
+                self.next.ring = Some(ring);
+                self.put_back(link);
+            }
+            State::Checking { ring, .. } => self.check(ring, Retry::default()),
+            State::Downloading { plan, .. } | State::Staging { plan } | State::Staged { plan, .. } if moved => {
+                self.next.ring = Some(Ring { by: By::Timer, source: plan.source, hint: None });
+                self.put_back(link);
+            }
+            State::Downloading { plan, .. } => self.fetch(plan, Retry::default()),
+            State::Staging { plan } => self.stage(plan),
+            State::Staged { plan, payload } => self.prepare(plan, payload),
+            State::Activating { plan, step: Activation::Preparing, .. } if moved => {
+                self.undo(plan, checks::LINK_MOVED.with(shown(link.as_ref()), shown(committed.as_ref())), false);
+            }
+            State::Activating { plan, payload, step: Activation::Preparing } => self.prepare(plan, payload),
+            State::Activating { plan, payload, step: Activation::Switching } => self.switch(plan, payload),
+            State::Probation { plan, .. } if link.as_ref() != Some(&plan.slot) => {
+                let reason = checks::LINK_MOVED.with(shown(link.as_ref()), &plan.slot);
+                self.undo(plan, reason, false);
+            }
+            State::Probation { plan, payload, watch } => self.watch_again(plan, payload, watch),
+            State::RollingBack { from, to, .. } | State::Inconsistent { from, to, .. } => {
+                self.reset_retry();
+                self.effects.push(Effect::Restore { from, to });
+            }
+        }
+    }
+
+    /// A start during probation: what was seen before counts only as far as it can still be true.
+    fn watch_again(&mut self, plan: Plan, payload: Sha256, mut watch: Watch) {
+        watch.starts = watch.starts.saturating_add(1);
+        if watch.starts > self.settings.starts {
+            let reason = checks::STARTS.with(watch.starts, format_args!("at most {}", self.settings.starts));
+            return self.undo(plan, reason, true);
+        }
+        let rebooted = watch.deadline.boot != self.now.moment.boot;
+        let full = self.now.moment.after(self.settings.deadline);
+        // The earlier of old and new: otherwise restarts would stretch it for ever.
+        if rebooted || full.secs < watch.deadline.secs {
+            watch.deadline = full;
+        }
+        if rebooted {
+            watch.process = None;
+        }
+        watch.healthy_since = None;
+        watch.failures = 0;
+        self.next.state = State::Probation { plan: plan.clone(), payload, watch };
+        self.effects.push(Effect::Watch { plan });
+    }
+
+    // ---- somebody rang -----------------------------------------------------------------------------------------------
+
+    fn ring(&mut self, ring: Ring) {
+        let patient = ring.by != By::Operator;
+        match self.next.state.clone() {
+            State::Idle => {
+                let too_soon = self.next.checked.as_ref().is_some_and(|at| !at.after(self.settings.gap).reached(&self.now.moment));
+                if patient && too_soon { self.keep(ring) } else { self.check(ring, Retry::default()) }
+            }
+            // Nothing is under way but a pause: what is asked for may have changed, so ask again.
+            State::Checking { retry, .. } | State::Downloading { retry, .. } if retry.at.is_some() && !patient => {
+                self.check(ring, Retry { at: None, ..retry });
+            }
+            State::Checking { ring: asked, mut retry } if retry.at.is_some() => {
+                if ring.by == By::Notice {
+                    retry.at = earlier(retry.at, self.now.moment.after(self.settings.gap));
+                    let hint = ring.hint.or(asked.hint);
+                    self.next.state = State::Checking { ring: Ring { hint, ..asked }, retry };
+                }
+            }
+            State::Downloading { retry, .. } if retry.at.is_some() => {
+                if ring.by == By::Notice {
+                    self.check(ring, retry);
+                }
+            }
+            // Only a running release is a place to update from: what was asked for waits until one runs. A person's ring also tries now.
+            State::Inconsistent { from, to, .. } => {
+                self.keep(ring);
+                if !patient {
+                    self.clear_pause();
+                    self.effects.push(Effect::Restore { from, to });
+                }
+            }
+            State::Checking { .. }
+            | State::Downloading { .. }
+            | State::Staging { .. }
+            | State::Staged { .. }
+            | State::Activating { .. }
+            | State::Probation { .. }
+            | State::RollingBack { .. } => self.keep(ring),
+        }
+    }
+
+    /// Remembers a ring for later. One is enough: the check that follows sees the latest anyway. A person's comes first.
+    fn keep(&mut self, ring: Ring) {
+        let keep_old = self.next.ring.as_ref().is_some_and(|old| old.by > ring.by);
+        if !keep_old {
+            self.next.ring = Some(ring);
+        }
+    }
+
+    // ---- time ----------------------------------------------------------------------------------------------------------
+
+    fn wake(&mut self) {
+        let due = wake_at(self.settings, &self.next).is_some_and(|moment| moment.reached(&self.now.moment));
+        if !due {
+            return;
+        }
+        match self.next.state.clone() {
+            State::Idle => self.settle(),
+            State::Checking { ring, retry } => self.check(ring, Retry { at: None, ..retry }),
+            State::Downloading { plan, retry } => self.fetch(plan, Retry { at: None, ..retry }),
+            State::Probation { plan, watch, .. } => {
+                let reason = judge::overdue(&watch, self.settings, &self.now.moment);
+                self.undo(plan, reason, true);
+            }
+            State::RollingBack { from, to, .. } | State::Inconsistent { from, to, .. } => {
+                self.clear_pause();
+                self.effects.push(Effect::Restore { from, to });
+            }
+            State::Staging { .. } | State::Staged { .. } | State::Activating { .. } => {}
+        }
+    }
+
+    // ---- the operator on the device ------------------------------------------------------------------------------------
+
+    fn rollback(&mut self) {
+        match self.next.state.clone() {
+            State::Idle => match (self.next.committed.clone(), self.next.previous.clone()) {
+                (Some(current), Some(previous)) => {
+                    let reason = checks::ASKED.with(&current.version, &previous.version);
+                    let condemn = Condemned {
+                        artifact: current.artifact,
+                        version: current.version.clone(),
+                        reason: reason.clone(),
+                        at: self.now.wall,
+                    };
+                    self.tell(Event::RollingBack, Some(&current.version), Some(&reason));
+                    self.restore(Some(current.slot), None, Some(previous), reason, Some(condemn));
+                }
+                (current, _) => {
+                    let version = current.map(|installed| installed.version);
+                    let refusal = checks::NOTHING_BEFORE.with("none", "a previous release");
+                    self.end(Event::Refused, version.as_ref(), Some(&refusal), true);
+                }
+            },
+            State::Checking { .. } => self.call_off(None),
+            State::Downloading { plan, .. } | State::Staging { plan } | State::Staged { plan, .. } => self.call_off(Some(plan.version)),
+            State::Activating { plan, .. } | State::Probation { plan, .. } => {
+                let reason = checks::CALLED_OFF.with(&plan.version, "the operator's consent");
+                self.undo(plan, reason, true);
+            }
+            State::RollingBack { from, to, .. } | State::Inconsistent { from, to, .. } => {
+                self.clear_pause();
+                self.effects.push(Effect::Restore { from, to });
+            }
+        }
+    }
+
+    /// Ends an update that has not touched anything that runs. The epoch moves on, so that what is still under way is not heard.
+    fn call_off(&mut self, version: Option<Version>) {
+        let refusal = checks::CALLED_OFF.with(shown(version.as_ref()), "the operator's consent");
+        self.next.state = State::Idle;
+        self.next.ring = None;
+        self.next.epoch = self.next.epoch.saturating_add(1);
+        self.end(Event::Refused, version.as_ref(), Some(&refusal), true);
+        self.collect();
+    }
+
+    fn forgive(&mut self, artifact: Option<Sha256>) {
+        let (forgiven, kept) =
+            std::mem::take(&mut self.next.condemned).into_iter().partition(|c: &Condemned| artifact.is_none_or(|a| a == c.artifact));
+        self.next.condemned = kept;
+        let forgiven: Vec<Condemned> = forgiven;
+        for condemned in &forgiven {
+            self.tell(Event::Forgiven, Some(&condemned.version), Some(&condemned.reason));
+        }
+        if !forgiven.is_empty() {
+            self.next.last = None;
+        }
+    }
+
+    // ---- orders --------------------------------------------------------------------------------------------------------
+
+    /// Back to idle; a ring that came meanwhile is answered at once unless a check has only just ended.
+    fn settle(&mut self) {
+        self.next.state = State::Idle;
+        if let Some(ring) = self.next.ring.clone() {
+            let due = wake_at(self.settings, &self.next).is_some_and(|moment| moment.reached(&self.now.moment));
+            if due || ring.by == By::Operator {
+                self.check(ring, Retry::default());
+            }
+        }
+    }
+
+    fn check(&mut self, ring: Ring, retry: Retry) {
+        self.next.ring = None;
+        if ring.by != By::Timer && retry.failures == 0 {
+            self.tell(Event::Checking, ring.hint.clone().as_ref(), None);
+        }
+        self.next.state = State::Checking { ring: ring.clone(), retry };
+        self.effects.push(Effect::Check { ring });
+    }
+
+    fn fetch(&mut self, plan: Plan, retry: Retry) {
+        self.next.state = State::Downloading { plan: plan.clone(), retry };
+        self.effects.push(Effect::Fetch { plan });
+    }
+
+    fn stage(&mut self, plan: Plan) {
+        self.next.state = State::Staging { plan: plan.clone() };
+        self.effects.push(Effect::Stage { plan });
+    }
+
+    fn prepare(&mut self, plan: Plan, payload: Sha256) {
+        self.next.state = State::Activating { plan: plan.clone(), payload, step: Activation::Preparing };
+        self.effects.push(Effect::Prepare { plan, payload, adopt: self.next.committed.is_none() });
+    }
+
+    fn switch(&mut self, plan: Plan, payload: Sha256) {
+        self.next.state = State::Activating { plan: plan.clone(), payload, step: Activation::Switching };
+        self.effects.push(Effect::Switch { plan });
+    }
+
+    /// Leaves the release of `plan` and returns to the committed one.
+    fn undo(&mut self, plan: Plan, reason: Refusal, condemn: bool) {
+        let condemned = condemn.then(|| Condemned {
+            artifact: plan.artifact,
+            version: plan.version.clone(),
+            reason: reason.clone(),
+            at: self.now.wall,
+        });
+        self.tell(Event::RollingBack, Some(&plan.version), Some(&reason));
+        self.restore(Some(plan.slot.clone()), Some(plan), self.next.committed.clone(), reason, condemned);
+    }
+
+    /// The link was moved while nothing of ours was under way: the committed release comes back, its data stay.
+    fn put_back(&mut self, link: Option<SlotName>) {
+        let to = self.next.committed.clone();
+        let reason = checks::LINK_MOVED.with(shown(link.as_ref()), shown(to.as_ref().map(|installed| &installed.slot)));
+        self.tell(Event::RollingBack, to.clone().map(|installed| installed.version).as_ref(), Some(&reason));
+        self.restore(None, None, to, reason, None);
+    }
+
+    fn restore(
+        &mut self,
+        from: Option<SlotName>,
+        plan: Option<Plan>,
+        to: Option<Installed>,
+        reason: Refusal,
+        condemn: Option<Condemned>,
+    ) {
+        self.effects.push(Effect::Restore { from: from.clone(), to: to.clone() });
+        self.next.state = State::RollingBack { from, plan, to, reason, condemn, retry: Retry::default() };
+    }
+
+    fn reset_retry(&mut self) {
+        if let State::RollingBack { retry, .. } | State::Inconsistent { retry, .. } = &mut self.next.state {
+            *retry = Retry::default();
+        }
+    }
+
+    fn clear_pause(&mut self) {
+        if let State::RollingBack { retry, .. } | State::Inconsistent { retry, .. } = &mut self.next.state {
+            retry.at = None;
+        }
+    }
+
+    /// The next try: doubled each time, half of it by chance, never sooner than the server asked. `None` when it has gone on too long.
+    fn again(&self, mut retry: Retry, again: Again) -> Option<Retry> {
+        let since = retry.since.filter(|since| since.boot == self.now.moment.boot).unwrap_or_else(|| self.now.moment.clone());
+        if again == Again::Never || self.now.moment.since(&since).is_some_and(|spent| spent >= self.settings.give_up) {
+            return None;
+        }
+        retry.at = Some(self.now.moment.after(pause(self.settings, retry.failures, self.now.dice, again)));
+        retry.failures = retry.failures.saturating_add(1);
+        retry.since = Some(since);
+        Some(retry)
+    }
+}
+
+/// Seconds to wait after `failures` earlier failures.
+fn pause(settings: &Settings, failures: u32, dice: u32, again: Again) -> u64 {
+    let doubled = settings.retry_first.saturating_mul(1_u64.checked_shl(failures.min(32)).unwrap_or(u64::MAX)).min(settings.retry_most);
+    let half = doubled.div_euclid(2);
+    let chance = u64::from(dice).checked_rem(half.saturating_add(1)).unwrap_or(0);
+    let pause = half.saturating_add(chance).max(1);
+    if let Again::After(secs) = again { pause.max(secs.min(settings.give_up)) } else { pause }
+}
+
+fn earlier(a: Option<Moment>, b: Moment) -> Option<Moment> {
+    Some(match a {
+        Some(a) if a.boot == b.boot && a.secs < b.secs => a,
+        _ => b,
+    })
+}
+
+fn shown<T: std::fmt::Display>(value: Option<&T>) -> String {
+    value.map_or_else(|| "none".to_owned(), ToString::to_string)
+}

@@ -119,8 +119,8 @@ pub enum State {
         to: Option<Installed>,
         /// Why.
         reason: Refusal,
-        /// Whether the artifact is condemned when this is over.
-        condemn: Option<Sha256>,
+        /// What is condemned when this is over.
+        condemn: Option<Condemned>,
         /// Failures so far and when to try again.
         retry: Retry,
     },

@@ -1,0 +1,248 @@
+//! What the machine does with the answer to an order.
+
+use super::{Again, Answer, Candidate, Draft, Effect, Failure, Judgement, Verdict, checks, judge, shown};
+use crate::record::{Activation, CONDEMNED_LIMIT, Installed, Plan, Retry, Ring, Sample, State, Watch};
+use slipway_protocol::{Event, Refusal, Sha256, Version};
+
+/// Restores that may fail before the component is called inconsistent.
+const RESTORE_TRIES: u32 = 5;
+
+impl Draft<'_> {
+    /// An answer to the current order. One that does not fit the state cannot be (its epoch would be older) and changes nothing.
+    pub(super) fn answer(&mut self, answer: Answer) {
+        match (answer, self.next.state.clone()) {
+            (Answer::Checked(verdict), State::Checking { ring, retry }) if retry.at.is_none() => self.checked(verdict, ring, retry),
+            (Answer::Fetched(result), State::Downloading { plan, retry }) if retry.at.is_none() => self.fetched(result, plan, retry),
+            (Answer::Staged(result), State::Staging { plan }) => self.staged(result, plan),
+            (Answer::Prepared(result), State::Activating { plan, payload, step: Activation::Preparing }) => {
+                self.prepared(result, plan, payload);
+            }
+            (Answer::Switched(result), State::Activating { plan, payload, step: Activation::Switching }) => {
+                self.switched(result, plan, payload);
+            }
+            (Answer::Sampled(sample), State::Probation { plan, payload, watch }) => self.sampled(&sample, plan, payload, &watch),
+            (Answer::Restored(result), State::RollingBack { .. } | State::Inconsistent { .. }) => self.restored(result),
+            (
+                Answer::Checked(_)
+                | Answer::Fetched(_)
+                | Answer::Staged(_)
+                | Answer::Prepared(_)
+                | Answer::Switched(_)
+                | Answer::Sampled(_)
+                | Answer::Restored(_),
+                State::Idle
+                | State::Checking { .. }
+                | State::Downloading { .. }
+                | State::Staging { .. }
+                | State::Staged { .. }
+                | State::Activating { .. }
+                | State::Probation { .. }
+                | State::RollingBack { .. }
+                | State::Inconsistent { .. },
+            ) => {}
+        }
+    }
+
+    fn checked(&mut self, verdict: Verdict, ring: Ring, retry: Retry) {
+        self.next.checked = Some(self.now.moment.clone());
+        let news = ring.by == crate::record::By::Operator;
+        match verdict {
+            Verdict::Candidate(candidate) => self.judge_candidate(*candidate, ring, retry, news),
+            Verdict::Refused { refusal, version } => self.refuse(&refusal, version.as_ref(), news),
+            Verdict::Failed(Failure { refusal, again }) => match self.again(retry, again) {
+                Some(retry) => {
+                    self.end(Event::Retrying, None, Some(&refusal), false);
+                    self.next.state = State::Checking { ring, retry };
+                }
+                None => self.refuse(&refusal, None, news),
+            },
+        }
+    }
+
+    /// The device's own conditions on an authorised release, in the order in which a person would want to hear of them.
+    fn judge_candidate(&mut self, candidate: Candidate, ring: Ring, retry: Retry, news: bool) {
+        let Candidate { plan, halted, wait } = candidate;
+        if let Some(committed) = &self.next.committed {
+            if committed.artifact == plan.artifact {
+                return self.up_to_date(&plan, news);
+            }
+            if committed.version == plan.version {
+                let refusal = checks::SAME_VERSION.with(plan.artifact, committed.artifact);
+                return self.refuse(&refusal, Some(&plan.version), news);
+            }
+        }
+        let floor = highest(self.next.floor.as_ref(), plan.floor.as_ref());
+        if let Some(floor) = floor.filter(|floor| plan.version < **floor) {
+            let refusal = checks::FLOOR.with(&plan.version, format_args!("{floor} or newer"));
+            return self.refuse(&refusal, Some(&plan.version), news);
+        }
+        if let Some(condemned) = self.next.condemned.iter().find(|condemned| condemned.artifact == plan.artifact) {
+            let refusal = checks::CONDEMNED.with(&condemned.reason.code, "an artifact that has not failed here");
+            return self.refuse(&refusal, Some(&plan.version), news);
+        }
+        if halted {
+            let refusal = checks::HALTED.with(&plan.version, "a rollout under way");
+            return self.refuse(&refusal, Some(&plan.version), news);
+        }
+        match wait {
+            None => {
+                self.tell(Event::Downloading, Some(&plan.version), None);
+                self.fetch(plan, Retry::default());
+            }
+            Some(secs) => {
+                let pause = secs.unwrap_or(self.settings.retry_most).clamp(1, self.settings.retry_most);
+                let refusal = checks::WAVE.with(shown(secs.map(|secs| format!("{secs} s to go")).as_ref()), "its wave");
+                self.end(Event::Waiting, Some(&plan.version), Some(&refusal), news);
+                self.next.state = State::Checking { ring, retry: Retry { at: Some(self.now.moment.after(pause)), ..retry } };
+            }
+        }
+    }
+
+    fn up_to_date(&mut self, plan: &Plan, news: bool) {
+        // What the channel demands holds even when there is nothing to install.
+        self.next.floor = highest(self.next.floor.as_ref(), plan.floor.as_ref()).cloned();
+        self.end(Event::UpToDate, Some(&plan.version), None, news);
+        self.settle();
+    }
+
+    fn refuse(&mut self, refusal: &Refusal, version: Option<&Version>, news: bool) {
+        self.end(Event::Refused, version, Some(refusal), news);
+        self.settle();
+    }
+
+    fn fetched(&mut self, result: Result<(), Failure>, plan: Plan, retry: Retry) {
+        match result {
+            Ok(()) => self.stage(plan),
+            Err(Failure { refusal, again }) => match self.again(retry, again) {
+                Some(retry) => {
+                    self.end(Event::Retrying, Some(&plan.version), Some(&refusal), false);
+                    self.next.state = State::Downloading { plan, retry };
+                }
+                None => self.refuse(&refusal, Some(&plan.version), true),
+            },
+        }
+    }
+
+    fn staged(&mut self, result: Result<Sha256, Refusal>, plan: Plan) {
+        match result {
+            Ok(payload) => {
+                self.tell(Event::Staged, Some(&plan.version), None);
+                self.prepare(plan, payload);
+            }
+            Err(refusal) => {
+                self.collect();
+                self.refuse(&refusal, Some(&plan.version), true);
+            }
+        }
+    }
+
+    fn prepared(&mut self, result: Result<Option<Installed>, Refusal>, plan: Plan, payload: Sha256) {
+        match result {
+            Ok(adopted) => {
+                if self.next.committed.is_none() {
+                    self.next.committed = adopted;
+                }
+                self.switch(plan, payload);
+            }
+            // The link has not moved, but the component may have been stopped. Nothing of the new release ran: not condemned.
+            Err(refusal) => self.undo(plan, refusal, false),
+        }
+    }
+
+    fn switched(&mut self, result: Result<(), Refusal>, plan: Plan, payload: Sha256) {
+        match result {
+            Ok(()) => {
+                self.tell(Event::Activated, Some(&plan.version), None);
+                let watch = Watch {
+                    deadline: self.now.moment.after(self.settings.deadline),
+                    starts: 0,
+                    process: None,
+                    healthy_since: None,
+                    failures: 0,
+                };
+                self.next.state = State::Probation { plan: plan.clone(), payload, watch };
+                self.effects.push(Effect::Watch { plan });
+            }
+            Err(refusal) => self.undo(plan, refusal, true),
+        }
+    }
+
+    fn sampled(&mut self, sample: &Sample, plan: Plan, payload: Sha256, watch: &Watch) {
+        match judge(self.settings, watch, sample, &self.now.moment) {
+            Judgement::Watch(watch) => self.next.state = State::Probation { plan, payload, watch },
+            Judgement::Commit => self.commit(plan, payload),
+            Judgement::RollBack(refusal) => self.undo(plan, refusal, true),
+        }
+    }
+
+    fn commit(&mut self, plan: Plan, payload: Sha256) {
+        self.next.floor = highest(self.next.floor.as_ref(), highest(plan.floor.as_ref(), Some(&plan.version))).cloned();
+        let new = Installed { version: plan.version.clone(), artifact: plan.artifact, payload, slot: plan.slot };
+        self.next.previous = self.next.committed.replace(new);
+        self.end(Event::Committed, Some(&plan.version), None, true);
+        self.collect();
+        self.settle();
+    }
+
+    fn restored(&mut self, result: Result<(), Refusal>) {
+        match (result, self.next.state.clone()) {
+            (Ok(()), State::RollingBack { plan, to, reason, condemn, .. }) => {
+                if let Some(condemned) = condemn {
+                    self.next.condemned.retain(|old| old.artifact != condemned.artifact);
+                    self.next.condemned.push(condemned);
+                    let excess = self.next.condemned.len().saturating_sub(CONDEMNED_LIMIT);
+                    self.next.condemned.drain(..excess);
+                }
+                if to != self.next.committed {
+                    self.next.previous = None;
+                    self.next.committed = to.clone();
+                }
+                let version = plan.map(|plan| plan.version).or_else(|| to.map(|to| to.version));
+                self.end(Event::RolledBack, version.as_ref(), Some(&reason), true);
+                self.collect();
+                self.settle();
+            }
+            (Ok(()), State::Inconsistent { to, reason, .. }) => {
+                let version = to.as_ref().map(|to| to.version.clone());
+                self.next.committed = to;
+                self.end(Event::RolledBack, version.as_ref(), Some(&reason), true);
+                self.settle();
+            }
+            (Err(refusal), State::RollingBack { from, to, retry, condemn, .. }) if retry.failures >= RESTORE_TRIES => {
+                if let Some(condemned) = condemn {
+                    self.next.condemned.push(condemned);
+                }
+                self.end(Event::Inconsistent, to.as_ref().map(|to| to.version.clone()).as_ref(), Some(&refusal), true);
+                let at = Some(self.now.moment.after(self.settings.retry_most));
+                self.next.state = State::Inconsistent { to, from, reason: refusal, retry: Retry { failures: 0, since: None, at } };
+            }
+            (Err(refusal), State::RollingBack { .. } | State::Inconsistent { .. }) => {
+                self.end(Event::Retrying, None, Some(&refusal), false);
+                let pause = self.now.moment.after(super::pause(self.settings, self.retries(), self.now.dice, Again::Later));
+                if let State::RollingBack { retry, .. } | State::Inconsistent { retry, .. } = &mut self.next.state {
+                    retry.failures = retry.failures.saturating_add(1);
+                    retry.at = Some(pause);
+                }
+            }
+            (_, _) => {}
+        }
+    }
+
+    fn retries(&self) -> u32 {
+        match &self.next.state {
+            State::RollingBack { retry, .. } | State::Inconsistent { retry, .. } => retry.failures,
+            _ => 0,
+        }
+    }
+
+    /// Only what a rollback may need stays.
+    pub(super) fn collect(&mut self) {
+        let keep = [&self.next.committed, &self.next.previous].into_iter().flatten().map(|installed| installed.slot.clone()).collect();
+        self.effects.push(Effect::Collect { keep });
+    }
+}
+
+fn highest<'a>(a: Option<&'a Version>, b: Option<&'a Version>) -> Option<&'a Version> {
+    // `Option` orders `None` below every version.
+    a.max(b)
+}

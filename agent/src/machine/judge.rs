@@ -1,0 +1,151 @@
+//! The judgement over a release on probation: pure, from one look and what earlier looks saw.
+
+use super::{Settings, checks};
+use crate::clock::Moment;
+use crate::record::{ProcessState, Sample, Watch};
+use slipway_protocol::Refusal;
+
+/// What a look at the component means.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Judgement {
+    /// Go on watching.
+    Watch(Watch),
+    /// Well for the whole soak.
+    Commit,
+    /// Not well.
+    RollBack(Refusal),
+}
+
+/// Judges one sample.
+///
+/// A process that died or was restarted is a failure at once: a service manager that restarts it hides nothing. A required check may
+/// fail until it was well for the first time (the release is starting), afterwards only `failures` times in a row.
+#[must_use]
+pub fn judge(settings: &Settings, watch: &Watch, sample: &Sample, now: &Moment) -> Judgement {
+    let mut watch = watch.clone();
+    let mut well = true;
+    match &sample.process {
+        ProcessState::Dead(evidence) => return Judgement::RollBack(checks::DIED.with(evidence, "a running process")),
+        ProcessState::Running(process) => {
+            let before = watch.process.as_ref();
+            if before.is_some_and(|before| before != process) || before.is_none() && process.restarts > 0 {
+                let seen = format!("process {} after {} restarts", process.pid, process.restarts);
+                let wanted = before.map_or_else(|| "no restart".to_owned(), |p| format!("process {} after {} restarts", p.pid, p.restarts));
+                return Judgement::RollBack(checks::RESTARTED.with(seen, wanted));
+            }
+            watch.process = Some(process.clone());
+        }
+        ProcessState::Starting => {
+            if let Some(before) = &watch.process {
+                return Judgement::RollBack(checks::RESTARTED.with("no process yet", format_args!("process {}", before.pid)));
+            }
+            well = false;
+        }
+        ProcessState::None => {}
+    }
+    let failed = sample.checks.iter().filter(|check| check.required).find_map(|check| Some((check, check.outcome.as_ref().err()?)));
+    if let Some((check, why)) = failed {
+        well = false;
+        let was_well = watch.healthy_since.is_some() || watch.failures > 0;
+        if was_well {
+            watch.failures = watch.failures.saturating_add(1);
+            if watch.failures >= settings.failures {
+                return Judgement::RollBack(checks::CHECK.with(format_args!("{}: {why}", check.name), "every required check well"));
+            }
+        }
+    }
+    if well {
+        watch.failures = 0;
+        let since = watch.healthy_since.get_or_insert_with(|| now.clone()).clone();
+        // The soak is judged before the deadline: with both reached in one look the release has shown what was asked of it.
+        if now.since(&since).is_some_and(|secs| secs >= settings.soak) {
+            return Judgement::Commit;
+        }
+    } else {
+        watch.healthy_since = None;
+    }
+    if watch.deadline.reached(now) {
+        let why = failed.map_or_else(String::new, |(check, why)| format!("; {}: {why}", check.name));
+        return Judgement::RollBack(checks::DEADLINE.with(
+            format_args!("well for {} s{why}", watch.healthy_since.as_ref().and_then(|since| now.since(since)).unwrap_or(0)),
+            format_args!("{} s without a break within {} s", settings.soak, settings.deadline),
+        ));
+    }
+    Judgement::Watch(watch)
+}
+
+/// The refusal when the deadline passes and no sample comes at all.
+pub(super) fn overdue(watch: &Watch, settings: &Settings, now: &Moment) -> Refusal {
+    checks::DEADLINE.with(
+        format_args!("well for {} s", watch.healthy_since.as_ref().and_then(|since| now.since(since)).unwrap_or(0)),
+        format_args!("{} s without a break within {} s", settings.soak, settings.deadline),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::BootId;
+    use crate::record::{CheckResult, Process};
+
+    fn at(secs: u64) -> Moment {
+        Moment { boot: BootId("b".into()), secs }
+    }
+
+    fn look(pid: u32, restarts: u32, well: bool) -> Sample {
+        let check = |name: &str, required, well: bool| CheckResult {
+            name: name.into(),
+            required,
+            outcome: if well { Ok(()) } else { Err("status 500".into()) },
+        };
+        Sample {
+            process: ProcessState::Running(Process { pid, restarts }),
+            checks: vec![check("healthz", true, well), check("cloud", false, false)],
+        }
+    }
+
+    /// Runs looks one second apart and says how it ended, and after how many looks.
+    fn run(looks: impl IntoIterator<Item = Sample>) -> (String, u64) {
+        let settings = Settings { soak: 5, deadline: 20, failures: 3, ..Settings::default() };
+        let mut watch = Watch { deadline: at(20), starts: 0, process: None, healthy_since: None, failures: 0 };
+        let mut secs = 0;
+        for look in looks {
+            match judge(&settings, &watch, &look, &at(secs)) {
+                Judgement::Watch(next) => watch = next,
+                Judgement::Commit => return ("commit".into(), secs),
+                Judgement::RollBack(refusal) => return (refusal.code.into_owned(), secs),
+            }
+            secs += 1;
+        }
+        ("watching".into(), secs)
+    }
+
+    #[test]
+    fn table() {
+        use std::iter::repeat_n;
+        let dead = || Sample { process: ProcessState::Dead("exit status 2".into()), checks: vec![] };
+        let well = |n| repeat_n(look(7, 0, true), n);
+        let ill = |n| repeat_n(look(7, 0, false), n);
+        // A wanted check that fails (`cloud` above) never stands in the way.
+        assert_eq!(run(well(10)), ("commit".into(), 5));
+        assert_eq!(run(ill(4).chain(well(10))), ("commit".into(), 9), "slow to start");
+        assert_eq!(run(ill(30)).0, "SLW-A-DEADLINE", "never well");
+        assert_eq!(run(well(2).chain(ill(2)).chain(well(10))), ("commit".into(), 9), "a hiccup starts the soak again");
+        assert_eq!(run(well(2).chain(ill(9))), ("SLW-A-CHECK".into(), 4), "three in a row after being well");
+        assert_eq!(run(well(4).chain([dead()])), ("SLW-A-DIED".into(), 4));
+        assert_eq!(run(well(4).chain([look(8, 1, true)])), ("SLW-A-RESTARTED".into(), 4), "dies after it was well");
+        assert_eq!(run([look(8, 1, true)]), ("SLW-A-RESTARTED".into(), 0), "crashed before the first look");
+        let flapping = (0..30).map(|n| look(7, 0, n % 2 == 0));
+        assert_eq!(run(flapping).0, "SLW-A-DEADLINE", "never well for a whole soak");
+        let file = Sample { process: ProcessState::None, checks: vec![] };
+        assert_eq!(run(repeat_n(file, 10)), ("commit".into(), 5), "a component without a process");
+    }
+
+    #[test]
+    fn looks_of_another_boot_do_not_count() {
+        let settings = Settings { soak: 5, deadline: 20, ..Settings::default() };
+        let old = Moment { boot: BootId("a".into()), secs: 1 };
+        let watch = Watch { deadline: at(200), starts: 1, process: None, healthy_since: Some(old), failures: 0 };
+        assert!(matches!(judge(&settings, &watch, &look(7, 0, true), &at(100)), Judgement::Watch(_)));
+    }
+}

@@ -1,0 +1,231 @@
+//! The whole state × event table, compared with `table.txt`: a missing arrow shows as a line that says nothing happens.
+//!
+//! After a change that is meant, run the test with `UPDATE_GOLDEN=1` and read the difference.
+
+use super::lives::{artifact, moment, plan, release};
+use super::*;
+use crate::clock::BootId;
+use crate::record::{Activation, CheckResult, Process, ProcessState, Source};
+use std::fmt::Write;
+
+const SLOT_A: u32 = 1;
+const SLOT_B: u32 = 4;
+
+fn at(secs: u64) -> Now {
+    Now { moment: moment(0, secs), wall: jiff::Timestamp::UNIX_EPOCH, dice: 0 }
+}
+
+fn ring(by: By) -> Ring {
+    Ring { by, source: Source::Network, hint: None }
+}
+
+fn states() -> Vec<(&'static str, State)> {
+    let now = moment(0, 1000);
+    let pause = |secs| Retry { failures: 1, since: Some(now.clone()), at: Some(now.after(secs)) };
+    let payload = artifact(SLOT_B);
+    let watch = |since| Watch { deadline: now.after(300), starts: 0, process: None, healthy_since: since, failures: 0 };
+    let rolling = |retry| State::RollingBack {
+        from: Some(plan(SLOT_B).slot),
+        plan: Some(plan(SLOT_B)),
+        to: Some(release(SLOT_A)),
+        reason: checks::DIED,
+        condemn: None,
+        retry,
+    };
+    vec![
+        ("idle", State::Idle),
+        ("checking", State::Checking { ring: ring(By::Notice), retry: Retry::default() }),
+        ("checking, pause", State::Checking { ring: ring(By::Notice), retry: pause(100) }),
+        ("downloading", State::Downloading { plan: plan(SLOT_B), retry: Retry::default() }),
+        ("downloading, pause", State::Downloading { plan: plan(SLOT_B), retry: pause(100) }),
+        ("staging", State::Staging { plan: plan(SLOT_B) }),
+        ("staged", State::Staged { plan: plan(SLOT_B), payload }),
+        ("preparing", State::Activating { plan: plan(SLOT_B), payload, step: Activation::Preparing }),
+        ("switching", State::Activating { plan: plan(SLOT_B), payload, step: Activation::Switching }),
+        ("probation", State::Probation { plan: plan(SLOT_B), payload, watch: watch(None) }),
+        ("probation, soaked", State::Probation { plan: plan(SLOT_B), payload, watch: watch(Some(moment(0, 900))) }),
+        ("rolling back", rolling(Retry::default())),
+        ("rolling back, last try", rolling(Retry { failures: 5, ..Retry::default() })),
+        (
+            "inconsistent",
+            State::Inconsistent { to: Some(release(SLOT_A)), from: None, reason: checks::DIED, retry: pause(100) },
+        ),
+    ]
+}
+
+fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
+    let answer = |answer| Input::Answer { epoch, answer };
+    let failure = |again| Failure { refusal: Refusal::of("X-NET", slipway_protocol::Class::Network, slipway_protocol::Actor::Network, "n", ""), again };
+    let candidate = |n, halted, wait| {
+        answer(Answer::Checked(Verdict::Candidate(Box::new(Candidate { plan: plan(n), halted, wait }))))
+    };
+    let sample = |process, well: bool| {
+        let outcome = if well { Ok(()) } else { Err("no".to_owned()) };
+        answer(Answer::Sampled(Sample { process, checks: vec![CheckResult { name: "c".into(), required: true, outcome }] }))
+    };
+    let running = || ProcessState::Running(Process { pid: 1, restarts: 0 });
+    vec![
+        ("started, link at committed", Input::Started { link: Some(release(SLOT_A).slot) }),
+        ("started, link at new", Input::Started { link: Some(plan(SLOT_B).slot) }),
+        ("started, no link", Input::Started { link: None }),
+        ("rung by timer", Input::Ring(ring(By::Timer))),
+        ("rung by notice", Input::Ring(ring(By::Notice))),
+        ("rung by operator", Input::Ring(ring(By::Operator))),
+        ("woken", Input::Wake),
+        ("checked: newer", candidate(SLOT_B, false, None)),
+        ("checked: older", candidate(0, false, None)),
+        ("checked: same", candidate(SLOT_A, false, None)),
+        ("checked: condemned", candidate(5, false, None)),
+        ("checked: halted", candidate(SLOT_B, true, None)),
+        ("checked: wave in 50 s", candidate(SLOT_B, false, Some(Some(50)))),
+        ("checked: no wave", candidate(SLOT_B, false, Some(None))),
+        ("checked: refused", answer(Answer::Checked(Verdict::Refused { refusal: checks::HALTED, version: None }))),
+        ("checked: no network", answer(Answer::Checked(Verdict::Failed(failure(Again::Later))))),
+        ("fetched", answer(Answer::Fetched(Ok(())))),
+        ("fetch failed: later", answer(Answer::Fetched(Err(failure(Again::Later))))),
+        ("fetch failed: in 700 s", answer(Answer::Fetched(Err(failure(Again::After(700)))))),
+        ("fetch failed: never", answer(Answer::Fetched(Err(failure(Again::Never))))),
+        ("staged", answer(Answer::Staged(Ok(artifact(SLOT_B))))),
+        ("stage refused", answer(Answer::Staged(Err(checks::HALTED)))),
+        ("prepared", answer(Answer::Prepared(Ok(None)))),
+        ("prepare refused", answer(Answer::Prepared(Err(checks::HALTED)))),
+        ("switched", answer(Answer::Switched(Ok(())))),
+        ("switch failed", answer(Answer::Switched(Err(checks::HALTED)))),
+        ("sampled: well", sample(running(), true)),
+        ("sampled: ill", sample(running(), false)),
+        ("sampled: dead", sample(ProcessState::Dead("exit 1".into()), true)),
+        ("restored", answer(Answer::Restored(Ok(())))),
+        ("restore failed", answer(Answer::Restored(Err(checks::HALTED)))),
+        ("an older order's answer", Input::Answer { epoch: epoch - 1, answer: Answer::Fetched(Ok(())) }),
+        ("rollback asked", Input::Rollback),
+        ("forgive asked", Input::Forgive(None)),
+    ]
+}
+
+fn brief(state: &State) -> String {
+    let pause = |retry: &Retry| retry.at.as_ref().map_or_else(String::new, |at| format!(" (again at {})", at.secs));
+    match state {
+        State::Idle => "idle".into(),
+        State::Checking { retry, .. } => format!("checking{}", pause(retry)),
+        State::Downloading { retry, .. } => format!("downloading{}", pause(retry)),
+        State::Staging { .. } => "staging".into(),
+        State::Staged { .. } => "staged".into(),
+        State::Activating { step, .. } => format!("{step:?}").to_lowercase(),
+        State::Probation { watch, .. } => format!("probation (since {:?})", watch.healthy_since.as_ref().map(|m| m.secs)),
+        State::RollingBack { retry, .. } => format!("rolling back{}", pause(retry)),
+        State::Inconsistent { retry, .. } => format!("inconsistent{}", pause(retry)),
+    }
+}
+
+#[test]
+fn whole_table_is_as_reviewed() {
+    let settings = Settings::default();
+    let mut text = String::from("state | event | next state | orders | told\n");
+    for (state_name, state) in states() {
+        let record = Record {
+            epoch: 7,
+            state,
+            committed: Some(release(SLOT_A)),
+            previous: Some(release(0)),
+            floor: Some(plan(SLOT_A).version),
+            condemned: vec![Condemned {
+                artifact: artifact(5),
+                version: plan(5).version,
+                reason: checks::DIED,
+                at: jiff::Timestamp::UNIX_EPOCH,
+            }],
+            ..Record::new("edgecore".parse().unwrap())
+        };
+        for (input_name, input) in inputs(record.epoch) {
+            let t = step(&settings, &record, input, &at(1000));
+            let orders: Vec<_> = t.effects.iter().map(|effect| format!("{effect:?}").split(' ').next().unwrap().to_owned()).collect();
+            let told: Vec<_> = t
+                .told
+                .iter()
+                .map(|told| match &told.refusal {
+                    Some(refusal) => format!("{:?} {}", told.event, refusal.code),
+                    None => format!("{:?}", told.event),
+                })
+                .collect();
+            let next = if t.next == record { "·".to_owned() } else { brief(&t.next.state) };
+            let kept = if t.next.ring.is_some() && record.ring.is_none() { " + ring kept" } else { "" };
+            writeln!(text, "{state_name} | {input_name} | {next}{kept} | {} | {}", orders.join(", "), told.join(", ")).unwrap();
+            assert!(t.next.epoch >= record.epoch, "an epoch never goes back");
+            let order = t.effects.iter().any(|effect| !matches!(effect, Effect::Collect { .. }));
+            assert!(!order || t.next.epoch > record.epoch, "every order has an epoch of its own");
+            assert!(t.next.floor >= record.floor, "the floor only rises");
+        }
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/machine/table.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(path).unwrap_or_default();
+    for (line, (new, old)) in text.lines().zip(golden.lines()).enumerate() {
+        assert_eq!(new, old, "line {}", line + 1);
+    }
+    assert_eq!(text.lines().count(), golden.lines().count());
+}
+
+#[test]
+fn a_hundred_notices_are_one_check() {
+    let settings = Settings::default();
+    let mut record = Record::new("edgecore".parse().unwrap());
+    let mut checks = 0;
+    for _ in 0..100 {
+        let t = step(&settings, &record, Input::Ring(ring(By::Notice)), &at(1000));
+        checks += t.effects.len();
+        record = t.next;
+    }
+    assert_eq!(checks, 1);
+    // While it is refused for one reason, that is told once.
+    let mut told = 0;
+    for second in 0..100 {
+        let now = at(2000 + second * 10);
+        let refused = Answer::Checked(Verdict::Refused { refusal: checks::CONDEMNED, version: None });
+        let t = step(&settings, &record, Input::Answer { epoch: record.epoch, answer: refused }, &now);
+        told += t.told.iter().filter(|told| told.event == Event::Refused).count();
+        record = t.next;
+        record = step(&settings, &record, Input::Ring(ring(By::Timer)), &at(2005 + second * 10)).next;
+    }
+    assert_eq!(told, 1);
+}
+
+#[test]
+fn pauses_double_have_jitter_and_an_end() {
+    let settings = Settings::default();
+    assert_eq!((pause(&settings, 0, 0, Again::Later), pause(&settings, 0, 2, Again::Later)), (2, 4));
+    assert_eq!(pause(&settings, 40, 0, Again::Later), 450);
+    assert!(pause(&settings, u32::MAX, u32::MAX, Again::Later) <= settings.retry_most);
+    assert_eq!(pause(&settings, 0, 0, Again::After(60)), 60);
+    assert_eq!(pause(&settings, 0, 0, Again::After(u64::MAX)), settings.give_up);
+    // A day of failures ends the download; the timer asks again later.
+    let first = Retry { failures: 90, since: Some(moment(0, 1000)), at: None };
+    let record = Record { epoch: 1, state: State::Downloading { plan: plan(1), retry: first }, ..Record::new("edgecore".parse().unwrap()) };
+    let failed = Answer::Fetched(Err(Failure { refusal: checks::HALTED, again: Again::Later }));
+    let t = step(&settings, &record, Input::Answer { epoch: 1, answer: failed }, &at(1000 + settings.give_up));
+    assert_eq!(t.next.state, State::Idle);
+}
+
+#[test]
+fn restarts_do_not_stretch_probation() {
+    let settings = Settings::default();
+    let watch = Watch { deadline: moment(0, 1300), starts: 0, process: None, healthy_since: None, failures: 0 };
+    let mut record = Record {
+        state: State::Probation { plan: plan(1), payload: artifact(1), watch },
+        ..Record::new("edgecore".parse().unwrap())
+    };
+    let deadline = |record: &Record| match &record.state {
+        State::Probation { watch, .. } => Some(watch.deadline.clone()),
+        _ => None,
+    };
+    let link = Some(plan(1).slot);
+    record = step(&settings, &record, Input::Started { link: link.clone() }, &at(1200)).next;
+    assert_eq!(deadline(&record), Some(moment(0, 1300)), "same boot: the old deadline stands");
+    let reboot = Now { moment: Moment { boot: BootId("other".into()), secs: 50 }, ..at(0) };
+    record = step(&settings, &record, Input::Started { link: link.clone() }, &reboot).next;
+    assert_eq!(deadline(&record).map(|moment| moment.secs), Some(350), "another boot: at most a full one");
+    record = step(&settings, &record, Input::Started { link: link.clone() }, &reboot).next;
+    let last = step(&settings, &record, Input::Started { link }, &reboot);
+    assert!(matches!(last.next.state, State::RollingBack { .. }), "and not for ever");
+}
