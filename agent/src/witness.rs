@@ -1,1 +1,485 @@
-//! Being written.
+//! The witness: a small preallocated file that remembers what must never be lost or go back, when the database is gone and the
+//! disk is full.
+//!
+//! Two slots of 4 KiB, written in turn in place, so that a write needs no space and a torn one leaves the other. A slot is
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..8 | magic |
+//! | 8..12 | format, little endian |
+//! | 12..20 | turn: rises with every write |
+//! | 20..24 | length of the payload |
+//! | 24..56 | SHA-256 of everything else in the slot |
+//! | 56.. | payload, JSON; zeros to the end |
+
+use crate::durable;
+use crate::record::{Installed, SlotName};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256 as Hasher};
+use slipway_protocol::refusal::{Actor, Class};
+use slipway_protocol::{ComponentName, Refusal, Sha256, Version};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Components that fit whatever their names and versions are; more may fit.
+pub const COMPONENT_LIMIT: usize = 4;
+/// Bytes of one slot: a page and a block on every platform there is.
+const SLOT: usize = 4096;
+/// Bytes before the payload.
+const HEADER: usize = 56;
+/// Bytes for the payload.
+const ROOM: usize = SLOT - HEADER;
+const MAGIC: [u8; 8] = *b"SLIPWITN";
+const FORMAT: u32 = 1;
+
+/// Both slots are unreadable: what was remembered has to come from elsewhere.
+pub const DAMAGED: Refusal = Refusal::of(
+    "SLW-A-WITNESS-DAMAGED",
+    Class::System,
+    Actor::Device,
+    "the witness file",
+    "the agent begins a new one from its database and slots; check the disk, floors may have been lost",
+);
+/// Written by an agent that knows more than this one.
+pub const NEWER: Refusal = Refusal::of(
+    "SLW-A-STATE-NEWER",
+    Class::System,
+    Actor::Operator,
+    "the format of the saved state",
+    "a newer agent wrote it: install that agent again, this one does not guess",
+);
+/// What must be remembered is larger than a slot.
+const TOO_LARGE: Refusal = Refusal::of(
+    "SLW-A-WITNESS-FULL",
+    Class::Configuration,
+    Actor::Operator,
+    "room in the witness",
+    "configure at most four components for one agent",
+);
+
+/// What must never be lost or go back.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// The generation of the database that this goes with; one that opens with an older one has lost something.
+    pub generation: u64,
+    /// The latest time that was ever proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusted_time: Option<Timestamp>,
+    /// The versions of the operator's metadata below which nothing is believed.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub tuf: serde_json::Value,
+    /// Numbers of reports below this one may have been used.
+    pub reports: u64,
+    /// Times in a row that the agent began to open the database and never came to its first commit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub opening: u32,
+    /// The database's generation when the disk was full and the witness went on alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alone_since: Option<u64>,
+    /// Each component that was ever touched.
+    pub components: BTreeMap<ComponentName, Remembered>,
+}
+
+/// What must never be lost about one component.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remembered {
+    /// The generation of its record; an older record in the database has lost something.
+    pub generation: u64,
+    /// The epoch of its record.
+    pub epoch: u64,
+    /// What the agent was about to do to what runs.
+    pub phase: Phase,
+    /// The release that passed probation last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committed: Option<Kept>,
+    /// The one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Kept>,
+    /// The slot being activated, watched or left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<SlotName>,
+    /// What is condemned when the rollback under way is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condemn: Option<Sha256>,
+    /// The artifact condemned last: the one that the channel most likely still names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condemned: Option<(Sha256, Version)>,
+    /// The lowest version accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<Version>,
+}
+
+/// What the agent was about to do to what runs: all that a record's state means to a device that lost the record.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Nothing: the committed release runs, whatever is being fetched.
+    #[default]
+    Resting,
+    /// A release is being made current.
+    Activating,
+    /// It is current and watched.
+    Probation,
+    /// The committed release is being brought back.
+    RollingBack,
+    /// Neither could be made to run.
+    Inconsistent,
+}
+
+/// [`Installed`], without its slot's name where that follows from the rest: so that four components fit.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    version: Version,
+    artifact: Sha256,
+    payload: Sha256,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    slot: Option<SlotName>,
+}
+
+impl From<&Installed> for Kept {
+    fn from(installed: &Installed) -> Self {
+        let Installed { version, artifact, payload, slot } = installed.clone();
+        let slot = (slot != SlotName::of(&version, &artifact)).then_some(slot);
+        Self { version, artifact, payload, slot }
+    }
+}
+
+impl From<&Kept> for Installed {
+    fn from(kept: &Kept) -> Self {
+        let Kept { version, artifact, payload, slot } = kept.clone();
+        let slot = slot.unwrap_or_else(|| SlotName::of(&version, &artifact));
+        Self { version, artifact, payload, slot }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// The open witness.
+#[derive(Debug)]
+pub struct Witness {
+    path: PathBuf,
+    file: File,
+    /// The turn of the newest slot.
+    turn: u64,
+    /// The slot that is written next: never the newest good one.
+    next: u8,
+}
+
+/// What is in one slot.
+#[derive(Debug, PartialEq)]
+enum Slot {
+    Good {
+        turn: u64,
+        memory: Box<Memory>,
+    },
+    /// Whole, but of another format.
+    Newer(String),
+    Bad,
+}
+
+impl Witness {
+    /// Opens the witness, or creates it when there is none: then there is no memory either.
+    ///
+    /// # Errors
+    /// [`DAMAGED`] when it is there and neither slot can be read; [`NEWER`]; or the disk fails.
+    pub fn open(path: &Path) -> Result<(Self, Option<Memory>), Refusal> {
+        let failed = |error: io::Error| durable::refusal(path, &error);
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::create(path).map(|witness| (witness, None)),
+            other => other.map_err(failed)?,
+        };
+        let read = |index| read_slot(&file, index).map_err(failed);
+        let (turn, memory, next) = match (read(0)?, read(1)?) {
+            (Slot::Newer(seen), _) | (_, Slot::Newer(seen)) => {
+                return Err(NEWER.with(seen, format_args!("witness format {FORMAT}")));
+            }
+            (Slot::Good { turn: a, memory }, Slot::Good { turn: b, .. }) if a > b => (a, memory, 1),
+            (_, Slot::Good { turn, memory }) => (turn, memory, 0),
+            (Slot::Good { turn, memory }, Slot::Bad) => (turn, memory, 1),
+            (Slot::Bad, Slot::Bad) => {
+                let length = file.metadata().map_err(failed)?.len();
+                return Err(
+                    DAMAGED.with(format_args!("{} ({length} bytes) without a whole slot", path.display()), "one whole slot")
+                );
+            }
+        };
+        Ok((Self { path: path.to_owned(), file, turn, next }, Some(*memory)))
+    }
+
+    /// The file appears under its name only with an empty memory in it, so that a file without any is always damage.
+    fn create(path: &Path) -> Result<Self, Refusal> {
+        let turn = 1;
+        let mut bytes = encode(turn, &Memory::default())?.to_vec();
+        bytes.resize(SLOT.saturating_mul(2), 0);
+        let failed = |error: io::Error| durable::refusal(path, &error);
+        durable::write_atomic(path, &bytes, 0o600).map_err(failed)?;
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), file, turn, next: 1 })
+    }
+
+    /// Remembers. It is durable on return.
+    ///
+    /// # Errors
+    /// It does not fit, or the disk fails; what was remembered before still is.
+    pub fn write(&mut self, memory: &Memory) -> Result<(), Refusal> {
+        let turn = self.turn.saturating_add(1);
+        let bytes = encode(turn, memory)?;
+        let written = self.file.write_all_at(&bytes, offset(self.next)).and_then(|()| self.file.sync_data());
+        // After a failure the same slot is written again: the other one holds the last that was whole.
+        written.map_err(|error| durable::refusal(&self.path, &error))?;
+        self.turn = turn;
+        self.next ^= 1;
+        Ok(())
+    }
+
+    /// Remembers in both slots, so that no single damaged block brings back what was before: for floors.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_both(&mut self, memory: &Memory) -> Result<(), Refusal> {
+        self.write(memory)?;
+        self.write(memory)
+    }
+}
+
+fn offset(index: u8) -> u64 {
+    if index == 0 { 0 } else { u64::try_from(SLOT).unwrap_or(u64::MAX) }
+}
+
+fn encode(turn: u64, memory: &Memory) -> Result<[u8; SLOT], Refusal> {
+    let payload = payload(memory)?;
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    let mut head = Vec::with_capacity(SLOT);
+    head.extend(MAGIC);
+    head.extend(FORMAT.to_le_bytes());
+    head.extend(turn.to_le_bytes());
+    head.extend(length.to_le_bytes());
+    let mut rest = payload;
+    rest.resize(ROOM, 0);
+    let checksum = checksum(&head, &rest);
+    head.extend(checksum);
+    head.extend(rest);
+    head.try_into().map_err(|_| TOO_LARGE.with("a payload of another size", ROOM))
+}
+
+/// JSON that fits: the condemned artifacts are a convenience and give way first.
+fn payload(memory: &Memory) -> Result<Vec<u8>, Refusal> {
+    let json = |memory: &Memory| serde_json::to_vec(memory).map_err(|error| TOO_LARGE.with(error, "JSON"));
+    let bytes = json(memory)?;
+    if bytes.len() <= ROOM {
+        return Ok(bytes);
+    }
+    let mut less = memory.clone();
+    less.components.values_mut().for_each(|component| component.condemned = None);
+    let bytes = json(&less)?;
+    if bytes.len() <= ROOM {
+        return Ok(bytes);
+    }
+    let seen = format_args!("{} bytes for {} components", bytes.len(), memory.components.len()).to_string();
+    Err(TOO_LARGE.with(seen, format_args!("at most {ROOM} bytes")))
+}
+
+fn checksum(head: &[u8], rest: &[u8]) -> [u8; 32] {
+    Hasher::new().chain_update(head).chain_update(rest).finalize().into()
+}
+
+fn read_slot(file: &File, index: u8) -> io::Result<Slot> {
+    let mut bytes = [0; SLOT];
+    match file.read_exact_at(&mut bytes, offset(index)) {
+        // A damaged block of the disk costs this slot, not the other one.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof || is_bad_block(&error) => Ok(Slot::Bad),
+        Err(error) => Err(error),
+        Ok(()) => Ok(decode(&bytes).unwrap_or(Slot::Bad)),
+    }
+}
+
+fn is_bad_block(error: &io::Error) -> bool {
+    error.raw_os_error().map(nix::errno::Errno::from_raw) == Some(nix::errno::Errno::EIO)
+}
+
+/// `None` for a slot that is torn, damaged or was never written.
+fn decode(bytes: &[u8; SLOT]) -> Option<Slot> {
+    let (head, rest) = bytes.split_first_chunk::<24>()?;
+    let (wanted, rest) = rest.split_first_chunk::<32>()?;
+    if !head.starts_with(&MAGIC) || checksum(head, rest) != *wanted {
+        return None;
+    }
+    let format = u32::from_le_bytes(*head.get(8..)?.first_chunk()?);
+    let turn = u64::from_le_bytes(*head.get(12..)?.first_chunk()?);
+    let length = u32::from_le_bytes(*head.get(20..)?.first_chunk()?);
+    if format != FORMAT {
+        return Some(Slot::Newer(format!("witness format {format}")));
+    }
+    let payload = rest.get(..usize::try_from(length).ok()?)?;
+    Some(match serde_json::from_slice(payload) {
+        Ok(memory) => Slot::Good { turn, memory: Box::new(memory) },
+        // The checksum is right: nobody damaged it, somebody wrote what this agent cannot read.
+        Err(error) => Slot::Newer(format!("a witness that does not parse: {error}")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn memory(generation: u64) -> Memory {
+        let kept = |version: &str| {
+            let (version, artifact): (Version, _) = (version.parse().unwrap(), Sha256::of(version.as_bytes()));
+            let slot = SlotName::of(&version, &artifact);
+            Some(Kept::from(&Installed { version, artifact, payload: Sha256::of(b"payload"), slot }))
+        };
+        let edgecore = Remembered {
+            generation,
+            epoch: 7,
+            phase: Phase::Probation,
+            committed: kept("v1.22.0"),
+            previous: kept("v1.21.0"),
+            active: Some(SlotName::of(&"v1.23.1".parse().unwrap(), &Sha256::of(b"new"))),
+            condemned: Some((Sha256::of(b"bad"), "v1.22.5".parse().unwrap())),
+            floor: Some("v1.22.0".parse().unwrap()),
+            ..Remembered::default()
+        };
+        Memory {
+            generation,
+            trusted_time: Some("2026-11-22T12:00:00Z".parse().unwrap()),
+            tuf: serde_json::json!({"root": 3, "timestamp": 812, "snapshot": 97, "targets": 12}),
+            reports: 2000,
+            components: BTreeMap::from([("edgecore".parse().unwrap(), edgecore)]),
+            ..Memory::default()
+        }
+    }
+
+    fn file() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("witness");
+        (dir, path)
+    }
+
+    #[test]
+    fn remembers_the_newest_and_never_grows() {
+        let (_dir, path) = file();
+        let (mut witness, none) = Witness::open(&path).unwrap();
+        assert_eq!(none, None);
+        assert_eq!(Witness::open(&path).unwrap().1, Some(Memory::default()), "cut right after creation: nothing yet, no damage");
+        for generation in 1..=5 {
+            witness.write(&memory(generation)).unwrap();
+            let (again, seen) = Witness::open(&path).unwrap();
+            assert_eq!(seen, Some(memory(generation)));
+            witness = again;
+        }
+        witness.write_both(&memory(6)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), 8192);
+    }
+
+    /// Whatever byte of the newest slot changes, the older one answers; whatever byte of the older, the newest does.
+    #[test]
+    fn any_flipped_byte_costs_its_slot_and_nothing_else() {
+        let (_dir, path) = file();
+        let (mut witness, _) = Witness::open(&path).unwrap();
+        // Turn 1 is the creation's, in the first slot; turn 2 goes to the second slot, turn 3 to the first.
+        witness.write(&memory(2)).unwrap();
+        witness.write(&memory(3)).unwrap();
+        let good = fs::read(&path).unwrap();
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        for at in 0..good.len() {
+            file.write_all_at(&[good[at] ^ (1 << (at % 8))], at as u64).unwrap();
+            let wanted = if at < SLOT { memory(2) } else { memory(3) };
+            assert_eq!(Witness::open(&path).unwrap().1, Some(wanted), "byte {at}");
+            file.write_all_at(&good[at..=at], at as u64).unwrap();
+        }
+    }
+
+    #[test]
+    fn both_slots_gone_is_damage_and_not_a_first_boot() {
+        let (_dir, path) = file();
+        for content in [vec![], vec![0; 8192], vec![0xff; 8192], b"SLIPWITN".repeat(1024)] {
+            fs::write(&path, &content).unwrap();
+            assert_eq!(Witness::open(&path).unwrap_err().code, DAMAGED.code);
+            assert_eq!(fs::read(&path).unwrap(), content, "the evidence stays as it is");
+        }
+        assert_eq!(Witness::open(path.parent().unwrap()).unwrap_err().code, "SLW-A-DISK-IO");
+    }
+
+    #[test]
+    fn a_torn_write_leaves_the_one_before_and_the_next_write_repairs() {
+        let (_dir, path) = file();
+        let (mut witness, _) = Witness::open(&path).unwrap();
+        witness.write(&memory(2)).unwrap();
+        let before = fs::read(&path).unwrap();
+        witness.write(&memory(3)).unwrap();
+        let after = fs::read(&path).unwrap();
+        for sectors in 0..8 {
+            let cut = sectors * 512;
+            let torn = [&after[..cut], &before[cut..SLOT], &before[SLOT..]].concat();
+            fs::write(&path, &torn).unwrap();
+            let (mut witness, seen) = Witness::open(&path).unwrap();
+            // Past the payload old and new are zeros alike: cut there, the write was complete.
+            assert_eq!(seen, Some(memory(if torn == after { 3 } else { 2 })), "{cut}");
+            witness.write(&memory(4)).unwrap();
+            assert_eq!(Witness::open(&path).unwrap().1, Some(memory(4)));
+        }
+        // Cut short, the first slot is still whole; the next write restores the length.
+        fs::write(&path, &after[..SLOT + 100]).unwrap();
+        let (mut witness, seen) = Witness::open(&path).unwrap();
+        assert_eq!(seen, Some(memory(3)));
+        witness.write(&memory(4)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), 8192);
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_and_kept() {
+        let (_dir, path) = file();
+        drop(Witness::open(&path).unwrap());
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[8] = 2;
+        let sum = checksum(&bytes[..24], &bytes[HEADER..SLOT]);
+        bytes[24..HEADER].copy_from_slice(&sum);
+        fs::write(&path, &bytes).unwrap();
+        let refusal = Witness::open(&path).unwrap_err();
+        assert_eq!((refusal.code.as_ref(), refusal.seen.as_str()), ("SLW-A-STATE-NEWER", "witness format 2"));
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
+
+    /// Four components with the longest names and versions there can be, each with everything that can be remembered.
+    #[test]
+    fn four_components_always_fit_and_too_many_are_refused() {
+        let (_dir, path) = file();
+        let (mut witness, _) = Witness::open(&path).unwrap();
+        let version: Version = format!("v1.23.1-{}", "x".repeat(56)).parse().unwrap();
+        let kept = Kept { version: version.clone(), artifact: Sha256::of(b"a"), payload: Sha256::of(b"p"), slot: None };
+        let largest = Remembered {
+            generation: u64::MAX,
+            epoch: u64::MAX,
+            phase: Phase::Inconsistent,
+            committed: Some(kept.clone()),
+            previous: Some(kept),
+            active: Some(SlotName::of(&version, &Sha256::of(b"a"))),
+            condemn: Some(Sha256::of(b"a")),
+            condemned: Some((Sha256::of(b"a"), version.clone())),
+            floor: Some(version),
+        };
+        let with = |count: usize| {
+            let name = |n: usize| format!("{n}{}", "c".repeat(62)).parse().unwrap();
+            let components = (0..count).map(|n| (name(n), largest.clone())).collect();
+            Memory { opening: 3, alone_since: Some(u64::MAX), reports: u64::MAX, components, ..memory(u64::MAX) }
+        };
+        witness.write(&with(COMPONENT_LIMIT)).unwrap();
+        let seen = Witness::open(&path).unwrap().1.unwrap();
+        assert_eq!(seen.components.len(), COMPONENT_LIMIT);
+        assert!(seen.components.values().all(|c| c.previous == largest.previous && c.floor == largest.floor));
+        let refusal = witness.write(&with(8)).unwrap_err();
+        assert_eq!(refusal.code, "SLW-A-WITNESS-FULL");
+        assert_eq!(Witness::open(&path).unwrap().1.unwrap(), seen, "and nothing was written");
+    }
+}
