@@ -1,0 +1,102 @@
+//! Whether a release may be installed here: two independent proofs, who may release and who built it, joined in one value.
+//!
+//! [`Authorized`] can be made nowhere else and read from no file: whoever holds one holds the verdict of this run, over these bytes.
+
+use crate::error::{Check, or_none};
+use crate::policy::Policy;
+use crate::provenance::{Provenance, Subject, verify_provenance};
+use crate::root::SigstoreRoot;
+use crate::tuf::AuthenticTarget;
+use slipway_protocol::{Artifact, ComponentName, Manifest, Platform, Refusal, Sha256};
+use std::ops::Deref;
+
+/// Whose word counts for a release: the release keys, and the targets keys above them. Never the rollout key.
+const RELEASE_ROLES: [&str; 2] = ["releases", "targets"];
+
+/// A value that was authorized. No constructor outside this module, and no `Deserialize`: a verdict is never stored, only evidence is.
+#[derive(Clone, Debug)]
+pub struct Authorized<T>(T);
+
+impl<T> Authorized<T> {
+    /// What was authorized.
+    pub const fn get(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> Deref for Authorized<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// A release with everything that authorizes it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Release {
+    /// The manifest that the release keys signed.
+    pub manifest: Manifest,
+    /// The artifact for this platform. Whoever fetches it must compare its SHA-256, and its SHA-512 where the manifest has one.
+    pub artifact: Artifact,
+    /// How it was built.
+    pub provenance: Provenance,
+}
+
+/// Authorizes the release that `manifest` describes, for one platform, if every policy accepts its provenance.
+///
+/// # Errors
+/// The first check that refuses.
+pub fn authorize(
+    manifest: &AuthenticTarget,
+    component: &ComponentName,
+    platform: Platform,
+    policies: &[Policy],
+    root: &SigstoreRoot,
+    bundle: &[u8],
+) -> Result<Authorized<Release>, Refusal> {
+    if !RELEASE_ROLES.contains(&manifest.role()) {
+        return Err(Check::ManifestRole.refuse(manifest.role(), RELEASE_ROLES.join(" or ")));
+    }
+    judge(manifest.path(), manifest.bytes(), component, platform, policies, root, bundle).map(Authorized)
+}
+
+fn judge(
+    path: &str,
+    manifest: &[u8],
+    component: &ComponentName,
+    platform: Platform,
+    policies: &[Policy],
+    root: &SigstoreRoot,
+    bundle: &[u8],
+) -> Result<Release, Refusal> {
+    let manifest = Manifest::parse(manifest).map_err(|why| Check::ManifestMalformed.refuse(why, "a release manifest"))?;
+    if manifest.component != *component {
+        return Err(Check::ManifestComponent.refuse(&manifest.component, component));
+    }
+    let expected = Manifest::target(&manifest.component, &manifest.version);
+    if path != expected {
+        return Err(Check::ManifestPath.refuse(expected, path));
+    }
+    let artifact = manifest.artifact(platform).cloned().ok_or_else(|| {
+        let has: Vec<&str> = manifest.artifacts.iter().map(|artifact| artifact.platform.as_str()).collect();
+        Check::ArtifactMissing.refuse(has.join(", "), platform)
+    })?;
+    let size = u64::try_from(bundle.len()).unwrap_or(u64::MAX);
+    let seen = Sha256::of(bundle);
+    if size != artifact.provenance.size || seen != artifact.provenance.sha256 {
+        let wanted = format_args!("{} bytes, {:?}", artifact.provenance.size, artifact.provenance.sha256).to_string();
+        return Err(Check::BundleDigest.refuse(format_args!("{size} bytes, {seen:?}"), wanted));
+    }
+    let subject =
+        Subject { name: &artifact.name, sha256: artifact.sha256, sha512: artifact.sha512, version: Some(&manifest.version) };
+    let mut provenance = None;
+    for policy in policies {
+        if policy.component() != component {
+            return Err(Check::PolicyComponent.refuse(policy.component(), component));
+        }
+        provenance = Some(verify_provenance(bundle, root, policy, &subject)?);
+    }
+    let provenance = provenance.ok_or_else(|| Check::PolicyNone.refuse(or_none(None::<&str>), "a policy"))?;
+    Ok(Release { manifest, artifact, provenance })
+}

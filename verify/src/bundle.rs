@@ -1,0 +1,237 @@
+//! The strict gate before the Sigstore library: what a Sigstore bundle must look like before anything in it is believed.
+//!
+//! A bundle's media type is unsigned, so it decides nothing by itself: what must be present is decided by [`LogRule`], which is the
+//! operator's, and a bundle that claims an older format gets no easier way in.
+
+use crate::error::Check;
+use crate::log::Checkpoint;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use sigstore_types::bundle::VerificationMaterialContent;
+use sigstore_types::{Bundle, KindVersion, MediaType};
+use slipway_protocol::{Refusal, json, manifest};
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+
+/// What evidence of logging is demanded.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LogRule {
+    /// A proof of inclusion and the log's checkpoint.
+    #[default]
+    Proof,
+    /// The log's signed promise is enough (evidence from before 2023-08, cosign's `.att` tags). Opt-in.
+    UnsafePromiseOnly,
+    /// No log at all, only timestamps; only with a trusted root that names no log. Opt-in.
+    UnsafeTimestampOnly,
+}
+
+/// Nesting: the deepest part of a bundle is at 7.
+const LIMITS: json::Limits = json::Limits { bytes: 1024 * 1024, depth: 16 };
+/// As sigstore-go allows.
+const TIMESTAMP_LIMIT: usize = 32;
+/// A tree of 2^64 leaves needs 64.
+const HASH_LIMIT: usize = 64;
+/// A leaf, and more intermediates than any private authority has.
+const CHAIN_LIMIT: usize = 8;
+
+/// The outline of a bundle: which parts there are. `null` is absent, as protobuf's JSON has it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Outline {
+    media_type: Option<String>,
+    verification_material: Option<Material>,
+    message_signature: Option<IgnoredAny>,
+    dsse_envelope: Option<IgnoredAny>,
+    // A bare DSSE envelope, which is no bundle.
+    payload: Option<IgnoredAny>,
+    signatures: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Material {
+    certificate: Option<IgnoredAny>,
+    x509_certificate_chain: Option<Chain>,
+    public_key: Option<IgnoredAny>,
+    tlog_entries: Option<Vec<Entry>>,
+    timestamp_verification_data: Option<Timestamps>,
+}
+
+#[derive(Deserialize)]
+struct Chain {
+    certificates: Option<Vec<IgnoredAny>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    inclusion_promise: Option<IgnoredAny>,
+    inclusion_proof: Option<Proof>,
+}
+
+#[derive(Deserialize)]
+struct Proof {
+    checkpoint: Option<Envelope>,
+    hashes: Option<Vec<IgnoredAny>>,
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    envelope: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Timestamps {
+    rfc3161_timestamps: Option<Vec<IgnoredAny>>,
+}
+
+/// Parses `bytes` and refuses everything that the rule or the format does not allow. What comes out has at most one log entry, and under
+/// [`LogRule::Proof`] that entry has a proof and a checkpoint.
+pub(crate) fn gate(bytes: &[u8], rule: LogRule, keep_intermediates: bool) -> Result<Bundle, Refusal> {
+    debug_assert!(u64::try_from(LIMITS.bytes).is_ok_and(|limit| limit == manifest::PROVENANCE_LIMIT));
+    json::check(bytes, LIMITS).map_err(|error| match error {
+        json::Error::TooLarge(seen, limit) => Check::BundleSize.refuse(seen, format_args!("at most {limit} bytes")),
+        json::Error::Syntax(error) => Check::BundleMalformed.refuse(error, "JSON without duplicate members"),
+    })?;
+    let malformed = |error: &dyn std::fmt::Display| Check::BundleMalformed.refuse(error, "a Sigstore bundle");
+    let outline: Outline = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
+    outline.check(rule)?;
+    let text = std::str::from_utf8(bytes).map_err(|error| malformed(&error))?;
+    let mut bundle = Bundle::from_json(text).map_err(|error| malformed(&error))?;
+    check_chain(&mut bundle, rule, keep_intermediates)?;
+    check_entry(&mut bundle, rule)?;
+    Ok(bundle)
+}
+
+impl Outline {
+    fn check(&self, rule: LogRule) -> Result<(), Refusal> {
+        let Some(media_type) = &self.media_type else {
+            return Err(if self.payload.is_some() && self.signatures.is_some() {
+                Check::BundleNoEntry.refuse("a DSSE envelope", "a Sigstore bundle")
+            } else {
+                Check::BundleMediaType.refuse("none", MediaType::Bundle0_3)
+            });
+        };
+        let version: MediaType =
+            media_type.parse().map_err(|_| Check::BundleMediaType.refuse(media_type, MediaType::Bundle0_3))?;
+        match (&self.message_signature, &self.dsse_envelope) {
+            (Some(_), None) | (None, Some(_)) => {}
+            (None, None) => return Err(Check::BundleContent.refuse("none", "messageSignature or dsseEnvelope")),
+            (Some(_), Some(_)) => return Err(Check::BundleContent.refuse("both", "messageSignature or dsseEnvelope")),
+        }
+        let material = self
+            .verification_material
+            .as_ref()
+            .ok_or_else(|| Check::BundleMaterial.refuse("none", "certificate, x509CertificateChain or publicKey"))?;
+        material.check(version, rule)
+    }
+}
+
+impl Material {
+    fn check(&self, version: MediaType, rule: LogRule) -> Result<(), Refusal> {
+        let kinds = [self.certificate.is_some(), self.x509_certificate_chain.is_some(), self.public_key.is_some()];
+        let count = kinds.iter().filter(|there| **there).count();
+        if count != 1 {
+            return Err(Check::BundleMaterial.refuse(count, "one of certificate, x509CertificateChain and publicKey"));
+        }
+        if let Some(chain) = &self.x509_certificate_chain {
+            let length = chain.certificates.as_ref().map_or(0, Vec::len);
+            if length == 0 {
+                return Err(Check::CertificateChainEmpty.refuse("an empty chain", "a certificate"));
+            }
+            if length > CHAIN_LIMIT {
+                return Err(
+                    Check::BundleShape.refuse(format_args!("{length} certificates"), format_args!("at most {CHAIN_LIMIT}"))
+                );
+            }
+            if version == MediaType::Bundle0_3 {
+                return Err(Check::BundleShape.refuse("a chain in format 0.3", "a single certificate"));
+            }
+        }
+        let tokens = self.timestamp_verification_data.as_ref().and_then(|data| data.rfc3161_timestamps.as_ref());
+        let tokens = tokens.map_or(0, Vec::len);
+        if tokens > TIMESTAMP_LIMIT {
+            return Err(Check::BundleTimestamps.refuse(tokens, format_args!("at most {TIMESTAMP_LIMIT}")));
+        }
+        match (self.tlog_entries.as_deref().unwrap_or_default(), rule) {
+            ([], LogRule::UnsafeTimestampOnly) => Ok(()),
+            ([], _) => Err(Check::LogMissing.refuse("none", "one log entry")),
+            ([entry], _) => entry.check(version, rule),
+            (entries, _) => Err(Check::BundleLogEntries.refuse(entries.len(), 1)),
+        }
+    }
+}
+
+impl Entry {
+    fn check(&self, version: MediaType, rule: LogRule) -> Result<(), Refusal> {
+        if version == MediaType::Bundle0_1 && self.inclusion_promise.is_none() {
+            return Err(Check::LogPromiseMissing.refuse("none", "a SET"));
+        }
+        let envelope = |proof: &Proof| -> Option<String> {
+            proof.checkpoint.as_ref()?.envelope.clone().filter(|envelope| !envelope.is_empty())
+        };
+        match (&self.inclusion_proof, rule) {
+            (None, LogRule::UnsafePromiseOnly) if self.inclusion_promise.is_some() => Ok(()),
+            (None, _) => Err(Check::LogProofMissing.refuse("none", "a proof and a checkpoint")),
+            (Some(proof), _) => {
+                let hashes = proof.hashes.as_ref().map_or(0, Vec::len);
+                if hashes > HASH_LIMIT {
+                    return Err(Check::LogProof.refuse(format_args!("{hashes} hashes"), format_args!("at most {HASH_LIMIT}")));
+                }
+                match envelope(proof) {
+                    // Parsed here first, strictly, since the library's parser trims and would not say which check it was.
+                    Some(note) => Checkpoint::parse(&note).map(|_| ()),
+                    None if rule == LogRule::UnsafePromiseOnly && self.inclusion_promise.is_some() => Ok(()),
+                    None => Err(Check::LogCheckpointMissing.refuse("none", "the log's checkpoint")),
+                }
+            }
+        }
+    }
+}
+
+/// Looks at what comes after the leaf in a chain. An authority's own certificate has no place there; the rest is dropped unless the
+/// trusted root leaves the certificates between to the bundle.
+fn check_chain(bundle: &mut Bundle, rule: LogRule, keep_intermediates: bool) -> Result<(), Refusal> {
+    let VerificationMaterialContent::X509CertificateChain { certificates } = &mut bundle.verification_material.content else {
+        return Ok(());
+    };
+    let mut roots = Vec::new();
+    for certificate in certificates.iter().skip(1) {
+        let parsed = Certificate::from_der(certificate.raw_bytes.as_bytes())
+            .map_err(|error| Check::CertificateMalformed.refuse(error, "DER certificates"))?;
+        if parsed.tbs_certificate.subject == parsed.tbs_certificate.issuer {
+            roots.push((certificate.clone(), parsed.tbs_certificate.subject));
+        }
+    }
+    match roots.first() {
+        // Evidence from before 2023-08 carries the whole chain; its root is dropped, not believed.
+        Some((_, subject)) if rule != LogRule::UnsafePromiseOnly => {
+            return Err(Check::CertificateRoot.refuse(subject, "no self-signed certificate"));
+        }
+        _ => certificates.retain(|certificate| roots.iter().all(|(root, _)| root != certificate)),
+    }
+    if !keep_intermediates {
+        certificates.truncate(1);
+    }
+    Ok(())
+}
+
+/// Checks the one entry's fields against each other, and drops a proof that has no checkpoint: it proves nothing.
+fn check_entry(bundle: &mut Bundle, rule: LogRule) -> Result<(), Refusal> {
+    let Some(entry) = bundle.verification_material.tlog_entries.first_mut() else {
+        return Ok(());
+    };
+    let body = json::Limits { bytes: LIMITS.bytes, depth: LIMITS.depth };
+    json::check(entry.canonicalized_body.as_bytes(), body)
+        .map_err(|error| Check::LogBodyMalformed.refuse(error, "JSON without duplicate members"))?;
+    if rule == LogRule::UnsafePromiseOnly && entry.inclusion_proof.as_ref().is_some_and(|proof| proof.checkpoint.is_empty()) {
+        entry.inclusion_proof = None;
+    }
+    match (entry.kind_version, entry.integrated_time, &entry.inclusion_promise) {
+        (KindVersion::HashedRekordV002, Some(time), _) => Err(Check::LogTime.refuse(time, "none in Rekor v2")),
+        (KindVersion::HashedRekordV002, None, Some(_)) => Err(Check::LogPromise.refuse("a promise", "none in Rekor v2")),
+        (_, None, Some(_)) => Err(Check::LogTime.refuse("none", "the time that the log promised")),
+        _ => Ok(()),
+    }
+}

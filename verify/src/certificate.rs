@@ -1,0 +1,63 @@
+//! The signing certificate's profile: what Fulcio issues for signing code, and nothing else.
+//!
+//! The library reads the first name it finds and leaves usages to path validation; here the certificate must be exactly of the kind
+//! that is expected, before its claims are compared with anything.
+
+use crate::error::Check;
+use slipway_protocol::Refusal;
+use std::collections::BTreeSet;
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+use x509_cert::der::asn1::{ObjectIdentifier, Utf8StringRef};
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName};
+
+const CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3");
+const ISSUER_RAW: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1.1");
+const ISSUER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1.8");
+
+/// Checks the certificate against the profile.
+pub(crate) fn check(der: &[u8]) -> Result<(), Refusal> {
+    let malformed = |error: x509_cert::der::Error| Check::CertificateMalformed.refuse(error, "a DER certificate");
+    let profile = |seen: &str, wanted: &str| Check::CertificateProfile.refuse(seen, wanted);
+    let certificate = Certificate::from_der(der).map_err(malformed)?;
+    let body = &certificate.tbs_certificate;
+    if body.version != x509_cert::Version::V3 {
+        return Err(profile("an old certificate version", "X.509 v3"));
+    }
+    let extensions = body.extensions.as_deref().unwrap_or_default();
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = extensions.iter().find(|extension| !seen.insert(extension.extn_id)) {
+        return Err(profile(&format!("extension {} twice", twice.extn_id), "each extension once"));
+    }
+    let (critical, names) =
+        body.get::<SubjectAltName>().map_err(malformed)?.ok_or_else(|| profile("no identity", "one identity"))?;
+    let [name] = names.0.as_slice() else {
+        return Err(profile(&format!("{} identities", names.0.len()), "one identity"));
+    };
+    if !matches!(name, GeneralName::UniformResourceIdentifier(_) | GeneralName::Rfc822Name(_)) {
+        return Err(profile("an identity of another kind", "a URI or an email address"));
+    }
+    if body.subject.0.is_empty() && !critical {
+        return Err(profile("an identity that is not critical", "a critical one, since there is no subject"));
+    }
+    let usage = body.get::<KeyUsage>().map_err(malformed)?;
+    if !usage.is_some_and(|(_, usage)| usage.0.contains(KeyUsages::DigitalSignature)) {
+        return Err(profile("no key usage for signatures", "digitalSignature"));
+    }
+    let usage = body.get::<ExtendedKeyUsage>().map_err(malformed)?;
+    if !usage.is_some_and(|(_, usage)| usage.0.contains(&CODE_SIGNING)) {
+        return Err(profile("no extended key usage for code signing", "codeSigning"));
+    }
+    if body.get::<BasicConstraints>().map_err(malformed)?.is_some_and(|(_, basic)| basic.ca) {
+        return Err(profile("an authority's certificate", "a leaf certificate"));
+    }
+    let value = |oid| extensions.iter().find(|extension| extension.extn_id == oid).map(|found| found.extn_value.as_bytes());
+    if let (Some(old), Some(new)) = (value(ISSUER_RAW), value(ISSUER)) {
+        let new = Utf8StringRef::from_der(new).map_err(malformed)?;
+        if old != new.as_bytes() {
+            return Err(Check::ClaimIssuer.refuse(String::from_utf8_lossy(old), new.as_str()));
+        }
+    }
+    Ok(())
+}

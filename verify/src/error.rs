@@ -1,0 +1,341 @@
+//! The table of checks: every way in which this crate says no, each with a stable code, who must act, and what to do.
+//!
+//! A check's refusal is made by [`Check::refuse`] with the value that was seen and the value that was wanted. Failures inside
+//! the Sigstore library are given their own rows by [`from_library`], so that no two causes share a code.
+
+use slipway_protocol::{Actor, Class, Refusal};
+use std::fmt::Display;
+
+macro_rules! checks {
+    ($($name:ident = $code:literal, $class:ident, $actor:ident, $check:literal, $advice:literal;)+) => {
+        /// One check. Names are alphabetical and so are codes.
+        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+        #[non_exhaustive]
+        pub enum Check {
+            $(#[doc = $check] $name,)+
+        }
+
+        impl Check {
+            /// All checks, in alphabetical order.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The check's fixed part: code, class, actor, words and advice.
+            #[must_use]
+            pub const fn row(self) -> Refusal {
+                match self {
+                    $(Self::$name => Refusal::of(concat!("SLW-V-", $code), Class::$class, Actor::$actor, $check, $advice),)+
+                }
+            }
+
+            /// The check's stable code.
+            #[must_use]
+            pub const fn code(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!("SLW-V-", $code),)+
+                }
+            }
+        }
+    };
+}
+
+checks! {
+    ArtifactDigest = "ARTIFACT-DIGEST", ArbitrarySoftware, Attacker, "artifact's digest in the signed evidence",
+        "the file is not the one that was signed: fetch it again, and if it stays so, do not use it";
+    ArtifactForm = "ARTIFACT-FORM", Configuration, Operator, "form in which the artifact was given",
+        "this signature needs the artifact's bytes or a digest of another algorithm: pass the file instead of its digest";
+    ArtifactMissing = "ARTIFACT-MISSING", Policy, Operator, "artifact for this platform in the manifest",
+        "release an artifact for this platform, or take the device off this channel";
+    BundleContent = "BUNDLE-CONTENT", Malformed, Builder, "exactly one signed content in the Sigstore bundle",
+        "make the Sigstore bundle again with one of messageSignature or dsseEnvelope";
+    BundleDigest = "BUNDLE-DIGEST", MixAndMatch, Network, "digest of the Sigstore bundle against the manifest",
+        "the evidence is not the one that was released: fetch it again, or release again with the right file";
+    BundleLogEntries = "BUNDLE-LOG-ENTRIES", Malformed, Builder, "exactly one transparency log entry in the Sigstore bundle",
+        "make the Sigstore bundle again with the one log entry of its signature";
+    BundleMalformed = "BUNDLE-MALFORMED", Malformed, Builder, "shape of the Sigstore bundle",
+        "the file is no Sigstore bundle or is damaged: fetch it again or make it again";
+    BundleMaterial = "BUNDLE-MATERIAL", Malformed, Builder, "exactly one kind of verification material in the Sigstore bundle",
+        "make the Sigstore bundle again with one of certificate, x509CertificateChain or publicKey";
+    BundleMediaType = "BUNDLE-MEDIA-TYPE", Malformed, Builder, "media type of the Sigstore bundle",
+        "make the Sigstore bundle with a current signer (format 0.3)";
+    BundleNoEntry = "BUNDLE-NO-ENTRY", Malformed, Operator, "log entry beside the DSSE envelope",
+        "this is a bare envelope without its log entry, which cannot be checked offline: turn it into a Sigstore bundle with `slipway provenance bundle`, once, online";
+    BundleShape = "BUNDLE-SHAPE", Malformed, Builder, "parts that this version of the Sigstore bundle must have",
+        "make the Sigstore bundle again with a current signer (format 0.3)";
+    BundleSize = "BUNDLE-SIZE", EndlessData, Attacker, "size of the Sigstore bundle",
+        "real ones are 5 to 25 KB: find out who serves this file";
+    BundleTimestamps = "BUNDLE-TIMESTAMPS", EndlessData, Attacker, "number of timestamp tokens in the Sigstore bundle",
+        "real ones have one or two: find out who serves this file";
+    CertificateAuthority = "CERT-AUTHORITY", Time, Operator, "certificate authority in force at the signing time",
+        "no authority of the trusted root was in force when this was signed: renew the cached trusted root";
+    CertificateChain = "CERT-CHAIN", WrongSigner, Attacker, "certificate's chain to the trusted root",
+        "the certificate comes from an authority that is not trusted here: check which Sigstore instance signed and which trusted root is cached";
+    CertificateChainEmpty = "CERT-CHAIN-EMPTY", Malformed, Builder, "certificate in the chain",
+        "make the Sigstore bundle again with its certificate";
+    CertificateExpired = "CERT-EXPIRED", Time, Attacker, "signing time before the certificate's end",
+        "signed after the certificate had expired, so the key may have been anyone's: build and sign again";
+    CertificateMalformed = "CERT-MALFORMED", Malformed, Builder, "certificate's encoding",
+        "make the Sigstore bundle again; if it stays so, the signer is broken";
+    CertificateNotYet = "CERT-NOT-YET", Time, Attacker, "signing time after the certificate's begin",
+        "signed before the certificate existed: build and sign again";
+    CertificateProfile = "CERT-PROFILE", Malformed, Builder, "certificate's profile for code signing",
+        "the certificate is not one that Fulcio issues for signing code: sign with the builder's own workflow";
+    CertificateRoot = "CERT-ROOT", Malformed, Attacker, "no root certificate inside the Sigstore bundle",
+        "evidence may not bring its own authority: make the Sigstore bundle again with the leaf certificate only";
+    CertificateSct = "CERT-SCT", WrongSigner, Attacker, "certificate's proof that it was logged (SCT)",
+        "the certificate was not logged by a trusted certificate log: check which Sigstore instance signed and which trusted root is cached";
+    CertificateUnlogged = "CERT-UNLOGGED", Policy, Operator, "certificate logs in the trusted root",
+        "this trusted root names no certificate log: if that is intended, set unsafe_timestamp_only in the policy's [log] table";
+    ClaimCommit = "CLAIM-COMMIT", ArbitrarySoftware, Attacker, "commit in certificate and provenance",
+        "provenance and certificate tell two stories about the source: do not use this build";
+    ClaimIds = "CLAIM-IDS", ArbitrarySoftware, Attacker, "repository and owner ids in certificate and provenance",
+        "provenance and certificate tell two stories about the source: do not use this build";
+    ClaimIssuer = "CLAIM-ISSUER", ArbitrarySoftware, Attacker, "issuer in the certificate's old and new extension",
+        "the certificate contradicts itself: do not use this build";
+    ClaimMissing = "CLAIM-MISSING", Policy, Builder, "claim in certificate or provenance",
+        "the evidence does not say what the policy asks: build with a builder that records it";
+    ClaimRef = "CLAIM-REF", ArbitrarySoftware, Attacker, "source ref in certificate, trigger and material",
+        "provenance and certificate tell two stories about the source: do not use this build";
+    ClaimRun = "CLAIM-RUN", ArbitrarySoftware, Attacker, "build run in certificate and provenance",
+        "provenance and certificate tell two stories about the build: do not use this build";
+    ClaimRunner = "CLAIM-RUNNER", ArbitrarySoftware, Attacker, "runner in certificate and provenance",
+        "provenance and certificate tell two stories about the build: do not use this build";
+    ClaimSource = "CLAIM-SOURCE", ArbitrarySoftware, Attacker, "source repository in certificate, trigger and material",
+        "provenance and certificate tell two stories about the source: do not use this build";
+    ClaimTrigger = "CLAIM-TRIGGER", ArbitrarySoftware, Attacker, "build trigger in certificate and provenance",
+        "provenance and certificate tell two stories about the build: do not use this build";
+    ClaimWorkflow = "CLAIM-WORKFLOW", ArbitrarySoftware, Attacker, "workflow in certificate and provenance",
+        "provenance and certificate tell two stories about the build: do not use this build";
+    DeviceClock = "DEVICE-CLOCK", Time, Device, "device's clock against the signing time",
+        "the evidence was signed after what this device believes to be now: set the clock, then try again";
+    Key = "KEY", Configuration, Operator, "public key to verify with",
+        "give an ECDSA P-256, ECDSA P-384 or Ed25519 public key as PEM; RSA and ML-DSA keys are not supported";
+    KeyMismatch = "KEY-MISMATCH", Configuration, Operator, "kind of signer: certificate or key",
+        "name an identity for a Sigstore bundle with a certificate, a key for one with a key";
+    LogBody = "LOG-BODY", MixAndMatch, Attacker, "log entry about this very signature",
+        "the log entry belongs to another signature, key or artifact: make the Sigstore bundle again";
+    LogBodyMalformed = "LOG-BODY-MALFORMED", Malformed, Builder, "log entry's body",
+        "make the Sigstore bundle again with a current signer";
+    LogCheckpoint = "LOG-CHECKPOINT", Malformed, Builder, "shape of the log's checkpoint",
+        "make the Sigstore bundle again with the log's checkpoint as the log gave it";
+    LogCheckpointMissing = "LOG-CHECKPOINT-MISSING", Policy, Builder, "checkpoint beside the inclusion proof",
+        "a proof without the log's signed checkpoint proves nothing: make the Sigstore bundle again with a current signer";
+    LogCheckpointOrigin = "LOG-CHECKPOINT-ORIGIN", WrongSigner, Attacker, "checkpoint's origin and signer against the log's address",
+        "the checkpoint is another log's: make the Sigstore bundle again";
+    LogCheckpointRoot = "LOG-CHECKPOINT-ROOT", MixAndMatch, Attacker, "inclusion proof's root against the checkpoint",
+        "proof and checkpoint are of different trees: make the Sigstore bundle again";
+    LogCheckpointSignature = "LOG-CHECKPOINT-SIGNATURE", WrongSigner, Attacker, "log's signature on its checkpoint",
+        "the log did not sign this checkpoint: make the Sigstore bundle again";
+    LogIndex = "LOG-INDEX", MixAndMatch, Attacker, "entry's index against the inclusion proof",
+        "proof and entry are of different places: make the Sigstore bundle again";
+    LogMissing = "LOG-MISSING", Policy, Builder, "transparency log entry",
+        "sign so that the signature is logged; for a Sigstore instance without a log set unsafe_timestamp_only in the policy's [log] table";
+    LogNotStarted = "LOG-NOT-STARTED", Time, Attacker, "log in force at the signing time",
+        "signed before the log's key came into force: renew the cached trusted root or build again";
+    LogPromise = "LOG-PROMISE", WrongSigner, Attacker, "log's promise of inclusion (SET)",
+        "the log did not promise this entry at this time: make the Sigstore bundle again";
+    LogPromiseMissing = "LOG-PROMISE-MISSING", Malformed, Builder, "log's promise of inclusion (SET) in a bundle of format 0.1",
+        "make the Sigstore bundle again with a current signer (format 0.3)";
+    LogProof = "LOG-PROOF", WrongSigner, Attacker, "proof of inclusion in the transparency log",
+        "the entry is not in the tree: make the Sigstore bundle again";
+    LogProofMissing = "LOG-PROOF-MISSING", Policy, Builder, "proof of inclusion in the transparency log",
+        "make the Sigstore bundle with a current signer; for evidence from before 2023-08 that has only the log's promise, set unsafe_promise_only in the policy's [log] table";
+    LogTime = "LOG-TIME", Time, Attacker, "log's time of entry",
+        "an unsigned time or one outside the certificate's life: make the Sigstore bundle again";
+    LogTreeSize = "LOG-TREE-SIZE", MixAndMatch, Attacker, "inclusion proof's tree size against the checkpoint",
+        "proof and checkpoint are of different trees: make the Sigstore bundle again";
+    LogUnexpected = "LOG-UNEXPECTED", Policy, Operator, "trusted root without transparency logs for timestamp-only evidence",
+        "unsafe_timestamp_only is for Sigstore instances that have no log at all: remove it, or use that instance's trusted root";
+    LogUnknown = "LOG-UNKNOWN", WrongSigner, Operator, "transparency log in the trusted root",
+        "the log is not trusted here: check which Sigstore instance signed, and renew the cached trusted root";
+    ManifestComponent = "MANIFEST-COMPONENT", MixAndMatch, Attacker, "manifest's component",
+        "a manifest of another component was shown under this one's name: find out who may sign under releases/";
+    ManifestMalformed = "MANIFEST-MALFORMED", Malformed, Operator, "release manifest",
+        "make the release again with `slipway release`";
+    ManifestPath = "MANIFEST-PATH", MixAndMatch, Attacker, "manifest's content against the name it was signed under",
+        "a manifest was signed under another release's name: find out who may sign under releases/";
+    ManifestRole = "MANIFEST-ROLE", WrongSigner, Attacker, "role that signed the release manifest",
+        "only the release keys may vouch for a release: find out who may sign under releases/";
+    PayloadType = "PAYLOAD-TYPE", Malformed, Builder, "type of the signed payload",
+        "provenance is an in-toto statement: sign one";
+    PolicyBuilder = "POLICY-BUILDER", ArbitrarySoftware, Attacker, "builder that made the artifact",
+        "built by someone else than the policy names: if the builder changed on purpose, add it to the policy";
+    PolicyBuilderIdentity = "POLICY-BUILDER-IDENTITY", ArbitrarySoftware, Attacker, "builder in the provenance against the certificate's identity",
+        "the provenance names a builder that did not sign it: do not use this build";
+    PolicyComponent = "POLICY-COMPONENT", Configuration, Operator, "component that the policy is for",
+        "use the policy of this component";
+    PolicyContradiction = "POLICY-CONTRADICTION", Configuration, Operator, "policy without contradictions",
+        "correct the policy: nothing is accepted until it loads";
+    PolicyEmpty = "POLICY-EMPTY", Configuration, Operator, "policy that names signer, source and ref",
+        "say who may sign, from which source and from which tag: nothing is accepted without";
+    PolicyIdentity = "POLICY-IDENTITY", WrongSigner, Attacker, "certificate's identity",
+        "signed by someone else than the policy names: if the signer changed on purpose, add it to the policy";
+    PolicyIds = "POLICY-IDS", ArbitrarySoftware, Attacker, "repository and owner ids",
+        "the name is right but the repository is another one: it may have been deleted and registered again by someone else";
+    PolicyIssuer = "POLICY-ISSUER", WrongSigner, Attacker, "issuer that vouched for the identity",
+        "another identity provider vouched than the policy names: if that changed on purpose, change the policy";
+    PolicyNone = "POLICY-NONE", Configuration, Operator, "at least one policy for the component",
+        "write a policy for this component: without one nothing may be installed";
+    PolicyPredicate = "POLICY-PREDICATE", Policy, Operator, "type of the statement's predicate",
+        "the evidence is not SLSA provenance of a type the policy takes";
+    PolicyRef = "POLICY-REF", ArbitrarySoftware, Attacker, "source ref that was built",
+        "built from another branch or tag than the policy and the release's version ask: release what the tag built";
+    PolicyRunner = "POLICY-RUNNER", ArbitrarySoftware, Builder, "runner that the build ran on",
+        "built on a self-hosted runner, which its owner controls: build on a hosted one";
+    PolicySource = "POLICY-SOURCE", ArbitrarySoftware, Attacker, "source repository",
+        "built from another repository than the policy names: if the project moved, change the policy";
+    PolicySyntax = "POLICY-SYNTAX", Configuration, Operator, "policy file",
+        "correct the policy: nothing is accepted until it loads";
+    PolicyTrigger = "POLICY-TRIGGER", Policy, Operator, "event that triggered the build",
+        "started by an event the policy does not take: build from a tag or release, or add the event to triggers";
+    PolicyVersion = "POLICY-VERSION", Configuration, Operator, "version to compare the tag with",
+        "the policy binds the tag to the release's version, but none was given: pass the version";
+    PolicyWorkflow = "POLICY-WORKFLOW", ArbitrarySoftware, Attacker, "workflow that was run",
+        "another workflow of the repository made this than the policy names: if it changed on purpose, change the policy";
+    ProvenanceMalformed = "PROVENANCE-MALFORMED", Malformed, Builder, "shape of the SLSA provenance",
+        "make the provenance with a builder that follows SLSA v0.2 or v1";
+    RootChain = "ROOT-CHAIN", Configuration, Operator, "certificates of the trusted root's authorities",
+        "the cached trusted root is damaged: fetch it again through TUF";
+    RootKey = "ROOT-KEY", Configuration, Operator, "keys of the trusted root's logs",
+        "the cached trusted root is damaged or uses a key type that is not supported (ECDSA P-256, P-384, Ed25519 are)";
+    RootLogId = "ROOT-LOG-ID", Configuration, Operator, "log's id against its key in the trusted root",
+        "the cached trusted root is damaged: fetch it again through TUF";
+    RootMalformed = "ROOT-MALFORMED", Malformed, Operator, "shape of the trusted root",
+        "the cached trusted root is damaged: fetch it again through TUF";
+    RootMediaType = "ROOT-MEDIA-TYPE", Malformed, Operator, "media type of the trusted root",
+        "give a Sigstore trusted_root.json of format 0.1 or 0.2";
+    RootSize = "ROOT-SIZE", EndlessData, Attacker, "size of the trusted root",
+        "real ones are 7 to 32 KB: find out who serves this file";
+    RootWindow = "ROOT-WINDOW", Configuration, Operator, "validity windows in the trusted root",
+        "the cached trusted root is damaged: fetch it again through TUF";
+    Signature = "SIGNATURE", ArbitrarySoftware, Attacker, "signature over the artifact or statement",
+        "the signature does not belong to this content: do not use it";
+    SignatureUnsupported = "SIGNATURE-UNSUPPORTED", Policy, Builder, "kind of signature, key or log entry",
+        "sign with ECDSA P-256, P-384 or Ed25519 and a log entry of hashedrekord, dsse or intoto 0.0.2; RSA and ML-DSA are not supported";
+    StatementMalformed = "STATEMENT-MALFORMED", Malformed, Builder, "shape of the in-toto statement",
+        "make the provenance again; if it stays so, the builder is broken";
+    StatementSubjects = "STATEMENT-SUBJECTS", Malformed, Builder, "subjects of the in-toto statement",
+        "make the provenance again with a SHA-256 or SHA-512 digest for each subject";
+    StatementType = "STATEMENT-TYPE", Malformed, Builder, "type of the in-toto statement",
+        "make the provenance again as an in-toto statement v0.1 or v1";
+    SubjectAlgorithm = "SUBJECT-ALGORITHM", Configuration, Operator, "digest algorithm of the provenance's subjects",
+        "this provenance names only SHA-512: release the artifact with its SHA-512 too";
+    SubjectName = "SUBJECT-NAME", MixAndMatch, Attacker, "artifact's name among the provenance's subjects",
+        "the evidence is about other files: release the artifact with its own provenance, under the name the builder gave it";
+    TimestampInvalid = "TIMESTAMP-INVALID", WrongSigner, Attacker, "timestamp token's signature",
+        "no trusted timestamp authority made this token for this signature: make the Sigstore bundle again";
+    TimestampMissing = "TIMESTAMP-MISSING", Policy, Builder, "signed time of the signature",
+        "nothing says when this was signed, so the certificate cannot be judged: sign with a timestamp authority";
+    TimestampWindow = "TIMESTAMP-WINDOW", Time, Attacker, "timestamp authority in force at its own time",
+        "the token's time is outside the authority's window: renew the cached trusted root or build again";
+}
+
+impl Check {
+    /// The refusal of this check, with what it saw and what it wanted.
+    #[must_use]
+    pub fn refuse(self, seen: impl Display, wanted: impl Display) -> Refusal {
+        self.row().with(seen, wanted)
+    }
+}
+
+/// Gives each failure inside the Sigstore library its own row of the table.
+pub(crate) fn from_library(error: &sigstore_verify::Error) -> Refusal {
+    use sigstore_verify::{CertificateError as C, Error as E, TimestampError as T, TransparencyLogError as L};
+    match error {
+        E::IdentityMismatch { expected, actual } => Check::PolicyIdentity.refuse(or_none(actual.as_ref()), expected),
+        E::IssuerMismatch { expected, actual } => Check::PolicyIssuer.refuse(or_none(actual.as_ref()), expected),
+        E::SignatureInvalid(why) => Check::Signature.refuse(why, "a signature that verifies"),
+        // Reached only when the signature over the artifact has verified: then it is the entry that is about something else.
+        E::ArtifactMismatch(why) if why.contains("entry") => Check::LogBody.refuse(why, "an entry about this artifact"),
+        E::ArtifactMismatch(why) => Check::ArtifactDigest.refuse(why, "the digest that was signed"),
+        E::UnsupportedArtifact(why) => Check::ArtifactForm.refuse(why, ""),
+        E::Certificate(C::Malformed(why)) => Check::CertificateMalformed.refuse(why, "a DER certificate"),
+        // Path building judges dates before the library's own check does, and hands them on only in words.
+        E::Certificate(C::ChainInvalid(why)) if why.contains("CertExpired") => {
+            Check::CertificateExpired.refuse(why, "a signing time within the certificate's life")
+        }
+        E::Certificate(C::ChainInvalid(why)) if why.contains("CertNotValidYet") => {
+            Check::CertificateNotYet.refuse(why, "a signing time within the certificate's life")
+        }
+        E::Certificate(C::ChainInvalid(why)) => Check::CertificateChain.refuse(why, "a chain to the trusted root"),
+        E::Certificate(C::NoValidAuthority { time }) => Check::CertificateAuthority.refuse(time, "an authority in force then"),
+        E::Certificate(C::NotYetValid { time, not_before }) => {
+            Check::CertificateNotYet.refuse(time, format_args!("not before {not_before}"))
+        }
+        E::Certificate(C::Expired { time, not_after }) => {
+            Check::CertificateExpired.refuse(time, format_args!("not after {not_after}"))
+        }
+        E::Certificate(C::Sct(why)) => Check::CertificateSct.refuse(why, "an SCT of a trusted certificate log"),
+        E::TransparencyLog(L::UnknownLog { log_id }) => Check::LogUnknown.refuse(log_id, "a log of the trusted root"),
+        E::TransparencyLog(L::InclusionProof(why)) => Check::LogProof.refuse(why, "a proof that verifies"),
+        E::TransparencyLog(L::Checkpoint(why)) => Check::LogCheckpoint.refuse(why, "a checkpoint of the log"),
+        E::TransparencyLog(L::InclusionPromise(why)) => Check::LogPromise.refuse(why, "a promise that verifies"),
+        E::TransparencyLog(L::EntryMismatch(why)) => Check::LogBody.refuse(why, "an entry about this signature"),
+        // The library compares with the system clock; its only other use of this variant is a time outside the certificate.
+        E::TransparencyLog(L::IntegratedTime(why)) if why.contains("in the future") => {
+            Check::DeviceClock.refuse(why, "a clock later than the signature")
+        }
+        E::TransparencyLog(L::IntegratedTime(why)) => Check::LogTime.refuse(why, "a time within the certificate's life"),
+        E::TransparencyLog(L::MalformedEntry(why)) => Check::LogBodyMalformed.refuse(why, ""),
+        E::Timestamp(T::Invalid(why)) => Check::TimestampInvalid.refuse(why, "a token of a trusted authority"),
+        E::Timestamp(T::OutsideAuthorityValidity { time }) => {
+            Check::TimestampWindow.refuse(time, "a time within the authority's window")
+        }
+        E::Timestamp(T::NoVerifiedTimestamp(why)) => Check::TimestampMissing.refuse(why, "a signed time"),
+        E::InvalidBundle(why) => Check::BundleMalformed.refuse(why, ""),
+        E::UnsupportedBundle(why) => Check::SignatureUnsupported.refuse(why, ""),
+        E::InvalidTrustRoot(why) => Check::RootMalformed.refuse(why, ""),
+        E::TrustRoot(why) => Check::RootMalformed.refuse(why, ""),
+        E::TrustedCertificate(why) => Check::RootChain.refuse(why, "certificates that parse"),
+        E::Bundle(why) => from_structure(why),
+        E::Types(why) => Check::BundleMalformed.refuse(why, ""),
+        E::Crypto(sigstore_crypto::Error::UnsupportedAlgorithm(why)) => Check::SignatureUnsupported.refuse(why, ""),
+        E::Crypto(why) => Check::Signature.refuse(why, ""),
+        other => Check::BundleMalformed.refuse(other, ""),
+    }
+}
+
+/// The library's structural checks; the gate before it has made most of them already.
+fn from_structure(error: &sigstore_verify::bundle::Error) -> Refusal {
+    use sigstore_verify::bundle::Error as E;
+    match error {
+        E::UnsupportedMediaType(seen) => Check::BundleMediaType.refuse(seen, ""),
+        E::MissingInclusionPromise(_) => Check::LogPromiseMissing.refuse("none", "a SET"),
+        E::MissingInclusionProof(_) => Check::LogProofMissing.refuse("none", "a proof"),
+        E::MissingCheckpoint => Check::LogCheckpointMissing.refuse("none", "a checkpoint"),
+        E::MissingSigningTimeEvidence | E::MissingTimestamp => Check::TimestampMissing.refuse("none", "a signed time"),
+        E::LogIndexOutOfRange { log_index, tree_size } => {
+            Check::LogIndex.refuse(log_index, format_args!("less than {tree_size}"))
+        }
+        E::CheckpointRootMismatch => Check::LogCheckpointRoot.refuse("another root hash", "the checkpoint's"),
+        other => Check::BundleShape.refuse(other, ""),
+    }
+}
+
+/// The value, or the word `none`.
+pub(crate) fn or_none(value: Option<impl Display>) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn codes_are_unique_alphabetical_and_every_row_gives_advice() {
+        let mut seen = BTreeSet::new();
+        for check in Check::ALL {
+            let row = check.row();
+            assert!(seen.insert(row.code.clone()), "{} twice", row.code);
+            assert_eq!(row.code, check.code());
+            assert!(row.code.starts_with("SLW-V-"));
+            assert!(!row.check.is_empty() && row.advice.len() > 20, "{}", row.code);
+        }
+        let names: Vec<String> = Check::ALL.iter().map(|check| format!("{check:?}")).collect();
+        let mut sorted = names.clone();
+        sorted.sort();
+        assert_eq!(names, sorted);
+        let codes: Vec<&str> = Check::ALL.iter().map(|check| check.code()).collect();
+        assert!(codes.is_sorted(), "{codes:?}");
+    }
+}

@@ -1,0 +1,160 @@
+//! Inclusion in the transparency log: proof and checkpoint, bound to one trusted log by id, name and key.
+//!
+//! The library picks the key by a four-byte hint and leaves the signer's name, origin and tree size aside; here all of them must
+//! agree with the trusted root, and no clock is needed for it.
+
+use crate::error::Check;
+use crate::root::{Log, SigstoreRoot};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sigstore_types::bundle::InclusionProof;
+use sigstore_types::{KindVersion, Sha256Hash, SignatureBytes, TransparencyLogEntry};
+use slipway_protocol::Refusal;
+
+/// A checkpoint: a tree's size and root hash, in a signed note (C2SP).
+#[derive(Debug)]
+pub(crate) struct Checkpoint<'a> {
+    /// What is signed: everything up to the blank line, with its newline.
+    text: &'a str,
+    origin: &'a str,
+    size: u64,
+    root: [u8; 32],
+    signatures: Vec<NoteSignature<'a>>,
+}
+
+#[derive(Debug)]
+struct NoteSignature<'a> {
+    name: &'a str,
+    hint: [u8; 4],
+    signature: Vec<u8>,
+}
+
+impl<'a> Checkpoint<'a> {
+    /// Parses a signed note strictly: no trimming, no leading zeros, nothing but signature lines after the blank line.
+    pub(crate) fn parse(note: &'a str) -> Result<Self, Refusal> {
+        let bad = |what: &str| Check::LogCheckpoint.refuse(what, "origin, size, root hash, a blank line and signature lines");
+        let split = note.find("\n\n").ok_or_else(|| bad("no blank line"))?;
+        let (text, tail) = note.split_at_checked(split.saturating_add(1)).ok_or_else(|| bad("no blank line"))?;
+        let tail = tail.strip_prefix('\n').unwrap_or(tail);
+        let mut lines = text.split('\n');
+        let origin = lines.next().filter(|origin| !origin.is_empty()).ok_or_else(|| bad("no origin"))?;
+        let size = lines.next().unwrap_or_default();
+        let size: u64 = size.parse().ok().filter(|n: &u64| n.to_string() == size).ok_or_else(|| bad("no tree size"))?;
+        let root = lines.next().and_then(|line| STANDARD.decode(line).ok()).and_then(|root| root.try_into().ok());
+        let root = root.ok_or_else(|| bad("no root hash of 32 bytes"))?;
+        if tail.is_empty() {
+            return Err(bad("no signature line"));
+        }
+        let tail = tail.strip_suffix('\n').ok_or_else(|| bad("no newline at the end"))?;
+        let signatures: Option<Vec<_>> = tail.split('\n').map(NoteSignature::parse).collect();
+        Ok(Self { text, origin, size, root, signatures: signatures.ok_or_else(|| bad("a line that is no signature"))? })
+    }
+
+    /// Checks that `log` made this checkpoint: its name on the origin and on a signature that verifies with its key.
+    fn signed_by(&self, log: &Log, second_generation: bool) -> Result<(), Refusal> {
+        let origin = if second_generation {
+            self.origin == log.name
+        } else {
+            let tree = self.origin.strip_prefix(&log.name).and_then(|rest| rest.strip_prefix(" - "));
+            tree.is_some_and(|tree| !tree.is_empty() && tree.bytes().all(|b| b.is_ascii_digit()))
+        };
+        if !origin {
+            return Err(Check::LogCheckpointOrigin.refuse(self.origin, &log.name));
+        }
+        let mut named = self.signatures.iter().filter(|signature| signature.name == log.name).peekable();
+        if named.peek().is_none() {
+            let names: Vec<&str> = self.signatures.iter().map(|signature| signature.name).collect();
+            return Err(Check::LogCheckpointOrigin.refuse(names.join(", "), &log.name));
+        }
+        let mut last = "no signature with the log's key id".to_owned();
+        for signature in named.filter(|signature| log.id.starts_with(&signature.hint)) {
+            match log.key.verify(self.text, &SignatureBytes::new(signature.signature.clone())) {
+                Ok(()) => return Ok(()),
+                Err(sigstore_crypto::Error::UnsupportedAlgorithm(why)) => {
+                    return Err(Check::SignatureUnsupported.refuse(why, ""));
+                }
+                Err(error) => last = error.to_string(),
+            }
+        }
+        Err(Check::LogCheckpointSignature.refuse(last, format_args!("a signature of {}", log.name)))
+    }
+}
+
+impl<'a> NoteSignature<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let (name, encoded) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
+        let decoded = STANDARD.decode(encoded).ok()?;
+        let (hint, signature) = decoded.split_first_chunk::<4>()?;
+        if name.is_empty() || name.contains(char::is_whitespace) || signature.is_empty() {
+            return None;
+        }
+        Some(Self { name, hint: *hint, signature: signature.to_vec() })
+    }
+}
+
+/// The log that an entry says it is in, if that log is trusted.
+pub(crate) fn log_of<'r>(entry: &TransparencyLogEntry, root: &'r SigstoreRoot) -> Result<&'r Log, Refusal> {
+    let id = entry.log_id.key_id.as_bytes();
+    root.log(id).ok_or_else(|| Check::LogUnknown.refuse(hex::encode(id), "a log of the trusted root"))
+}
+
+/// Checks that `entry` is in `log`: checkpoint by that log, proof to that checkpoint, and every number that appears twice the same.
+pub(crate) fn included(entry: &TransparencyLogEntry, proof: &InclusionProof, log: &Log) -> Result<(), Refusal> {
+    let second_generation = entry.kind_version == KindVersion::HashedRekordV002;
+    let checkpoint = Checkpoint::parse(proof.checkpoint.envelope())?;
+    if proof.root_hash.as_bytes() != &checkpoint.root {
+        return Err(Check::LogCheckpointRoot.refuse(proof.root_hash.to_hex(), hex::encode(checkpoint.root)));
+    }
+    if proof.tree_size != checkpoint.size {
+        return Err(Check::LogTreeSize.refuse(proof.tree_size, checkpoint.size));
+    }
+    // In Rekor v1 the proof's index is the shard's, the entry's is over all shards; v2 has one.
+    if second_generation && entry.log_index != proof.log_index {
+        return Err(Check::LogIndex.refuse(entry.log_index, proof.log_index));
+    }
+    if proof.log_index.get() >= checkpoint.size {
+        return Err(Check::LogIndex.refuse(proof.log_index, format_args!("less than {}", checkpoint.size)));
+    }
+    checkpoint.signed_by(log, second_generation)?;
+    let leaf = sigstore_merkle::hash_leaf(entry.canonicalized_body.as_bytes());
+    let root = Sha256Hash::new(checkpoint.root);
+    sigstore_merkle::verify_inclusion_proof(&leaf, proof.log_index.get(), checkpoint.size, &proof.hashes, &root)
+        .map_err(|error| Check::LogProof.refuse(error, "a path from the entry to the checkpoint's root hash"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+    #[test]
+    fn notes_are_parsed_strictly() {
+        let good = format!("log.example - 1\n7\n{ROOT}\nTimestamp: 5\n\n\u{2014} log.example AAAAAAA=\n\u{2014} w AAAAAAAA\n");
+        let note = Checkpoint::parse(&good).unwrap();
+        assert_eq!((note.origin, note.size, note.signatures.len()), ("log.example - 1", 7, 2));
+        assert_eq!(note.text, format!("log.example - 1\n7\n{ROOT}\nTimestamp: 5\n"));
+        for (from, to) in [
+            ("log.example - 1\n", "\n"),
+            ("log.example - 1\n", ""),
+            ("\n7\n", "\n07\n"),
+            ("\n7\n", "\n+7\n"),
+            ("\n7\n", "\n-7\n"),
+            ("\n7\n", "\n18446744073709551616\n"),
+            (ROOT, "AAAA"),
+            (&format!("{ROOT}\n"), ""),
+            ("\n\n", "\n"),
+            ("\n\n", "\n\n\n"),
+            ("AAAAAAA=\n", "AAAAAAA=\n\n"),
+            ("\u{2014} w", "- w"),
+            ("\u{2014} w ", "\u{2014}  w "),
+            (" AAAAAAA=", " AAAA"),
+            (" AAAAAAA=", " AAAAAAA"),
+            ("AAAAAAAA\n", "AAAAAAAA"),
+        ] {
+            assert!(good.contains(from));
+            let bad = good.replacen(from, to, 1);
+            assert_eq!(Checkpoint::parse(&bad).unwrap_err().code, "SLW-V-LOG-CHECKPOINT", "{bad}");
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Real cases: public conformance bundles, each by bytes and by digest, and real provenance with policies a person would write.
+//!
+//! They are read from the folder `vectors` of `SLIPWAY_SHARED`, else of `../shared` beside the project. Without it the tests are skipped with a
+//! line that says so, and fail where `CI=true`.
+
+use serde_json::Value;
+use slipway_verify::{
+    Artifact, LogRule, Policy, PublicKey, Refusal, Signer, SigstoreRoot, Subject, verify_bundle, verify_provenance,
+};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const IDENTITY: &str = "https://github.com/sigstore-conformance/extremely-dangerous-public-oidc-beacon/.github/workflows/extremely-dangerous-oidc-beacon.yml@refs/heads/main";
+const ISSUER: &str = "https://token.actions.githubusercontent.com";
+
+fn vectors() -> Option<PathBuf> {
+    let shared = std::env::var_os("SLIPWAY_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
+    let vectors = shared.join("vectors");
+    if vectors.is_dir() {
+        return Some(vectors);
+    }
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{} is missing", vectors.display());
+    println!("skipped: {} is missing", vectors.display());
+    None
+}
+
+/// Which check a conformance case is about, by its name. A case that must be refused for another reason than its name says is a case
+/// that would pass by accident.
+fn promised(case: &str) -> &'static [&'static str] {
+    match case {
+        "bundle-empty-certificate-chain_fail" => &["SLW-V-CERT-CHAIN-EMPTY"],
+        "bundle-from-wrong-instance_fail" => &["SLW-V-LOG-UNKNOWN"],
+        "bundle-invalid-base64-signature_fail" | "bundle-malformed-json_fail" => &["SLW-V-BUNDLE-MALFORMED"],
+        "bundle-unknown-version_fail" => &["SLW-V-BUNDLE-MEDIA-TYPE"],
+        "checkpoint-wrong-roothash_fail" => &["SLW-V-LOG-CHECKPOINT-ROOT"],
+        "dsse-invalid-sig_fail" => &["SLW-V-SIGNATURE"],
+        "dsse-mismatch-envelope_fail" => &["SLW-V-LOG-BODY"],
+        // The key in the body was changed, and with it the entry's hash.
+        "incorrect-public-key_fail" => &["SLW-V-LOG-PROOF"],
+        // Its time is past by now; it still lies after the certificate's end.
+        "integrated-time-in-future_fail" => &["SLW-V-CERT-EXPIRED"],
+        // Its certificate begins in 2030.
+        "intoto-expired-certificate_fail" => &["SLW-V-CERT-NOT-YET"],
+        "intoto-missing-inclusion-proof_fail" => &["SLW-V-LOG-PROOF-MISSING"],
+        "intoto-set-outside-signing-cert-validity_fail" => &["SLW-V-CERT-EXPIRED"],
+        "invalid-checkpoint-signature_fail" => &["SLW-V-LOG-CHECKPOINT-SIGNATURE"],
+        "invalid-ct-key_fail" => &["SLW-V-CERT-SCT", "SLW-V-ROOT-LOG-ID"],
+        "invalid-inclusion-proof_fail" => &["SLW-V-LOG-CHECKPOINT-MISSING"],
+        "managed-key-no-key_fail" => &["SLW-V-KEY-MISMATCH"],
+        "rekor2-checkpoint-missing-log-signature_fail"
+        | "rekor2-checkpoint-missing-origin_fail"
+        | "rekor2-checkpoint-missing-root-hash_fail" => &["SLW-V-LOG-CHECKPOINT"],
+        "rekor2-dsse-invalid-sig_fail" => &["SLW-V-SIGNATURE"],
+        "rekor2-dsse-mismatch-sig_fail" => &["SLW-V-LOG-BODY"],
+        "rekor2-no-inclusion-proof_fail" => &["SLW-V-LOG-PROOF-MISSING"],
+        "rekor2-no-timestamp_fail" => &["SLW-V-TIMESTAMP-MISSING"],
+        "rekor2-timestamp-outside-trust-root-tsa-validity_fail" => &["SLW-V-TIMESTAMP-WINDOW"],
+        "rekor2-timestamp-untrusted-tsa-without-embedded-cert_fail" => &["SLW-V-TIMESTAMP-INVALID"],
+        "rekor2-timestamp-with-incorrect-time_fail" => &["SLW-V-BUNDLE-MALFORMED"],
+        "set-invalid-signature_fail" => &["SLW-V-LOG-PROMISE"],
+        "signature-mismatch_fail" => &["SLW-V-SIGNATURE", "SLW-V-LOG-BODY"],
+        "wrong-hashedrekord-artifact_fail" | "wrong-hashedrekord-entry_fail" => &["SLW-V-LOG-BODY"],
+        "wrong-material_fail" => &["SLW-V-ARTIFACT-DIGEST"],
+        _ => &[],
+    }
+}
+
+#[test]
+fn conformance_cases_behave_as_their_names_say() {
+    let Some(vectors) = vectors() else { return };
+    let cases = vectors.join("bundles");
+    let production = fs::read(vectors.join("roots/sigstore-prod.trusted_root.json")).unwrap();
+    let (mut good, mut refused, mut wrong) = (0, 0, Vec::new());
+    for entry in fs::read_dir(&cases).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_dir()) {
+        let name = entry.file_name().into_string().unwrap();
+        let file = |name: &str| fs::read(entry.path().join(name)).ok();
+        let text = |name: &str, default: &str| {
+            file(name).map_or_else(|| default.to_owned(), |bytes| String::from_utf8(bytes).unwrap().trim().to_owned())
+        };
+        let bundle = file("bundle.sigstore.json").unwrap();
+        let artifact = file("artifact").unwrap_or_else(|| fs::read(cases.join("a.txt")).unwrap());
+        let root = SigstoreRoot::parse(file("trusted_root.json").as_ref().unwrap_or(&production));
+        let key = file("key.pub").map(|pem| PublicKey::from_pem(std::str::from_utf8(&pem).unwrap()).unwrap());
+        let (identity, issuer) = (text("identity", IDENTITY), text("issuer", ISSUER));
+        let signer = match &key {
+            Some(key) => Signer::Key(key),
+            None => Signer::Identity { identity: &identity, issuer: &issuer },
+        };
+        let digest = slipway_protocol::Sha256::of(&artifact);
+        for artifact in [Artifact::Bytes(&artifact), Artifact::Sha256(digest)] {
+            let result = root.as_ref().map_err(Clone::clone);
+            let result = result.and_then(|root| verify_bundle(&bundle, root, signer, artifact, LogRule::Proof));
+            match (result, name.ends_with("_fail")) {
+                (Ok(_), false) => good += 1,
+                (Err(refusal), true) if promised(&name).contains(&refusal.code.as_ref()) => refused += 1,
+                (Ok(_), true) => wrong.push(format!("{name}: verified")),
+                (Err(refusal), _) => wrong.push(format!("{name}: {refusal}")),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{good} verified, {refused} refused, {} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(good >= 26 && refused >= 60, "{good} verified, {refused} refused");
+}
+
+/// A policy as a person would write it for one of the real builds, in parts that a test can change.
+#[derive(Clone)]
+struct Written {
+    file: &'static str,
+    root: &'static str,
+    subject: &'static str,
+    version: &'static str,
+    identity: String,
+    builder: Option<String>,
+    source: String,
+    reference: String,
+    trigger: &'static str,
+    log: &'static str,
+}
+
+impl Written {
+    fn policy(&self) -> String {
+        let builder = self.builder.as_ref().map_or_else(String::new, |builder| format!("builder = \"{builder}\"\n"));
+        format!(
+            "component = \"edgecore\"\n[certificate]\nissuer = \"{ISSUER}\"\nidentity = \"{}\"\n[provenance]\n{builder}source = \"{}\"\n{}\ntriggers = [\"{}\"]\n[log]\n{}\n",
+            self.identity, self.source, self.reference, self.trigger, self.log
+        )
+    }
+
+    fn check(&self, vectors: &Path) -> Result<slipway_verify::Provenance, Refusal> {
+        let index: Value = serde_json::from_slice(&fs::read(vectors.join("provenance/index.json")).unwrap()).unwrap();
+        let entry = index.as_array().unwrap().iter().find(|entry| entry["bundle"] == self.file).unwrap();
+        let digest = &entry["artifact_digest"];
+        let sha512 = digest["sha512"].as_str().map(|hex| hex.parse().unwrap());
+        let sha256 =
+            digest["sha256"].as_str().map_or_else(|| slipway_protocol::Sha256::of(b"unknown"), |hex| hex.parse().unwrap());
+        let bundle = fs::read(vectors.join("provenance").join(self.file)).unwrap();
+        let root = SigstoreRoot::parse(&fs::read(vectors.join("roots").join(self.root)).unwrap())?;
+        let version = self.version.parse().unwrap();
+        let subject = Subject { name: self.subject, sha256, sha512, version: Some(&version) };
+        verify_provenance(&bundle, &root, &Policy::parse(&self.policy())?, &subject)
+    }
+}
+
+fn builds() -> Vec<Written> {
+    let generic =
+        "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_generic_slsa3.yml@refs/tags/v2.1.0";
+    let base = Written {
+        file: "npm-sigstore-2.1.0.sigstore.json",
+        root: "sigstore-prod.trusted_root.json",
+        subject: "pkg:npm/sigstore@2.1.0",
+        version: "2.1.0",
+        identity: "https://github.com/sigstore/sigstore-js/.github/workflows/release.yml@refs/heads/main".to_owned(),
+        builder: Some("https://github.com/actions/runner/github-hosted".to_owned()),
+        source: "https://github.com/sigstore/sigstore-js".to_owned(),
+        reference: "ref = \"refs/heads/main\"".to_owned(),
+        trigger: "push",
+        log: "",
+    };
+    vec![
+        base.clone(),
+        Written {
+            file: "npm-sigstore-1.3.0.sigstore.json",
+            subject: "pkg:npm/sigstore@1.3.0",
+            version: "1.3.0",
+            builder: Some("https://github.com/actions/runner".to_owned()),
+            log: "unsafe_promise_only = true",
+            ..base.clone()
+        },
+        Written {
+            file: "npm-delegator-v1.6.0.sigstore.json",
+            subject: "pkg:npm/%40laurentsimon/provenance-npm-test@1.0.5",
+            version: "1.0.5",
+            identity: "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/delegator_lowperms-generic_slsa3.yml@refs/tags/v1.6.0".to_owned(),
+            builder: Some("https://github.com/slsa-framework/slsa-github-generator/.github/workflows/builder_nodejs_slsa3.yml@refs/tags/v1.6.0".to_owned()),
+            source: "https://github.com/laurentsimon/provenance-npm-test".to_owned(),
+            trigger: "workflow_dispatch",
+            log: "unsafe_promise_only = true",
+            ..base.clone()
+        },
+        Written {
+            file: "github-reusable-workflow.sigstore.json",
+            subject: "github_provenance_demo-0.0.0-py3-none-any.whl",
+            identity: "https://github.com/github/artifact-attestations-workflows/.github/workflows/attest.yml@09b495c3f12c7881b3cc17209a327792065c1a1d".to_owned(),
+            source: "https://github.com/malancas/attest-demo".to_owned(),
+            trigger: "workflow_dispatch",
+            ..base.clone()
+        },
+        Written {
+            file: "slsa-generic-v2.1.0.sigstore.json",
+            subject: "gha_generic-binary-linux-amd64-v14.2",
+            identity: generic.to_owned(),
+            builder: None,
+            source: "https://github.com/slsa-framework/example-package".to_owned(),
+            reference: "ref = \"refs/tags/v14.2\"".to_owned(),
+            ..base.clone()
+        },
+        Written {
+            file: "slsa-generic-v2.1.0-dispatch.sigstore.json",
+            subject: "gha_generic-binary-linux-amd64-workflow_dispatch",
+            identity: generic.to_owned(),
+            builder: Some(generic.to_owned()),
+            source: "https://github.com/slsa-framework/example-package".to_owned(),
+            trigger: "workflow_dispatch",
+            ..base.clone()
+        },
+        Written {
+            file: "bcr-module.sigstore.json",
+            subject: "MODULE.bazel",
+            identity: "https://github.com/bazel-contrib/publish-to-bcr/.github/workflows/publish.yaml@refs/tags/v0.0.1".to_owned(),
+            builder: None,
+            source: "https://github.com/aspect-build/rules_lint".to_owned(),
+            reference: "ref = \"refs/heads/publish-to-bcr\"".to_owned(),
+            trigger: "workflow_dispatch",
+            ..base.clone()
+        },
+        Written {
+            file: "github-tsa-only.sigstore.json",
+            root: "github.trusted_root.json",
+            subject: "github_provenance_demo-0.0.12-py3-none-any.whl",
+            identity: "https://github.com/actions/attest-demo/.github/workflows/build-python.yml@refs/heads/main".to_owned(),
+            source: "https://github.com/actions/attest-demo".to_owned(),
+            trigger: "workflow_dispatch",
+            log: "unsafe_timestamp_only = true",
+            ..base
+        },
+    ]
+}
+
+/// Changes the last letter or digit, so that the text stays of its kind.
+fn off_by_one(text: &str) -> String {
+    let at = text.rfind(|c: char| c.is_ascii_alphanumeric()).unwrap();
+    let last = if text[at..].starts_with('z') { "y" } else { "z" };
+    format!("{}{last}{}", &text[..at], &text[at + 1..])
+}
+
+#[test]
+fn real_provenance_verifies_and_one_character_off_does_not() {
+    let Some(vectors) = vectors() else { return };
+    let code = |build: &Written| build.check(&vectors).map_err(|refusal| refusal.code.into_owned()).err();
+    for build in builds() {
+        let found = build.check(&vectors).unwrap_or_else(|refusal| panic!("{}: {refusal}", build.file));
+        assert_eq!((found.subject.as_str(), found.source.as_str()), (build.subject, build.source.as_str()));
+        assert!(!found.signed_times.is_empty() && found.commit.len() == 40);
+        assert_eq!(found.log.is_some(), build.root.starts_with("sigstore"), "{}", build.file);
+
+        let identity = Written { identity: off_by_one(&build.identity), ..build.clone() };
+        assert_eq!(code(&identity).as_deref(), Some("SLW-V-POLICY-IDENTITY"), "{}", build.file);
+        let wrong = build.builder.clone().unwrap_or_else(|| build.identity.clone());
+        let builder = Written { builder: Some(off_by_one(&wrong)), ..build.clone() };
+        assert_eq!(code(&builder).as_deref(), Some("SLW-V-POLICY-BUILDER"), "{}", build.file);
+        let source = Written { source: off_by_one(&build.source), ..build.clone() };
+        assert_eq!(code(&source).as_deref(), Some("SLW-V-POLICY-SOURCE"), "{}", build.file);
+        let reference = Written { reference: off_by_one(&build.reference), ..build.clone() };
+        assert_eq!(code(&reference).as_deref(), Some("SLW-V-POLICY-REF"), "{}", build.file);
+        let name = Box::leak(off_by_one(build.subject).into_boxed_str());
+        let subject = Written { subject: name, ..build.clone() };
+        assert_eq!(code(&subject).as_deref(), Some("SLW-V-SUBJECT-NAME"), "{}", build.file);
+        let trigger = Written { trigger: "release", ..build.clone() };
+        assert_eq!(code(&trigger).as_deref(), Some("SLW-V-POLICY-TRIGGER"), "{}", build.file);
+        let tag = Written { reference: "tag = \"v{version}\"".to_owned(), ..build.clone() };
+        assert_eq!(code(&tag).as_deref(), Some("SLW-V-POLICY-REF"), "{}", build.file);
+    }
+}
+
+#[test]
+fn what_loosens_a_policy_is_needed_and_fits_only_where_it_belongs() {
+    let Some(vectors) = vectors() else { return };
+    for build in builds() {
+        let code = |log| Written { log, ..build.clone() }.check(&vectors).map_err(|refusal| refusal.code.into_owned()).err();
+        match build.log {
+            "" => {
+                assert_eq!(code("unsafe_timestamp_only = true").as_deref(), Some("SLW-V-LOG-UNEXPECTED"));
+            }
+            "unsafe_promise_only = true" => {
+                assert_eq!(code("").as_deref(), Some("SLW-V-LOG-PROOF-MISSING"), "{}", build.file);
+            }
+            _ => {
+                assert_eq!(code("").as_deref(), Some("SLW-V-CERT-UNLOGGED"), "{}", build.file);
+                assert_eq!(code("unsafe_promise_only = true").as_deref(), Some("SLW-V-CERT-UNLOGGED"), "{}", build.file);
+            }
+        }
+    }
+}
+
+#[test]
+fn all_real_roots_load() {
+    let Some(vectors) = vectors() else { return };
+    for name in ["github", "sigstore-prod", "sigstore-staging"] {
+        let bytes = fs::read(vectors.join(format!("roots/{name}.trusted_root.json"))).unwrap();
+        SigstoreRoot::parse(&bytes).unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
+    }
+}
