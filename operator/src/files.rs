@@ -1,0 +1,60 @@
+//! Files that are there whole or not at all.
+
+use crate::error::{EXISTS, file};
+use slipway_protocol::Refusal;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// A file that becomes visible by one rename after its bytes are on the disk.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    file: File,
+    temporary: PathBuf,
+}
+
+impl Pending {
+    /// Opens a hidden file in `folder`, creating the folder. The repository's lock keeps others from using the same name.
+    pub(crate) fn create(folder: &Path) -> Result<Self, Refusal> {
+        fs::create_dir_all(folder).map_err(|error| file(folder, &error))?;
+        let temporary = folder.join(".slipway.part");
+        let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&temporary);
+        Ok(Self { file: opened.map_err(|error| file(&temporary, &error))?, temporary })
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        self.file.write_all(bytes).map_err(|error| file(&self.temporary, &error))
+    }
+
+    /// Syncs it and gives it its name, in the same folder.
+    pub(crate) fn commit(self, name: &str) -> Result<PathBuf, Refusal> {
+        self.file.sync_all().map_err(|error| file(&self.temporary, &error))?;
+        let path = self.temporary.with_file_name(name);
+        fs::rename(&self.temporary, &path).map_err(|error| file(&path, &error))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| file(folder, &error))?;
+        Ok(path)
+    }
+}
+
+/// Writes `bytes` under `folder/name`, replacing what was there in one step.
+pub(crate) fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, Refusal> {
+    let mut pending = Pending::create(folder)?;
+    pending.write(bytes)?;
+    pending.commit(name)
+}
+
+/// Writes a secret that only its owner may read; never over another one.
+pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Refusal> {
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut secret = opened.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => EXISTS.with(path.display(), "no such file"),
+        _ => file(path, &error),
+    })?;
+    secret.write_all(bytes).and_then(|()| secret.sync_all()).map_err(|error| file(path, &error))
+}
+
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
+    fs::read(path).map_err(|error| file(path, &error))
+}

@@ -1,0 +1,232 @@
+//! TUF's files as this tool writes them, and how they are signed.
+
+use crate::error::{KEY, REPOSITORY};
+use crate::keys::{Keyring, SecretKey};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use slipway_protocol::{Refusal, Sha256, Sha512};
+use std::collections::BTreeMap;
+
+/// The version of the TUF specification that is followed.
+pub const SPEC_VERSION: &str = "1.0.31";
+
+/// What every role begins with.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Header {
+    /// `root`, `timestamp`, `snapshot` or `targets`.
+    #[serde(rename = "_type")]
+    pub kind: String,
+    /// See [`SPEC_VERSION`].
+    pub spec_version: String,
+    /// Rises by one with every publication.
+    pub version: u64,
+    /// When devices stop believing it.
+    pub expires: Timestamp,
+}
+
+impl Header {
+    /// A header of `kind`.
+    #[must_use]
+    pub fn new(kind: &str, version: u64, expires: Timestamp) -> Self {
+        Self { kind: kind.to_owned(), spec_version: SPEC_VERSION.to_owned(), version, expires }
+    }
+}
+
+/// The root role.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Root {
+    /// Type, version, expiry.
+    #[serde(flatten)]
+    pub header: Header,
+    /// Always true: files carry their version or digest in their names, so that a publication never changes a file in use.
+    pub consistent_snapshot: bool,
+    /// All keys by id.
+    pub keys: BTreeMap<String, PublicKey>,
+    /// Who signs which role.
+    pub roles: BTreeMap<String, RoleKeys>,
+}
+
+/// A public key.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PublicKey {
+    /// `ecdsa`.
+    pub keytype: String,
+    /// `ecdsa-sha2-nistp256`.
+    pub scheme: String,
+    /// The key itself.
+    pub keyval: KeyValue,
+}
+
+/// The key itself.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct KeyValue {
+    /// PEM, `PUBLIC KEY`.
+    pub public: String,
+}
+
+/// Who signs a role.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RoleKeys {
+    /// Ids of the keys that may.
+    pub keyids: Vec<String>,
+    /// How many must.
+    pub threshold: u32,
+}
+
+/// The timestamp, which pins the snapshot, or the snapshot, which pins every targets role.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Pins {
+    /// Type, version, expiry.
+    #[serde(flatten)]
+    pub header: Header,
+    /// What is pinned, by plain file name.
+    pub meta: BTreeMap<String, Pin>,
+}
+
+/// Which version of a file, and its very bytes.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Pin {
+    /// The version.
+    pub version: u64,
+    /// The size in bytes.
+    pub length: u64,
+    /// Digests by algorithm.
+    pub hashes: BTreeMap<String, String>,
+}
+
+impl Pin {
+    /// Pins `bytes` as `version`.
+    #[must_use]
+    pub fn of(version: u64, bytes: &[u8]) -> Self {
+        let hashes = [("sha256".to_owned(), Sha256::of(bytes).to_string())].into();
+        Self { version, length: length(bytes), hashes }
+    }
+}
+
+/// The targets role or one delegated by it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Targets {
+    /// Type, version, expiry.
+    #[serde(flatten)]
+    pub header: Header,
+    /// What is signed for, by target path.
+    pub targets: BTreeMap<String, TargetFile>,
+    /// Who else signs for what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegations: Option<Delegations>,
+}
+
+/// A target's size and digests.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TargetFile {
+    /// The size in bytes.
+    pub length: u64,
+    /// Digests by algorithm.
+    pub hashes: BTreeMap<String, String>,
+}
+
+impl TargetFile {
+    /// Describes `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        let hashes =
+            [("sha256".to_owned(), Sha256::of(bytes).to_string()), ("sha512".to_owned(), Sha512::of(bytes).to_string())].into();
+        Self { length: length(bytes), hashes }
+    }
+
+    /// Where a target of this content lies below `targets/`: the digest before the file name.
+    #[must_use]
+    pub fn place(&self, path: &str) -> String {
+        let digest = self.hashes.get("sha256").map(String::as_str).unwrap_or_default();
+        match path.rsplit_once('/') {
+            Some((folder, name)) => format!("{folder}/{digest}.{name}"),
+            None => format!("{digest}.{path}"),
+        }
+    }
+}
+
+/// Who else signs for what.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Delegations {
+    /// Keys by id.
+    pub keys: BTreeMap<String, PublicKey>,
+    /// In order of search.
+    pub roles: Vec<DelegatedRole>,
+}
+
+/// One delegated role.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct DelegatedRole {
+    /// Its name, hence its file's.
+    pub name: String,
+    /// Who signs it.
+    #[serde(flatten)]
+    pub keys: RoleKeys,
+    /// No other role is asked about its paths.
+    pub terminating: bool,
+    /// Which target paths it may sign for.
+    pub paths: Vec<String>,
+}
+
+/// A signed file.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Signed<T> {
+    /// Who signed.
+    pub signatures: Vec<Signature>,
+    /// What.
+    pub signed: T,
+}
+
+/// One signature.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Signature {
+    /// The key's id.
+    pub keyid: String,
+    /// Hex of the DER signature over the canonical JSON of what is signed.
+    pub sig: String,
+}
+
+/// Signs with as many keys of the role as are here; fewer than the threshold is an error.
+///
+/// # Errors
+/// `SLW-O-KEY` naming the role.
+pub fn sign<T: Serialize>(signed: &T, role: &str, binding: &RoleKeys, keys: &Keyring) -> Result<Vec<u8>, Refusal> {
+    let here: Vec<&SecretKey> = binding.keyids.iter().filter_map(|id| keys.by_id(id)).collect();
+    let wanted = usize::try_from(binding.threshold).unwrap_or(usize::MAX);
+    if here.len() < wanted {
+        return Err(KEY.with(
+            format_args!("role {role}: {} of its keys", here.len()),
+            format_args!("{wanted}, with ids {}", binding.keyids.join(", ")),
+        ));
+    }
+    seal(signed, &here)
+}
+
+/// Signs with exactly these keys, whoever must: for roots in transition, and for tests that sign something wrong on purpose.
+///
+/// # Errors
+/// `SLW-O-REPOSITORY` when it cannot be written as canonical JSON.
+pub fn seal<T: Serialize>(signed: &T, keys: &[&SecretKey]) -> Result<Vec<u8>, Refusal> {
+    let bad = |error: &dyn std::fmt::Display| REPOSITORY.with(error, "canonical JSON");
+    let signed = serde_json::to_value(signed).map_err(|error| bad(&error))?;
+    let canonical = sigstore_tuf::canonical_json::to_canonical_bytes(&signed).map_err(|error| bad(&error))?;
+    let signatures =
+        keys.iter().map(|key| Signature { keyid: key.id().to_owned(), sig: hex::encode(key.sign(&canonical)) }).collect();
+    let mut text = serde_json::to_vec_pretty(&Signed { signatures, signed }).map_err(|error| bad(&error))?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// Reads a file of our own making.
+///
+/// # Errors
+/// `SLW-O-REPOSITORY` naming the file.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8], name: &str) -> Result<Signed<T>, Refusal> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| REPOSITORY.with(format_args!("{name}: {error}"), "metadata written by `slipway`"))
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,267 @@
+//! Adds a release: copies artifacts and provenance, and signs the manifest with the release keys.
+
+use crate::error::{ARTIFACT, NO_POLICY, RELEASED, REPOSITORY, file};
+use crate::files::{self, Pending};
+use crate::repo::{Repo, SIGSTORE_ROOT, Signer};
+use jiff::Timestamp;
+use sha2::Digest as _;
+use slipway_protocol::{Artifact, ComponentName, Format, Manifest, Platform, Provenance, Refusal, Sha256, Sha512, Version};
+use slipway_verify::provenance::{Subject, verify_provenance};
+use slipway_verify::{Policy, SigstoreRoot};
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// What to release.
+#[derive(Clone, Debug)]
+pub struct ReleaseOptions {
+    /// Of which component.
+    pub component: ComponentName,
+    /// As which version.
+    pub version: Version,
+    /// One for each platform.
+    pub artifacts: Vec<ArtifactOptions>,
+    /// Signs although nothing verified the provenance. Devices verify all the same.
+    pub unsafe_skip_verify: bool,
+}
+
+/// One artifact to release.
+#[derive(Clone, Debug)]
+pub struct ArtifactOptions {
+    /// Which devices it is for.
+    pub platform: Platform,
+    /// The file.
+    pub file: PathBuf,
+    /// Its name in the provenance; the file's own name when absent.
+    pub name: Option<String>,
+    /// The archive's member to install; known for KubeEdge's archives.
+    pub member: Option<String>,
+    /// The Sigstore bundle that proves its build.
+    pub provenance: PathBuf,
+    /// Folders by URL where the file also is, tried before the repository's own copy.
+    pub urls: Vec<String>,
+}
+
+/// `PLATFORM=FILE[,member=PATH][,name=NAME]` as written on a command line.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ArtifactArg {
+    /// Which devices it is for.
+    pub platform: Platform,
+    /// The file.
+    pub file: PathBuf,
+    /// The archive's member to install.
+    pub member: Option<String>,
+    /// Its name in the provenance.
+    pub name: Option<String>,
+}
+
+impl FromStr for ArtifactArg {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.split(',');
+        let first = parts.next().unwrap_or_default();
+        let known = first.split_once('=').map(|(platform, path)| (platform.parse::<Platform>(), path));
+        let (platform, path) = match known {
+            Some((platform, path)) => (platform?, path),
+            None => {
+                let known = Path::new(first).file_name().and_then(|name| name.to_str()).and_then(KubeEdge::of);
+                (known.ok_or_else(|| format!("{first:?} names no platform: write PLATFORM=FILE"))?.platform, first)
+            }
+        };
+        let mut arg = Self { platform, file: path.into(), member: None, name: None };
+        for part in parts {
+            match part.split_once('=') {
+                Some(("member", value)) => arg.member = Some(value.to_owned()),
+                Some(("name", value)) => arg.name = Some(value.to_owned()),
+                _ => return Err(format!("{part:?} is neither member=PATH nor name=NAME")),
+            }
+        }
+        Ok(arg)
+    }
+}
+
+/// What the name of one of KubeEdge's archives says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KubeEdge {
+    /// The release.
+    pub version: Version,
+    /// The platform.
+    pub platform: Platform,
+    /// Where edgecore is in it.
+    pub member: String,
+}
+
+impl KubeEdge {
+    /// Reads `kubeedge-v1.23.1-linux-amd64.tar.gz`.
+    #[must_use]
+    pub fn of(file_name: &str) -> Option<Self> {
+        let folder = file_name.strip_suffix(".tar.gz")?;
+        let (version, arch) = folder.strip_prefix("kubeedge-")?.rsplit_once("-linux-")?;
+        let platform = format!("linux/{arch}").parse().ok()?;
+        Some(Self { version: version.parse().ok()?, platform, member: format!("{folder}/edge/edgecore") })
+    }
+}
+
+impl Repo {
+    /// Adds a release and publishes it. Nothing changes on devices until a channel points at it.
+    ///
+    /// # Errors
+    /// Whatever a device would refuse it for, with the same code; `SLW-O-RELEASED` if that version exists with other content.
+    pub fn release(&mut self, options: &ReleaseOptions, now: Timestamp) -> Result<Manifest, Refusal> {
+        let target = Manifest::target(&options.component, &options.version);
+        let mut artifacts = Vec::new();
+        for artifact in &options.artifacts {
+            artifacts.push(self.import(options, artifact)?);
+        }
+        let manifest = Manifest { v: 1, component: options.component.clone(), version: options.version.clone(), artifacts };
+        let bytes = to_json(&manifest)?;
+        Manifest::parse(&bytes).map_err(|why| ARTIFACT.with(why, "a manifest that devices can read"))?;
+        if !options.unsafe_skip_verify {
+            self.verify(options, &manifest)?;
+        }
+        match self.target(&target)? {
+            Some(known) if known == bytes => Ok(manifest),
+            Some(_) => Err(RELEASED.with(&target, "a new version")),
+            None => {
+                self.put(Signer::Releases, &target, &bytes)?;
+                self.commit(&[Signer::Releases], now)?;
+                Ok(manifest)
+            }
+        }
+    }
+
+    /// The manifest of a release, if there is one.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn manifest(&self, component: &ComponentName, version: &Version) -> Result<Option<Manifest>, Refusal> {
+        let parse = |bytes: Vec<u8>| Manifest::parse(&bytes).map_err(|why| REPOSITORY.with(why, "a manifest"));
+        self.target(&Manifest::target(component, version))?.map(parse).transpose()
+    }
+
+    /// Copies an artifact and its provenance into `public/artifacts`, hashing on the way.
+    fn import(&self, options: &ReleaseOptions, artifact: &ArtifactOptions) -> Result<Artifact, Refusal> {
+        let plain = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+~".contains(c));
+        let Some(file_name) = artifact.file.file_name().and_then(|name| name.to_str()).filter(plain) else {
+            return Err(ARTIFACT.with(artifact.file.display(), "a file name of letters, digits and -_.+~"));
+        };
+        let known = KubeEdge::of(file_name);
+        if let Some(known) = &known {
+            if known.platform != artifact.platform || known.version != options.version {
+                return Err(ARTIFACT.with(
+                    format_args!("{file_name} as {} for {}", options.version, artifact.platform),
+                    format_args!("{} for {}", known.version, known.platform),
+                ));
+            }
+        }
+        let archive = [".tar.gz", ".tgz"].iter().any(|suffix| file_name.ends_with(suffix));
+        let member = artifact.member.clone().or_else(|| known.map(|known| known.member));
+        let below = format!("artifacts/{}/{}", options.component, options.version);
+        let folder = self.public_dir().join(&below);
+        let copy = copy(&artifact.file, &folder, file_name)?;
+        let proof = files::read(&artifact.provenance)?;
+        let proof_name = format!("{}.{file_name}.sigstore.json", Sha256::of(&proof));
+        files::write(&folder, &proof_name, &proof)?;
+        let join = |base: &String| format!("{}/{file_name}", base.trim_end_matches('/'));
+        let own = format!("{below}/{}.{file_name}", copy.sha256);
+        Ok(Artifact {
+            platform: artifact.platform,
+            name: artifact.name.clone().unwrap_or_else(|| file_name.to_owned()),
+            size: copy.size,
+            sha256: copy.sha256,
+            sha512: Some(copy.sha512),
+            urls: artifact.urls.iter().map(join).chain([own]).collect(),
+            format: if archive && member.is_some() { Format::TarGz } else { Format::File },
+            member: member.filter(|_| archive),
+            provenance: Provenance {
+                urls: vec![format!("{below}/{proof_name}")],
+                size: u64::try_from(proof.len()).unwrap_or(u64::MAX),
+                sha256: Sha256::of(&proof),
+            },
+        })
+    }
+
+    /// What devices will check, checked here first: every artifact's provenance against the policy in this repository.
+    fn verify(&self, options: &ReleaseOptions, manifest: &Manifest) -> Result<(), Refusal> {
+        let path = format!("policies/{}.toml", manifest.component);
+        let policy = self.target(&path)?.ok_or_else(|| NO_POLICY.with(format_args!("no {path}"), "a policy"))?;
+        let policy = Policy::parse(&String::from_utf8_lossy(&policy))?;
+        let root = match self.target(SIGSTORE_ROOT)? {
+            Some(bytes) => SigstoreRoot::parse(&bytes)?,
+            None => SigstoreRoot::public_good()?,
+        };
+        for (artifact, given) in manifest.artifacts.iter().zip(&options.artifacts) {
+            let subject = Subject {
+                name: &artifact.name,
+                sha256: artifact.sha256,
+                sha512: artifact.sha512,
+                version: Some(&manifest.version),
+            };
+            verify_provenance(&files::read(&given.provenance)?, &root, &policy, &subject)?;
+        }
+        Ok(())
+    }
+}
+
+struct Copy {
+    size: u64,
+    sha256: Sha256,
+    sha512: Sha512,
+}
+
+/// Copies a file of any size to `folder/<sha256>.<name>`.
+fn copy(from: &Path, folder: &Path, name: &str) -> Result<Copy, Refusal> {
+    let mut source = File::open(from).map_err(|error| file(from, &error))?;
+    let mut pending = Pending::create(folder)?;
+    let (mut sha256, mut sha512, mut size) = (sha2::Sha256::new(), sha2::Sha512::new(), 0_u64);
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        let count = source.read(&mut buffer).map_err(|error| file(from, &error))?;
+        let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
+        sha256.update(bytes);
+        sha512.update(bytes);
+        size = size.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        pending.write(bytes)?;
+    }
+    let (sha256, sha512) = (Sha256(sha256.finalize().into()), Sha512(sha512.finalize().into()));
+    pending.commit(&format!("{sha256}.{name}"))?;
+    Ok(Copy { size, sha256, sha512 })
+}
+
+/// JSON as people like to read it.
+pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| REPOSITORY.with(error, "JSON"))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kubeedge_names_say_it_all() {
+        let known = KubeEdge::of("kubeedge-v1.13.0-beta.1-linux-arm64.tar.gz").unwrap();
+        assert_eq!(known.version.as_str(), "v1.13.0-beta.1");
+        assert_eq!(known.platform, Platform::LinuxArm64);
+        assert_eq!(known.member, "kubeedge-v1.13.0-beta.1-linux-arm64/edge/edgecore");
+        for other in
+            ["kubeedge-v1.13.0-windows-amd64.tar.gz", "keadm-v1.13.0-linux-amd64.tar.gz", "kubeedge-v1.13.0-linux-amd64.zip"]
+        {
+            assert_eq!(KubeEdge::of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_artifact_argument_is_read_or_explained() {
+        let full: ArtifactArg = "linux/arm=dir/x.tar.gz,member=a/b,name=pkg:npm/x@1".parse().unwrap();
+        assert_eq!((full.platform, full.file, full.member.as_deref()), (Platform::LinuxArm, "dir/x.tar.gz".into(), Some("a/b")));
+        assert_eq!(full.name.as_deref(), Some("pkg:npm/x@1"));
+        let short: ArtifactArg = "out/kubeedge-v1.23.1-linux-amd64.tar.gz".parse().unwrap();
+        assert_eq!(short.platform, Platform::LinuxAmd64);
+        for bad in ["x.tar.gz", "linux/mips=x", "any=x,colour=red", ""] {
+            assert!(bad.parse::<ArtifactArg>().is_err(), "{bad}");
+        }
+    }
+}
