@@ -1,11 +1,22 @@
 //! The fake world that tests, demo and simulator share. Nothing here ships, and nothing here may be trusted by anything that does.
 //!
-//! | module | what it fakes | start with |
+//! | module | what it is | start with |
 //! |---|---|---|
 //! | [`sigstore`] | a private Sigstore that signs anything, at any time, as anybody | [`sigstore::PrivateSigstore`], [`sigstore::Attestation`] |
 //! | [`edgecore`] | KubeEdge releases with a stand-in for edgecore inside | [`edgecore::tarball`], [`edgecore::payload`], [`edgecore::Dials`] |
-//! | [`mod@wait`] | nothing: polls a condition until a deadline, so that no test sleeps | [`wait::until`] |
+//! | [`server`] | a release server with faults, over HTTP or HTTPS | [`server::ReleaseServer`], [`server::Fault`] |
+//! | [`broker`] | a real mosquitto: plain, TLS, mutual TLS | [`broker::Mosquitto`] |
+//! | [`tls`] | a certificate authority for broker, server and clients | [`tls::Authority`] |
+//! | [`programs`] | finds the programs of this workspace, freshly built | [`programs::program`] |
+//! | [`mod@wait`] | polls a condition until a deadline, so that no test sleeps | [`wait::until`] |
+//!
+//! Keys of the private Sigstore are hashes of public names. Files and processes go when their handle is dropped; processes are
+//! ended by their own id. Everything listens on loopback only.
 
+pub mod broker;
 pub mod edgecore;
+pub mod programs;
+pub mod server;
 pub mod sigstore;
+pub mod tls;
 pub mod wait;
