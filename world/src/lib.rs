@@ -3,7 +3,7 @@
 //! | module | what it is | start with |
 //! |---|---|---|
 //! | [`sigstore`] | a private Sigstore that signs anything, at any time, as anybody | [`sigstore::PrivateSigstore`], [`sigstore::Attestation`] |
-//! | [`edgecore`] | KubeEdge releases with a stand-in for edgecore inside | [`edgecore::tarball`], [`edgecore::payload`], [`edgecore::Dials`] |
+//! | [`edgecore`] | KubeEdge releases with a stand-in for edgecore inside | [`edgecore::Release`], [`edgecore::Dials`], [`edgecore::tarball`] |
 //! | [`server`] | a release server with faults, over HTTP or HTTPS | [`server::ReleaseServer`], [`server::Fault`] |
 //! | [`broker`] | a real mosquitto: plain, TLS, mutual TLS | [`broker::Mosquitto`] |
 //! | [`tls`] | a certificate authority for broker, server and clients | [`tls::Authority`] |

@@ -142,3 +142,26 @@ fn a_packed_release_runs_after_it_was_unpacked() {
     let program = dir.path().join("kubeedge-v1.23.1-linux-amd64/edge/edgecore");
     assert_eq!(exit_code(&mut Command::new(program)), Some(7));
 }
+
+/// Needs the `sqlite3` program, as the stand-in itself does for a real database; without it there is nothing to test.
+#[test]
+fn a_real_database_gets_a_row_at_every_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = dir.path().join("edgecore.db");
+    let sql = |text: &str| Command::new("sqlite3").arg(&database).arg(text).output();
+    let Ok(made) = sql("create table device (id text); insert into device values ('n1');") else {
+        eprintln!("skipped: there is no sqlite3 on this machine");
+        return;
+    };
+    assert!(made.status.success());
+    for version in ["v1.13.0", "v1.23.1"] {
+        let dials = Dials {
+            database: Some(database.clone()),
+            health: free_address(),
+            ..Dials::new(version, Behaviour::DiesAfter { ms: 0, code: 0 })
+        };
+        assert_eq!(exit_code(&mut Command::new(install(dir.path(), &dials))), Some(0));
+    }
+    let rows = sql("select id from device union all select version from starts;").unwrap();
+    assert_eq!(String::from_utf8(rows.stdout).unwrap(), "n1\nv1.13.0\nv1.23.1\n");
+}

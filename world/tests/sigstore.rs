@@ -280,6 +280,15 @@ fn a_liar_can_make_certificate_and_statement_disagree() {
 }
 
 #[test]
+fn an_envelope_without_evidence_is_no_bundle() {
+    let world = PrivateSigstore::new("ours");
+    let envelope = world.attest_without_evidence(&kubeedge());
+    let parsed: Value = serde_json::from_slice(&envelope).unwrap();
+    assert!(parsed["signatures"][0]["cert"].as_str().unwrap().starts_with("-----BEGIN CERTIFICATE-----\n"));
+    assert!(verify(&world.trusted_root(), &envelope, ARTIFACT).is_err());
+}
+
+#[test]
 fn any_payload_can_be_signed() {
     let world = PrivateSigstore::new("ours");
     let bundle = world.attest_payload(&kubeedge(), b"{not even JSON");

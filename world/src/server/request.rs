@@ -66,7 +66,7 @@ pub(super) fn part(head: &Head, size: u64, etag: Option<&str>) -> Part {
         (Ok(first), _) if first >= size => Part::Unsatisfiable,
         (Ok(first), Ok(last)) if last >= first => Part::Partial((first, size.min(last.saturating_add(1)))),
         (Ok(first), Err(_)) if last.is_empty() => Part::Partial((first, size)),
-        (Err(_), Ok(0)) if first.is_empty() => Part::Unsatisfiable,
+        (Err(_), Ok(tail)) if first.is_empty() && (tail == 0 || size == 0) => Part::Unsatisfiable,
         (Err(_), Ok(tail)) if first.is_empty() => Part::Partial((size.saturating_sub(tail), size)),
         _ => Part::Whole,
     }
@@ -151,6 +151,7 @@ mod tests {
         for (headers, wanted) in table {
             assert_eq!(part(&ask(headers), 10, Some("\"tag\"")), wanted, "{headers}");
         }
+        assert_eq!(part(&ask("Range: bytes=-3"), 0, None), Part::Unsatisfiable);
         assert_eq!(part(&ask("Range: bytes=4-\r\nIf-Range: \"tag\""), 10, None), Part::Whole);
     }
 

@@ -80,7 +80,7 @@ pub struct PrivateSigstore {
 }
 
 impl PrivateSigstore {
-    /// The private Sigstore of this name. Another name means other keys, and neither's root accepts the other's bundles.
+    /// The private Sigstore of this name, which becomes part of host names. Another name means other keys, and neither's root accepts the other's bundles.
     pub fn new(name: &str) -> Self {
         let seed = format!("slipway-world {name}");
         let organization = format!("{name}.test (not for production)");
@@ -150,6 +150,20 @@ impl PrivateSigstore {
     /// [`Self::attest`] before it is written, for tests that change it.
     pub fn attest_value(&self, attestation: &Attestation) -> Value {
         self.seal(attestation, &Content::Statement(&attestation.payload()))
+    }
+
+    /// What slsa-github-generator wrote before v2, and KubeEdge published up to v1.20: a DSSE envelope with the certificate beside
+    /// the signature, and neither chain nor log entry nor timestamp. Nobody can verify it offline.
+    pub fn attest_without_evidence(&self, attestation: &Attestation) -> Vec<u8> {
+        let payload = attestation.payload();
+        let content = Content::Statement(&payload);
+        let message = content.signed_bytes();
+        let (key, verifier) = self.verifier(attestation, &message);
+        to_bytes(&json!({
+            "payload": b64(&payload),
+            "payloadType": IN_TOTO,
+            "signatures": [{"keyid": "", "sig": b64(&key.sign(&message)), "cert": verifier.pem}],
+        }))
     }
 
     /// Signs `payload` as an in-toto statement, whatever it is, as the signer of `attestation` and with its evidence.
