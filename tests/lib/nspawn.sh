@@ -98,7 +98,7 @@ found_leader() {
     done
     return 1
 }
-inside() { nsenter --target "$(leader)" --all --wd=/ -- /usr/bin/env -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin SYSTEMD_COLORS=0 SYSTEMD_PAGER= TERM=dumb "$@"; }
+inside() { nsenter --target "$(leader)" --all -- /usr/bin/env --chdir=/ -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin SYSTEMD_COLORS=0 SYSTEMD_PAGER= TERM=dumb "$@"; }
 booted() { case $(inside systemctl is-system-running 2>/dev/null) in running | degraded) true ;; *) false ;; esac; }
 
 stop_hard() {
