@@ -59,6 +59,15 @@ pub fn now() -> Now {
     Now { moment: Moment { boot: boot_id(), secs: since_boot }, wall: Timestamp::now(), dice: dice() }
 }
 
+/// When this program was built: no clock can be right and earlier. Set by `build.rs`.
+pub const BUILT: Timestamp = Timestamp::constant(
+    match i64::from_str_radix(env!("SLIPWAY_BUILT"), 10) {
+        Ok(secs) => secs,
+        Err(_) => 0,
+    },
+    0,
+);
+
 fn boot_id() -> BootId {
     static BOOT: std::sync::OnceLock<BootId> = std::sync::OnceLock::new();
     BOOT.get_or_init(|| {

@@ -1,1 +1,103 @@
-//! Being written.
+//! Gets bytes onto the device: small files into memory, artifacts into a part file, from a server or from an offline bundle.
+//!
+//! Nothing here decides what may be installed. Size and digest are authorised before the first byte is asked for; this module
+//! never reads more than that size, hashes each byte once as it is written, goes on where it was after a drop, a kill or a power
+//! cut, and says no with a name when a server sends something else, too much, or too slowly.
+//!
+//! | file | story |
+//! |---|---|
+//! | `resume` | what a server's answer means: pure |
+//! | `client` | HTTP: requests, redirects, speed, which address next |
+//! | `tar` | the offline bundle as a place to fetch from |
+//! | `sink`, `part` | the part file: written and hashed beside the event loop, checkpoints, digest |
+
+pub mod client;
+mod checks;
+mod part;
+pub mod resume;
+mod sink;
+pub mod tar;
+
+pub use client::{Client, HttpSettings};
+pub use part::{free_space, preallocate};
+pub use tar::TarSource;
+
+use slipway_protocol::{Refusal, Sha256, Sha512};
+use std::fmt;
+use std::path::PathBuf;
+use url::Url;
+
+/// An artifact to be fetched. Size and digests are the authorised ones.
+#[derive(Clone, Debug)]
+pub struct Download {
+    /// Where to get it, tried in turn. Of no meaning to an offline bundle.
+    pub urls: Vec<Url>,
+    /// Its size; more is never read.
+    pub size: u64,
+    /// Its SHA-256.
+    pub sha256: Sha256,
+    /// Its SHA-512, compared as well if there is one.
+    pub sha512: Option<Sha512>,
+    /// The file that receives it; its directory exists. `<part>.etag` is beside it for a while.
+    pub part: PathBuf,
+    /// Bytes of it that are known to be durable: the last checkpoint. What is beyond is cut off and fetched again.
+    pub trusted_offset: u64,
+}
+
+/// A complete artifact: durable under [`Download::part`], with the wanted digests.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Downloaded {
+    /// Bytes that came over the network or from the medium this time.
+    pub received: u64,
+    /// Bytes that were there already and of use.
+    pub resumed: u64,
+}
+
+/// A small file, whole in memory.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Small {
+    /// Its content.
+    Bytes(Vec<u8>),
+    /// There is none: 404, 403 (which object stores answer for files that are not there), or no such name in the bundle.
+    Missing,
+}
+
+/// Why something could not be fetched, and whether trying again makes sense.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FetchError {
+    /// What was wrong: of several addresses, at the first that may work later, else at the one that matters most.
+    pub refusal: Refusal,
+    /// Whether to try again.
+    pub retry: RetryAdvice,
+    /// Bytes that came this time nevertheless, for whoever keeps a budget. They are not lost unless refused.
+    pub received: u64,
+}
+
+/// Whether to try again. How often and for how long is the caller's decision.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RetryAdvice {
+    /// No: every address answered for good.
+    Never,
+    /// Yes, after the usual back-off.
+    Later,
+    /// Yes, but not within that many seconds: the server asked for it.
+    After(u64),
+}
+
+impl FetchError {
+    fn never(refusal: Refusal) -> Self {
+        Self { refusal, retry: RetryAdvice::Never, received: 0 }
+    }
+
+    fn later(refusal: Refusal) -> Self {
+        Self { refusal, retry: RetryAdvice::Later, received: 0 }
+    }
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.refusal.fmt(f)
+    }
+}
+
+impl std::error::Error for FetchError {}

@@ -1,10 +1,27 @@
 //! The device: hears of a release, proves its build, stages it, activates it, watches it, and goes back when anything is wrong.
 //!
 //! [`machine`] decides, everything else obeys.
+//!
+//! | to | look in |
+//! |---|---|
+//! | decide what happens next | [`machine`], on the [`record`] |
+//! | hand what happens to it and its orders on | [`driver`] |
+//! | carry an order out | [`edges`], which uses all below |
+//! | prove who released and who built | [`trust`] |
+//! | get bytes, and take a file out of them | [`fetch`], [`unpack`], [`tls`] |
+//! | keep something through a power cut | [`store`], [`witness`], [`slots`], [`snapshot`], [`durable`] |
+//! | run and watch a component | [`supervisor`], [`health`] |
+//! | talk: to the broker, to people on the device | [`mqtt`], [`control`], [`status`], [`cli`] |
+//! | know the time; read settings | [`clock`], [`duration`], [`config`] |
 
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod control;
+pub mod driver;
 pub mod durable;
 pub mod duration;
+pub mod edges;
 pub mod fetch;
 pub mod health;
 pub mod machine;
@@ -12,8 +29,10 @@ pub mod mqtt;
 pub mod record;
 pub mod slots;
 pub mod snapshot;
+pub mod status;
 pub mod store;
 pub mod supervisor;
 pub mod tls;
+pub mod trust;
 pub mod unpack;
 pub mod witness;

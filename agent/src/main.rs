@@ -1,2 +1,5 @@
-//! TODO
-fn main() {}
+//! The agent's program; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    slipway_agent::cli::main(std::env::args_os().skip(1))
+}

@@ -106,7 +106,7 @@ pub struct Remembered {
     pub active: Option<SlotName>,
     /// What is condemned when the rollback under way is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub condemn: Option<Sha256>,
+    pub condemn: Option<(Sha256, Version)>,
     /// The artifact condemned last: the one that the channel most likely still names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condemned: Option<(Sha256, Version)>,
@@ -465,7 +465,7 @@ mod tests {
             committed: Some(kept.clone()),
             previous: Some(kept),
             active: Some(SlotName::of(&version, &Sha256::of(b"a"))),
-            condemn: Some(Sha256::of(b"a")),
+            condemn: Some((Sha256::of(b"a"), version.clone())),
             condemned: Some((Sha256::of(b"a"), version.clone())),
             floor: Some(version),
         };

@@ -1,0 +1,309 @@
+//! The command line of `slipway-agent`: the service, and what a person on the device does.
+
+use crate::config::{self, Config};
+use crate::control::{self, Request, Response};
+use crate::driver::{Driver, Mode};
+use crate::edges::Edges;
+use crate::record::Ending;
+use crate::slots::Slots;
+use crate::status::{explain, kebab};
+use crate::store::Store;
+use crate::supervisor::Tools;
+use crate::{durable, mqtt, status};
+use lexopt::prelude::{Long, Short, Value, ValueExt};
+use slipway_protocol::{ComponentName, Event, Refusal, Sha256};
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::sync::mpsc;
+
+mod live;
+mod verify;
+
+const HELP: &str = "\
+Keeps what runs on this node up to date, and installs nothing whose build it cannot prove.
+
+Usage: slipway-agent COMMAND [OPTIONS]
+
+Commands:
+  run                  Run the service
+  status               What runs here, what is under way, how the last attempt ended
+  check                Look for a release now
+  install FILE         Install from an offline bundle
+  rollback             Go back to the previous release, or call a running update off
+  history              Past reports, newest first
+  forgive              Let a release that failed here be tried again
+  verify FILE|DIGEST   Verify an artifact's provenance; installs nothing
+
+Options:
+  -c, --config FILE    Configuration [default: /etc/slipway/agent.toml]
+      --component C    Which component; needed only where several are configured
+      --json           For machines: JSON lines
+  -n, --limit N        history: at most N reports [default: 20]
+      --artifact D     forgive: only the artifact with this SHA-256
+  -h, --help           This
+  -V, --version        The version
+
+verify:
+      --bundle FILE          The Sigstore bundle [default: FILE.sigstore.json]
+      --policy FILE          The policy [default: the component's, from the configuration]
+      --trusted-root FILE    Sigstore's trust root [default: the public-good one]
+      --name NAME            The artifact's name in the provenance [default: the file's]
+      --release-version V    The version that a policy's tag is bound to
+
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused, with a code such as SLW-V-SOURCE; 4 rolled back.
+";
+
+/// Why a command ends other than well.
+#[derive(Debug)]
+enum Stop {
+    Usage(String),
+    Refused(Box<Refusal>),
+    RolledBack,
+    Failed(String),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
+}
+impl From<lexopt::Error> for Stop {
+    fn from(error: lexopt::Error) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+impl From<std::io::Error> for Stop {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// All options; each command takes what it needs.
+#[derive(Debug, Default)]
+struct Args {
+    config: Option<PathBuf>,
+    component: Option<ComponentName>,
+    json: bool,
+    limit: Option<usize>,
+    artifact: Option<Sha256>,
+    file: Option<OsString>,
+    bundle: Option<PathBuf>,
+    policy: Option<PathBuf>,
+    trusted_root: Option<PathBuf>,
+    name: Option<String>,
+    version: Option<slipway_protocol::Version>,
+}
+
+/// Runs the command that `args` (without the program's name) say.
+#[must_use]
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let stopped = match run(args) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(stopped) => stopped,
+    };
+    let mut err = std::io::stderr();
+    let code = match stopped {
+        Stop::Usage(why) => {
+            let _ = writeln!(err, "slipway-agent: {why}\nTry `slipway-agent --help`.");
+            2
+        }
+        Stop::Refused(refusal) => {
+            let _ = write!(err, "{}", explain(&refusal));
+            3
+        }
+        Stop::RolledBack => 4,
+        Stop::Failed(why) => {
+            let _ = writeln!(err, "slipway-agent: {why}");
+            1
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Stop> {
+    let (command, args) = parse(args)?;
+    match command.as_str() {
+        "help" => Ok(write!(std::io::stdout(), "{HELP}")?),
+        "version" => Ok(writeln!(std::io::stdout(), "slipway-agent {}", env!("CARGO_PKG_VERSION"))?),
+        "verify" => verify::run(&args),
+        "run" => service(&args),
+        "status" => ask(&args, |_| Ok(Request::Status)),
+        "history" => ask(&args, |_| Ok(Request::History { component: args.component.clone(), limit: args.limit.unwrap_or(20) })),
+        "check" => ask(&args, |component| Ok(Request::Check { component })),
+        "rollback" => ask(&args, |component| Ok(Request::Rollback { component })),
+        "forgive" => ask(&args, |component| Ok(Request::Forgive { component, artifact: args.artifact })),
+        "install" => {
+            let file = args.file.clone().ok_or_else(|| Stop::Usage("install wants the offline bundle's path".into()))?;
+            let path = std::path::absolute(PathBuf::from(&file))?;
+            if !path.exists() {
+                return Err(Stop::Failed(format!("{}: no such file", path.display())));
+            }
+            ask(&args, |component| Ok(Request::Install { component, path: path.clone() }))
+        }
+        other => Err(Stop::Usage(format!("no command {other:?}"))),
+    }
+}
+
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(String, Args), Stop> {
+    let mut parser = lexopt::Parser::from_args(args);
+    let (mut command, mut args) = (None, Args::default());
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('h') | Long("help") => return Ok(("help".into(), args)),
+            Short('V') | Long("version") => return Ok(("version".into(), args)),
+            Short('c') | Long("config") => args.config = Some(parser.value()?.into()),
+            Long("component") => args.component = Some(parser.value()?.parse()?),
+            Long("json") => args.json = true,
+            Short('n') | Long("limit") => args.limit = Some(parser.value()?.parse()?),
+            Long("artifact") => args.artifact = Some(parser.value()?.parse()?),
+            Long("bundle") => args.bundle = Some(parser.value()?.into()),
+            Long("policy") => args.policy = Some(parser.value()?.into()),
+            Long("trusted-root") => args.trusted_root = Some(parser.value()?.into()),
+            Long("name") => args.name = Some(parser.value()?.string()?),
+            Long("release-version") => args.version = Some(parser.value()?.parse()?),
+            Value(value) if command.is_none() => command = Some(value.string()?),
+            Value(value) if args.file.is_none() => args.file = Some(value),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let command = command.ok_or_else(|| Stop::Usage("a command is wanted".into()))?;
+    let takes_file = matches!(command.as_str(), "install" | "verify");
+    match args.file.as_ref().filter(|_| !takes_file) {
+        Some(file) => Err(Stop::Usage(format!("{command} takes no {}", file.display()))),
+        None => Ok((command, args)),
+    }
+}
+
+impl Args {
+    fn config(&self) -> Result<Config, Refusal> {
+        Config::load(&self.config.clone().unwrap_or_else(|| config::DEFAULT_PATH.into()))
+    }
+
+    fn component(&self, config: &Config) -> Result<ComponentName, Stop> {
+        match (&self.component, config.components.as_slice()) {
+            (Some(name), _) if config.component(name).is_some() => Ok(name.clone()),
+            (None, [only]) => Ok(only.name.clone()),
+            (named, all) => {
+                let known = all.iter().map(|component| component.name.to_string()).collect::<Vec<_>>().join(", ");
+                let seen = named.as_ref().map_or_else(|| "none named".to_owned(), ToString::to_string);
+                Err(status::UNKNOWN_COMPONENT.with(seen, format_args!("--component with one of: {known}")).into())
+            }
+        }
+    }
+}
+
+/// Logs go to stderr: with time for a person, without for the journal, which has its own.
+fn log(default: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).with_ansi(colour);
+    // A second subscriber in one process (tests, the simulator) is fine as it is.
+    let _ = if std::env::var_os("JOURNAL_STREAM").is_some() { builder.without_time().try_init() } else { builder.try_init() };
+}
+
+fn open(config: &Config) -> Result<Driver, Refusal> {
+    let node = config.node_name()?;
+    durable::create_dir_all_durable(&config.node.state).map_err(|error| durable::refusal(&config.node.state, &error))?;
+    let (store, damage) = Store::open(&config.node.state, &Slots::new(&config.node.state))?;
+    for refusal in damage {
+        tracing::error!(%refusal, "state was damaged and healed");
+    }
+    let edges = Edges::open(config, node.clone(), store, &Tools::default())?;
+    Driver::new(config, node, edges)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn service(args: &Args) -> Result<(), Stop> {
+    log("info");
+    let config = args.config()?;
+    tokio::task::LocalSet::new().block_on(&runtime()?, async {
+        let listener = control::listen(&config.node.socket).await?;
+        let mut driver = open(&config)?;
+        if let Some(settings) = &config.mqtt {
+            driver.set_broker(mqtt::start(settings.clone(), &config.node_name()?, &config.node.fleet)?);
+        }
+        let (requests, coming) = mpsc::channel(8);
+        tokio::task::spawn_local(control::serve(listener, requests));
+        driver.run(Mode::Service, coming, signalled()).await;
+        let _ = std::fs::remove_file(&config.node.socket);
+        Ok(())
+    })
+}
+
+/// Resolves on SIGTERM or SIGINT.
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        _ => std::future::pending().await,
+    }
+}
+
+/// Asks the running agent; where none runs, this process is the agent for as long as it takes.
+fn ask(args: &Args, request: impl FnOnce(ComponentName) -> Result<Request, Stop>) -> Result<(), Stop> {
+    log("warn");
+    let config = args.config()?;
+    // `history` of everything and `status` need no component; the others name one.
+    let component = match args.component(&config) {
+        Ok(component) => component,
+        Err(_) if args.component.is_none() && args.file.is_none() && config.components.len() > 1 => config.components.first().map_or_else(
+            || Err(Stop::Usage("no component is configured".into())),
+            |first| Ok(first.name.clone()),
+        )?,
+        Err(stop) => return Err(stop),
+    };
+    let request = request(component)?;
+    let needs_one = !matches!(request, Request::Status | Request::History { .. });
+    if needs_one {
+        args.component(&config)?;
+    }
+    let mut shown = live::Shown::new(args.json);
+    tokio::task::LocalSet::new().block_on(&runtime()?, async {
+        let asked = control::ask(&config.node.socket, &request, |response| shown.show(response)).await?;
+        if asked.is_none() {
+            let mut driver = open(&config)?;
+            let (requests, coming) = mpsc::channel(1);
+            let (answers, mut responses) = mpsc::channel(256);
+            let _ = requests.send((request, answers)).await;
+            drop(requests);
+            let printing = async {
+                while let Some(response) = responses.recv().await {
+                    shown.show(response);
+                }
+            };
+            tokio::join!(driver.run(Mode::OneShot, coming, signalled()), printing);
+        }
+        Ok::<(), Refusal>(())
+    })?;
+    shown.finish()
+}
+
+/// What an ending means for the exit code.
+fn ended(ending: Option<&Ending>) -> Result<(), Stop> {
+    match ending {
+        Some(Ending { event: Event::Refused | Event::Inconsistent, refusal: Some(refusal), .. }) => Err(Stop::Refused(Box::new(refusal.clone()))),
+        Some(Ending { event: Event::RolledBack, refusal, .. }) => match refusal {
+            Some(refusal) if refusal.code == crate::machine::checks::ASKED.code => Ok(()),
+            Some(refusal) => {
+                let _ = write!(std::io::stderr(), "{}", explain(refusal));
+                Err(Stop::RolledBack)
+            }
+            None => Err(Stop::RolledBack),
+        },
+        Some(Ending { event, .. }) => {
+            tracing::debug!(event = %kebab(*event), "ended");
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,178 @@
+//! The socket between the running agent and the commands on the device: one request per connection, answers as JSON lines.
+//!
+//! Only root and the socket's group may connect: the file's mode says so. What comes in is still bounded and parsed strictly.
+
+use crate::record::Ending;
+use crate::status::Status;
+use serde::{Deserialize, Serialize};
+use slipway_protocol::{Actor, Class, ComponentName, Refusal, Report, Sha256, json};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+
+/// A request is one short line.
+const REQUEST_LIMITS: json::Limits = json::Limits { bytes: 16 * 1024, depth: 4 };
+/// Answers on the way to one command; a command that does not read is let go.
+const ANSWERS: usize = 256;
+
+const SOCKET: Refusal = Refusal::of(
+    "SLW-A-SOCKET",
+    Class::System,
+    Actor::Device,
+    "the agent's socket",
+    "see whether slipway-agent.service runs and whether you may use its socket (root may)",
+);
+
+/// What a command wants.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "request", deny_unknown_fields)]
+pub enum Request {
+    /// The node's picture.
+    Status,
+    /// Past reports, newest first.
+    History {
+        /// Of one component, or of all.
+        component: Option<ComponentName>,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Look for a release now.
+    Check {
+        /// Of which component.
+        component: ComponentName,
+    },
+    /// Install from an offline bundle.
+    Install {
+        /// Which component.
+        component: ComponentName,
+        /// The bundle, by its absolute path.
+        path: PathBuf,
+    },
+    /// Go back, or call the running update off.
+    Rollback {
+        /// Which component.
+        component: ComponentName,
+    },
+    /// Let a condemned artifact be tried again.
+    Forgive {
+        /// Which component.
+        component: ComponentName,
+        /// Which artifact; all when absent.
+        artifact: Option<Sha256>,
+    },
+}
+
+/// What the agent answers; the last answer is anything but [`Response::Report`].
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Response {
+    /// Something happened on the way.
+    Report(Report),
+    /// It is over; how the last attempt ended.
+    Done(Option<Ending>),
+    /// The picture.
+    Status(Box<Status>),
+    /// Past reports.
+    History(Vec<Report>),
+    /// Not like this.
+    Refused(Refusal),
+}
+
+/// Opens the socket. One left by an agent that was killed is replaced; one that answers belongs to another agent.
+///
+/// # Errors
+/// When another agent listens there, or it cannot be made.
+pub async fn listen(path: &Path) -> Result<UnixListener, Refusal> {
+    let failed = |error: std::io::Error| SOCKET.with(format_args!("{}: {error}", path.display()), "a socket");
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(SOCKET.with(format_args!("{}: another agent answers there", path.display()), "one agent"));
+    }
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(failed)?;
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Hands every request to the loop, for ever.
+pub async fn serve(listener: UnixListener, requests: mpsc::Sender<(Request, mpsc::Sender<Response>)>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let requests = requests.clone();
+                tokio::task::spawn_local(async move {
+                    if let Err(error) = answer(stream, requests).await {
+                        tracing::debug!(%error, "a command left");
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "socket");
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+async fn answer(stream: UnixStream, requests: mpsc::Sender<(Request, mpsc::Sender<Response>)>) -> std::io::Result<()> {
+    let (from, mut to) = stream.into_split();
+    let mut line = Vec::new();
+    let limit = u64::try_from(REQUEST_LIMITS.bytes).unwrap_or(u64::MAX).saturating_add(1);
+    BufReader::new(from.take(limit)).read_until(b'\n', &mut line).await?;
+    let request = match json::parse::<Request>(&line, REQUEST_LIMITS) {
+        Ok(request) => request,
+        Err(error) => return send(&mut to, &Response::Refused(SOCKET.with(error, "a request of this agent's version"))).await,
+    };
+    let (answers, mut coming) = mpsc::channel(ANSWERS);
+    if requests.send((request, answers)).await.is_err() {
+        return Ok(());
+    }
+    while let Some(response) = coming.recv().await {
+        let last = !matches!(response, Response::Report(_));
+        send(&mut to, &response).await?;
+        if last {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn send(to: &mut (impl AsyncWriteExt + Unpin), response: &Response) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(response)?;
+    line.push(b'\n');
+    to.write_all(&line).await
+}
+
+/// Asks a running agent; `each` hears every answer. `None` when no agent listens there.
+///
+/// # Errors
+/// When the agent goes away in the middle, or may not be asked.
+pub async fn ask(path: &Path, request: &Request, mut each: impl FnMut(Response)) -> Result<Option<()>, Refusal> {
+    let failed = |error: std::io::Error| SOCKET.with(format_args!("{}: {error}", path.display()), "an answer");
+    let stream = match UnixStream::connect(path).await {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let (from, mut to) = stream.into_split();
+    let mut line = serde_json::to_vec(request).map_err(|error| SOCKET.with(error, "a request"))?;
+    line.push(b'\n');
+    to.write_all(&line).await.map_err(failed)?;
+    let mut lines = BufReader::new(from).lines();
+    while let Some(line) = lines.next_line().await.map_err(failed)? {
+        let response: Response = serde_json::from_str(&line).map_err(|error| SOCKET.with(error, "an answer of this agent's version"))?;
+        let last = !matches!(response, Response::Report(_));
+        each(response);
+        if last {
+            return Ok(Some(()));
+        }
+    }
+    Err(SOCKET.with("the agent went away", "an answer"))
+}

@@ -1,0 +1,563 @@
+//! The loop: hands what happens to the machine, makes its answer durable, and only then has it carried out.
+//!
+//! ```text
+//! broker, timer, socket, finished effects ─▶ step ─▶ store (durable) ─▶ effects, reports
+//! ```
+
+use crate::clock::{self, Moment, Now};
+use crate::config::{Component, Config};
+use crate::control::{Request, Response};
+use crate::edges::Edges;
+use crate::machine::{self, Answer, Effect, Input, Told};
+use crate::mqtt::{FromBroker, ToBroker, WINDOW};
+use crate::record::{By, Record, Ring, Source, State};
+use crate::status;
+use jiff::Timestamp;
+use slipway_protocol::{ComponentName, Event, FleetName, NodeName, Notice, Refusal, Report, Sha256};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+/// Longest sleep: deadlines are on a clock that goes on while the device is suspended, timers are not.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// How often committed plain processes are looked at.
+const LOOK_AFTER: Duration = Duration::from_secs(3);
+/// A record that could not be made durable is tried again this often: the disk may be full for days.
+const STORE_AGAIN: Duration = Duration::from_secs(2);
+/// Least time between two progress reports of one component.
+const PROGRESS_SECS: u64 = 1;
+
+/// What a finished or running effect tells the loop.
+#[derive(Debug)]
+enum News {
+    Answer { component: ComponentName, epoch: u64, answer: Answer, evidence: String },
+    Progress { component: ComponentName, epoch: u64, percent: u8 },
+}
+
+/// A component while the agent runs.
+#[derive(Debug)]
+struct Live {
+    config: Component,
+    record: Record,
+    /// The task of the current order, if nobody would miss it.
+    task: Option<AbortHandle>,
+    /// When the timer rings next.
+    timer: Moment,
+    /// What was last seen of a component that was not well: goes into the report of its rollback.
+    evidence: String,
+    progressed: Option<Moment>,
+}
+
+/// A request that is still being answered.
+#[derive(Debug)]
+struct Follower {
+    component: ComponentName,
+    to: mpsc::Sender<Response>,
+}
+
+/// Everything the loop owns.
+#[derive(Debug)]
+pub struct Driver {
+    node: NodeName,
+    fleet: FleetName,
+    refresh: Duration,
+    edges: Rc<Edges>,
+    live: BTreeMap<ComponentName, Live>,
+    news: (mpsc::UnboundedSender<News>, mpsc::UnboundedReceiver<News>),
+    broker: Option<(mpsc::Sender<ToBroker>, mpsc::Receiver<FromBroker>)>,
+    connected: bool,
+    /// The newest report offered to the broker on this connection.
+    offered: u64,
+    followers: Vec<Follower>,
+    /// What happened while the disk would not take it.
+    backlog: Vec<(ComponentName, Input)>,
+}
+
+/// Why the loop runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// Until a signal: the service.
+    Service,
+    /// Until nothing asked for is left to do: `install` and its siblings where no service runs.
+    OneShot,
+}
+
+impl Driver {
+    /// Takes up every component where it was left.
+    ///
+    /// # Errors
+    /// When what was left cannot be read.
+    pub fn new(config: &Config, node: NodeName, edges: Edges) -> Result<Self, Refusal> {
+        let now = clock::now();
+        let mut live = BTreeMap::new();
+        for component in &config.components {
+            let record = edges.store.borrow().record(&component.name).unwrap_or_else(|| Record::new(component.name.clone()));
+            // Soon after the start, but not all devices of a fleet at once after a power cut in the factory.
+            let first = first_refresh(config.repository.refresh, now.dice);
+            let timer = now.moment.after(first);
+            let live_component =
+                Live { config: component.clone(), record, task: None, timer, evidence: String::new(), progressed: None };
+            live.insert(component.name.clone(), live_component);
+        }
+        Ok(Self {
+            node,
+            fleet: config.node.fleet.clone(),
+            refresh: config.repository.refresh,
+            edges: Rc::new(edges),
+            live,
+            news: mpsc::unbounded_channel(),
+            broker: None,
+            connected: false,
+            offered: 0,
+            followers: Vec::new(),
+            backlog: Vec::new(),
+        })
+    }
+
+    /// Connects the loop to a broker.
+    pub fn set_broker(&mut self, broker: (mpsc::Sender<ToBroker>, mpsc::Receiver<FromBroker>)) {
+        self.broker = Some(broker);
+    }
+
+    /// Runs until `stop` resolves, or in [`Mode::OneShot`] until there is nothing to do. Must run inside a `LocalSet`.
+    pub async fn run(&mut self, mode: Mode, mut requests: mpsc::Receiver<(Request, mpsc::Sender<Response>)>, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        let watchdog = watchdog_interval();
+        let mut alive = tokio::time::interval(watchdog.unwrap_or(LONGEST_SLEEP));
+        let mut look_after = tokio::time::interval(LOOK_AFTER);
+        look_after.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let plain = self.live.values().any(|live| matches!(live.config.run.run, crate::supervisor::Run::Command { .. }));
+        for component in self.names() {
+            let link = self.edges.slots.current(&component).unwrap_or_else(|refusal| {
+                tracing::warn!(%component, %refusal, "the link `current` is not what Slipway makes");
+                None
+            });
+            self.input(&component, Input::Started { link });
+        }
+        if mode == Mode::Service {
+            let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
+        }
+        loop {
+            if mode == Mode::OneShot && self.followers.is_empty() && requests.is_closed() && requests.is_empty() {
+                break;
+            }
+            let sleep = self.sleep(mode);
+            tokio::select! {
+                () = &mut stop => break,
+                Some(news) = self.news.1.recv() => self.hear(news),
+                Some(message) = from_broker(&mut self.broker) => self.broker_says(message),
+                Some((request, to)) = requests.recv() => self.request(request, to),
+                _ = alive.tick(), if watchdog.is_some() => {
+                    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Watchdog]);
+                }
+                _ = look_after.tick(), if plain => self.look_after(),
+                () = tokio::time::sleep(sleep) => self.tick(mode),
+            }
+        }
+        if let Some((to, _)) = self.broker.take() {
+            let _ = to.send(ToBroker::Stop).await;
+            // The task says goodbye and ends; closing takes a moment, a dead broker must not take longer.
+            let _ = tokio::time::timeout(Duration::from_secs(2), to.closed()).await;
+        }
+        let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
+    }
+
+    fn names(&self) -> Vec<ComponentName> {
+        self.live.keys().cloned().collect()
+    }
+
+    // ---- one input ---------------------------------------------------------------------------------------------------
+
+    /// The heart: decide, make durable, then act.
+    fn input(&mut self, component: &ComponentName, input: Input) {
+        let now = clock::now();
+        let Some(live) = self.live.get_mut(component) else { return };
+        let settings = live.config.machine();
+        let t = machine::step(&settings, &live.record, input.clone(), &now);
+        if t.next == live.record && t.told.is_empty() && t.effects.is_empty() {
+            return;
+        }
+        let from = live.record.committed.as_ref().map(|installed| installed.version.clone());
+        let evidence = std::mem::take(&mut live.evidence);
+        let reports: Vec<Report> = t
+            .told
+            .iter()
+            .map(|told| {
+                let state = state_after(told, &t.next);
+                let text = Some(&evidence).filter(|text| told.event == Event::RollingBack && !text.is_empty()).cloned();
+                self::report(&self.node, &self.fleet, component, now.wall, state, told, from.clone(), text)
+            })
+            .collect();
+        let stored = self.edges.store.borrow_mut().commit(&t.next, reports);
+        let reports = match stored {
+            Ok(reports) => reports,
+            Err(refusal) => {
+                tracing::error!(%component, %refusal, "not durable, so not done; tried again");
+                live.evidence = evidence;
+                return self.backlog.push((component.clone(), input));
+            }
+        };
+        if t.next.epoch != live.record.epoch
+            && let Some(task) = live.task.take()
+        {
+            task.abort();
+        }
+        live.record = t.next;
+        let epoch = live.record.epoch;
+        for report in &reports {
+            log(report);
+        }
+        self.tell(component, reports);
+        for effect in t.effects {
+            self.order(component, epoch, effect);
+        }
+    }
+
+    /// Has an effect carried out. What only looks may be given up when a newer order comes; what changes something runs to its end.
+    fn order(&mut self, component: &ComponentName, epoch: u64, effect: Effect) {
+        if let Effect::Collect { keep } = &effect {
+            let downloads: Vec<Sha256> = self.live.values().filter_map(|live| downloading(&live.record.state)).collect();
+            return self.edges.collect(component, keep, &downloads);
+        }
+        let (edges, news, name) = (Rc::clone(&self.edges), self.news.0.clone(), component.clone());
+        let dispensable = matches!(effect, Effect::Check { .. } | Effect::Fetch { .. } | Effect::Watch { .. });
+        let task = tokio::task::spawn_local(async move {
+            if let Effect::Watch { plan } = &effect {
+                loop {
+                    if let Some((sample, evidence)) = edges.look(&name, plan).await {
+                        let answer = Answer::Sampled(sample);
+                        let _ = news.send(News::Answer { component: name.clone(), epoch, answer, evidence });
+                    }
+                    tokio::time::sleep(edges.interval(&name)).await;
+                }
+            }
+            let mut progress = |percent| {
+                let _ = news.send(News::Progress { component: name.clone(), epoch, percent });
+            };
+            let answer = edges.perform(&name, &effect, &mut progress).await;
+            if let Some(answer) = answer {
+                let _ = news.send(News::Answer { component: name, epoch, answer, evidence: String::new() });
+            }
+        });
+        if dispensable && let Some(live) = self.live.get_mut(component) {
+            live.task = Some(task.abort_handle());
+        }
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Answer { component, epoch, answer, evidence } => {
+                if let Some(live) = self.live.get_mut(&component)
+                    && !evidence.is_empty()
+                {
+                    live.evidence = evidence;
+                }
+                self.input(&component, Input::Answer { epoch, answer });
+            }
+            News::Progress { component, epoch, percent } => self.progress(&component, epoch, percent),
+        }
+    }
+
+    /// At most one a second, never stored: what matters is where it is now.
+    fn progress(&mut self, component: &ComponentName, epoch: u64, percent: u8) {
+        let now = clock::now();
+        let Some(live) = self.live.get_mut(component).filter(|live| live.record.epoch == epoch) else { return };
+        let fresh = live.progressed.as_ref().and_then(|at| now.moment.since(at)).is_some_and(|secs| secs < PROGRESS_SECS);
+        if fresh {
+            return;
+        }
+        live.progressed = Some(now.moment.clone());
+        let told = Told { event: Event::Progress, to: plan_version(&live.record.state), refusal: None };
+        let state = status::state_name(&live.record.state);
+        let from = live.record.committed.as_ref().map(|installed| installed.version.clone());
+        let mut report = self::report(&self.node, &self.fleet, component, now.wall, state, &told, from, None);
+        report.percent = Some(percent);
+        if let Some((to, _)) = &self.broker
+            && self.connected
+        {
+            let _ = to.try_send(ToBroker::Progress(report.clone()));
+        }
+        self.followers.retain(|follower| follower.component != *component || follower.to.try_send(Response::Report(report.clone())).is_ok());
+    }
+
+    // ---- reports -----------------------------------------------------------------------------------------------------
+
+    fn tell(&mut self, component: &ComponentName, reports: Vec<Report>) {
+        // Whoever waits for a wave may wait for days.
+        let waits = reports.iter().any(|report| report.event == Event::Waiting);
+        for report in reports {
+            self.followers.retain(|follower| {
+                follower.component != *component || follower.to.try_send(Response::Report(report.clone())).is_ok()
+            });
+        }
+        self.offer();
+        let settled = self.live.get(component).is_none_or(|live| matches!(live.record.state, State::Idle | State::Inconsistent { .. }));
+        if settled || waits {
+            let ending = self.live.get(component).and_then(|live| live.record.last.clone());
+            let (done, rest): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.followers).into_iter().partition(|follower| follower.component == *component);
+            self.followers = rest;
+            for follower in done {
+                let _ = follower.to.try_send(Response::Done(ending.clone()));
+            }
+        }
+    }
+
+    /// Gives the broker's side the oldest reports that it does not have yet, a window at a time.
+    fn offer(&mut self) {
+        let Some((to, _)) = self.broker.as_ref().filter(|_| self.connected) else { return };
+        let oldest = self.edges.store.borrow().outbox(0, WINDOW);
+        for report in oldest {
+            if report.seq <= self.offered {
+                continue;
+            }
+            let seq = report.seq;
+            if to.try_send(ToBroker::Report(report)).is_err() {
+                break;
+            }
+            self.offered = seq;
+        }
+    }
+
+    fn broker_says(&mut self, message: FromBroker) {
+        match message {
+            FromBroker::Connected => {
+                tracing::info!("connected to the broker");
+                self.connected = true;
+                self.offered = 0;
+                self.offer();
+            }
+            FromBroker::Disconnected(why) => {
+                tracing::warn!(%why, "no broker");
+                self.connected = false;
+            }
+            FromBroker::Delivered(seq) => {
+                if let Err(refusal) = self.edges.store.borrow_mut().acknowledge(seq) {
+                    // It will be sent again; its number tells that it is a repeat.
+                    tracing::warn!(%refusal, "a delivered report could not be taken from the outbox");
+                }
+                self.offer();
+            }
+            FromBroker::BadNotice(why) => tracing::warn!(%why, "not a notice"),
+            FromBroker::Notice { notice, ack } => {
+                self.notice(&notice);
+                if let Some((to, _)) = &self.broker {
+                    let _ = to.try_send(ToBroker::Acknowledge(ack));
+                }
+            }
+        }
+    }
+
+    /// A doorbell: which component is a hint, and so is everything else in it.
+    fn notice(&mut self, notice: &Notice) {
+        let meant = |live: &Live| {
+            notice.component.as_ref().is_none_or(|name| *name == live.config.name)
+                && notice.channel.as_ref().is_none_or(|channel| *channel == live.config.channel)
+        };
+        let components: Vec<_> = self.live.values().filter(|live| meant(live)).map(|live| live.config.name.clone()).collect();
+        for component in components {
+            let ring = Ring { by: By::Notice, source: Source::Network, hint: notice.version.clone() };
+            self.input(&component, Input::Ring(ring));
+        }
+    }
+
+    // ---- people on the device ------------------------------------------------------------------------------------------
+
+    fn request(&mut self, request: Request, to: mpsc::Sender<Response>) {
+        match request {
+            Request::Status => {
+                let _ = to.try_send(Response::Status(Box::new(self.status())));
+            }
+            Request::History { component, limit } => {
+                let history = self.edges.store.borrow().history(component.as_ref(), limit);
+                let _ = to.try_send(Response::History(history));
+            }
+            Request::Check { component } => self.ask(component, to, |_| Input::Ring(operator_ring(Source::Network))),
+            Request::Install { component, path } => {
+                self.ask(component, to, |_| Input::Ring(operator_ring(Source::Bundle(path))));
+            }
+            Request::Rollback { component } => self.ask(component, to, |_| Input::Rollback),
+            Request::Forgive { component, artifact } => self.ask(component, to, |_| Input::Forgive(artifact)),
+        }
+    }
+
+    fn ask(&mut self, component: ComponentName, to: mpsc::Sender<Response>, input: impl FnOnce(&Record) -> Input) {
+        let Some(live) = self.live.get(&component) else {
+            let known = self.names().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let _ = to.try_send(Response::Refused(status::UNKNOWN_COMPONENT.with(component, known)));
+            return;
+        };
+        let input = input(&live.record);
+        let forgive = matches!(input, Input::Forgive(_));
+        let before = live.record.clone();
+        self.followers.push(Follower { component: component.clone(), to });
+        self.input(&component, input);
+        // What changed nothing, or was only noted, is over at once.
+        let over = self.live.get(&component).is_none_or(|live| forgive || live.record == before);
+        if over {
+            self.tell_done(&component);
+        }
+    }
+
+    fn tell_done(&mut self, component: &ComponentName) {
+        let ending = self.live.get(component).and_then(|live| live.record.last.clone());
+        if let Some(follower) = self.followers.pop_if(|follower| follower.component == *component) {
+            let _ = follower.to.try_send(Response::Done(ending));
+        }
+    }
+
+    fn status(&self) -> status::Status {
+        let records = self.live.values().map(|live| (&live.config, &live.record));
+        status::Status::of(&self.node, &self.fleet, self.broker.as_ref().map(|_| self.connected), &self.edges, records)
+    }
+
+    // ---- time ----------------------------------------------------------------------------------------------------------
+
+    fn sleep(&self, mode: Mode) -> Duration {
+        if !self.backlog.is_empty() {
+            return STORE_AGAIN;
+        }
+        let now = clock::now();
+        let wakes = self.live.values().filter_map(|live| machine::wake_at(&live.config.machine(), &live.record));
+        let timers = self.live.values().filter(|_| mode == Mode::Service).map(|live| live.timer.clone());
+        let until = |moment: Moment| if moment.reached(&now.moment) { 0 } else { moment.since(&now.moment).unwrap_or(0) };
+        wakes.chain(timers).map(until).min().map_or(LONGEST_SLEEP, |secs| LONGEST_SLEEP.min(Duration::from_secs(secs)))
+    }
+
+    fn tick(&mut self, mode: Mode) {
+        for (component, input) in std::mem::take(&mut self.backlog) {
+            self.input(&component, input);
+        }
+        let now = clock::now();
+        for component in self.names() {
+            let Some(live) = self.live.get_mut(&component) else { continue };
+            let wake = machine::wake_at(&live.config.machine(), &live.record).is_some_and(|moment| moment.reached(&now.moment));
+            let rings = mode == Mode::Service && live.timer.reached(&now.moment);
+            if rings {
+                live.timer = now.moment.after(next_refresh(self.refresh, now.dice));
+            }
+            if wake {
+                self.input(&component, Input::Wake);
+            }
+            if rings {
+                self.input(&component, Input::Ring(Ring { by: By::Timer, source: Source::Network, hint: None }));
+            }
+        }
+    }
+
+    fn look_after(&self) {
+        for live in self.live.values() {
+            let runs = matches!(
+                live.record.state,
+                State::Idle | State::Checking { .. } | State::Downloading { .. } | State::Staging { .. } | State::Staged { .. }
+            );
+            if runs && live.record.committed.is_some() {
+                self.edges.ensure_running(&live.config.name);
+            }
+        }
+    }
+}
+
+async fn from_broker(broker: &mut Option<(mpsc::Sender<ToBroker>, mpsc::Receiver<FromBroker>)>) -> Option<FromBroker> {
+    match broker {
+        Some((_, from)) => from.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+const fn operator_ring(source: Source) -> Ring {
+    Ring { by: By::Operator, source, hint: None }
+}
+
+/// The state a report speaks of. A transition may pass through several at once; the last one counts, except for what was just reached.
+fn state_after(told: &Told, next: &Record) -> &'static str {
+    match told.event {
+        Event::Staged => "staged",
+        Event::Downloading => "downloading",
+        _ => status::state_name(&next.state),
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "a report has that many parts, and this is the one place that joins them")]
+fn report(
+    node: &NodeName,
+    fleet: &FleetName,
+    component: &ComponentName,
+    time: Timestamp,
+    state: &str,
+    told: &Told,
+    from: Option<slipway_protocol::Version>,
+    text: Option<String>,
+) -> Report {
+    Report {
+        v: 1,
+        node: node.clone(),
+        fleet: fleet.clone(),
+        seq: 0,
+        time,
+        component: component.clone(),
+        event: told.event,
+        state: state.to_owned(),
+        from,
+        to: told.to.clone(),
+        percent: None,
+        refusal: told.refusal.clone(),
+        text,
+    }
+}
+
+fn log(report: &Report) {
+    let to = report.to.as_ref().map(ToString::to_string).unwrap_or_default();
+    match &report.refusal {
+        Some(refusal) => tracing::warn!(component = %report.component, event = ?report.event, %to, %refusal, "{}", report.state),
+        None => tracing::info!(component = %report.component, event = ?report.event, %to, "{}", report.state),
+    }
+}
+
+fn downloading(state: &State) -> Option<Sha256> {
+    match state {
+        State::Downloading { plan, .. } | State::Staging { plan } => Some(plan.artifact),
+        _ => None,
+    }
+}
+
+fn plan_version(state: &State) -> Option<slipway_protocol::Version> {
+    status::plan(state).map(|plan| plan.version.clone())
+}
+
+/// Seconds to the first look after a start: within half a minute, or a tenth of the interval if that is less.
+fn first_refresh(refresh: Duration, dice: u32) -> u64 {
+    let most = refresh.as_secs().div_euclid(10).min(30);
+    u64::from(dice).checked_rem(most.saturating_add(1)).unwrap_or(0)
+}
+
+/// Seconds to the next look: the interval less up to a fifth by chance.
+fn next_refresh(refresh: Duration, dice: u32) -> u64 {
+    let secs = refresh.as_secs();
+    let fifth = secs.div_euclid(5);
+    secs.saturating_sub(u64::from(dice).checked_rem(fifth.saturating_add(1)).unwrap_or(0)).max(1)
+}
+
+/// Half of what systemd allows between two signs of life; `None` where nobody watches.
+fn watchdog_interval() -> Option<Duration> {
+    let mut micros = 0;
+    sd_notify::watchdog_enabled(false, &mut micros).then(|| Duration::from_micros(micros.div_euclid(2).max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleet_spreads_its_refreshes() {
+        let hour = Duration::from_secs(3600);
+        for dice in [0, 1, 719, 720, 721, u32::MAX] {
+            assert!((2880..=3600).contains(&next_refresh(hour, dice)), "{dice}");
+            assert!(first_refresh(hour, dice) <= 30);
+        }
+        assert_ne!(next_refresh(hour, 1), next_refresh(hour, 500));
+        assert_eq!(next_refresh(Duration::from_secs(1), u32::MAX), 1);
+    }
+}

@@ -1,0 +1,424 @@
+//! Carries out what the machine orders: one function per effect, each of which may be done again after a cut at any instruction.
+//!
+//! Nothing is decided here. What an effect works with is authorised anew from the bytes on disk, never taken from the record.
+
+use crate::clock::{self, Now};
+use crate::config::{Component, Config};
+use crate::durable;
+use crate::fetch::{Client, Download, FetchError, RetryAdvice, TarSource, free_space};
+use crate::health::{Prober, Subject};
+use crate::machine::{Again, Answer, Effect, Failure, Verdict};
+use crate::record::{Installed, Plan, ProcessState, Ring, Sample, SlotName, Source};
+use crate::slots::{SLOT_FORMAT, SlotRecord, Slots};
+use crate::snapshot;
+use crate::store::Store;
+use crate::supervisor::{Supervisor, Tools};
+use crate::tls;
+use crate::trust::{Asked, NoCandidate, Proof, Transport, Trust};
+use crate::unpack;
+use jiff::Timestamp;
+use slipway_protocol::{Actor, Class, ComponentName, NodeName, Refusal, Sha256};
+use slipway_verify::tuf::Floors;
+use slipway_verify::{Authorized, Release};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use tokio::sync::Mutex;
+use url::Url;
+
+const SPACE: Refusal = Refusal::of(
+    "SLW-A-SPACE",
+    Class::System,
+    Actor::Device,
+    "free space for the download and the new slot",
+    "free some space on that file system; the agent tries again by itself",
+);
+const WORKER: Refusal = Refusal::of(
+    "SLW-A-WORKER",
+    Class::System,
+    Actor::Device,
+    "a thread that works on files",
+    "nothing: it is done again; if this repeats, look for memory or disk trouble",
+);
+const TOO_OLD: Refusal = Refusal::of(
+    "SLW-A-ADOPT",
+    Class::Configuration,
+    Actor::Operator,
+    "the program that ran before the first update",
+    "correct `path` in [component.adopt], or remove the table if nothing ran here",
+);
+
+/// Space that an update leaves free: logs, the database and the component itself need some.
+const RESERVE: u64 = 32 * 1024 * 1024;
+/// How much larger than its archive a program is; KubeEdge's are 3 to 4 times.
+const UNPACKED: u64 = 4;
+
+/// Everything that effects work with. One for all components; single-threaded, so shared by `Rc`.
+#[derive(Debug)]
+pub struct Edges {
+    /// The database and the witness.
+    pub store: RefCell<Store>,
+    /// The slots.
+    pub slots: Slots,
+    /// Metadata, evidence, policies.
+    pub trust: Trust,
+    client: Client,
+    base: Option<Url>,
+    prober: Prober,
+    state: PathBuf,
+    parts: BTreeMap<ComponentName, Part>,
+}
+
+/// What belongs to one component.
+#[derive(Debug)]
+struct Part {
+    config: Component,
+    supervisor: Supervisor,
+    /// One effect at a time: those that touch the disk or the process run to their end even when nobody wants their answer any more.
+    busy: Rc<Mutex<()>>,
+}
+
+impl Edges {
+    /// Opens everything that effects need.
+    ///
+    /// # Errors
+    /// What cannot be used, by file and reason.
+    pub fn open(config: &Config, node: NodeName, store: Store, tools: &Tools) -> Result<Self, Refusal> {
+        let state = config.node.state.clone();
+        for sub in ["downloads", "snapshots", "run"] {
+            let sub = state.join(sub);
+            durable::create_dir_all_durable(&sub).map_err(|error| durable::refusal(&sub, &error))?;
+        }
+        let slots = Slots::new(&state);
+        let trust = Trust::open(config, node, slots.clone())?;
+        let tls = tls::client_config(&config.tls)?;
+        let client = Client::new(&config.http, &tls)?;
+        let mut parts = BTreeMap::new();
+        for component in &config.components {
+            let run = state.join("run").join(component.name.as_str());
+            let supervisor = Supervisor::new(&component.name, &component.run, slots.link(&component.name), run, tools);
+            parts.insert(component.name.clone(), Part { config: component.clone(), supervisor, busy: Rc::default() });
+        }
+        let base = config.repository.url.clone().map(with_slash);
+        Ok(Self { store: RefCell::new(store), slots, trust, client, base, prober: Prober::new(&tls)?, state, parts })
+    }
+
+    /// Trusted time: never before this program was built, nor before any signed time seen.
+    pub fn trusted(&self, now: &Now) -> Timestamp {
+        let known = self.store.borrow().memory().trusted_time.unwrap_or(clock::BUILT);
+        now.wall.max(known).max(clock::BUILT)
+    }
+
+    /// The lowest metadata versions that are still acceptable.
+    pub fn floors(&self) -> Floors {
+        serde_json::from_value(self.store.borrow().memory().tuf.clone()).unwrap_or_default()
+    }
+
+    /// Carries out an effect that has an answer. `progress` hears percent.
+    pub async fn perform(&self, component: &ComponentName, effect: &Effect, progress: &mut dyn FnMut(u8)) -> Option<Answer> {
+        let part = self.parts.get(component)?;
+        let _one_at_a_time = part.busy.lock().await;
+        Some(match effect {
+            Effect::Check { ring } => Answer::Checked(self.check(component, ring).await),
+            Effect::Fetch { plan } => Answer::Fetched(self.fetch(component, plan, progress).await),
+            Effect::Stage { plan } => Answer::Staged(self.stage(component, plan).await),
+            Effect::Prepare { plan, payload, adopt } => Answer::Prepared(self.prepare(part, plan, *payload, *adopt).await),
+            Effect::Switch { plan } => Answer::Switched(self.switch(part, plan).await),
+            Effect::Restore { from, to } => Answer::Restored(self.restore(part, from.as_ref(), to.as_ref()).await),
+            Effect::Watch { .. } | Effect::Collect { .. } => return None,
+        })
+    }
+
+    async fn check(&self, component: &ComponentName, ring: &Ring) -> Verdict {
+        let transport = match &ring.source {
+            Source::Network => self.base.clone().map(|base| Transport::Http(self.client.clone(), base)),
+            Source::Bundle(path) => match self.bundle(path).await {
+                Ok(tar) => Some(Transport::Tar(tar)),
+                Err(refusal) => return Verdict::Refused { refusal, version: None },
+            },
+        };
+        let asked = Asked {
+            component: component.clone(),
+            now: self.trusted(&clock::now()),
+            floors: self.floors(),
+            source: ring.source.clone(),
+            hint: ring.hint.clone(),
+        };
+        let checked = self.trust.check(transport.as_ref(), &asked).await;
+        for note in &checked.notes {
+            tracing::warn!(%component, %note, "while checking");
+        }
+        // What was verified holds whatever the check ended in; an answer that outran its memory would be a way back to old metadata.
+        let kept = if checked.floors == asked.floors { Ok(()) } else { self.remember_floors(&checked.floors) };
+        let kept = kept.and_then(|()| checked.signed.map_or(Ok(()), |time| self.store.borrow_mut().remember_time(time)));
+        match (kept, checked.result) {
+            (Err(refusal), _) => Verdict::Failed(Failure { refusal, again: Again::Later }),
+            (Ok(()), Ok(candidate)) => Verdict::Candidate(Box::new(candidate)),
+            (Ok(()), Err(NoCandidate::Refused(refusal, version))) => Verdict::Refused { refusal, version },
+            (Ok(()), Err(NoCandidate::Failed(failure))) => Verdict::Failed(failure),
+        }
+    }
+
+    fn remember_floors(&self, floors: &Floors) -> Result<(), Refusal> {
+        let value = serde_json::to_value(floors).map_err(|error| WORKER.with(error, "JSON"))?;
+        self.store.borrow_mut().remember_tuf(value)
+    }
+
+    async fn bundle(&self, path: &Path) -> Result<TarSource, Refusal> {
+        let path = path.to_owned();
+        blocking(move || TarSource::open(&path)).await
+    }
+
+    async fn fetch(&self, component: &ComponentName, plan: &Plan, progress: &mut dyn FnMut(u8)) -> Result<(), Failure> {
+        let never = |refusal| Failure { refusal, again: Again::Never };
+        let (release, _) = self.authorize(component, plan).map_err(never)?;
+        if self.staged(component, plan).await.is_some() {
+            return Ok(());
+        }
+        let artifact = &release.artifact;
+        let part = self.part_file(&artifact.sha256);
+        let offset = self.store.borrow().cursor(&artifact.sha256).unwrap_or(0);
+        self.room(&part, artifact.size, offset).map_err(|refusal| Failure { refusal, again: Again::Later })?;
+        let mut download = Download {
+            urls: Vec::new(),
+            size: artifact.size,
+            sha256: artifact.sha256,
+            sha512: artifact.sha512,
+            part,
+            trusted_offset: offset,
+        };
+        let checkpoint = |at| self.store.borrow_mut().set_cursor(&artifact.sha256, at);
+        let size = artifact.size;
+        let percent = |at: u64| progress(u8::try_from(u128::from(at).saturating_mul(100).checked_div(size.into()).unwrap_or(0)).unwrap_or(100));
+        let fetched = match &plan.source {
+            Source::Network => {
+                let base = self.base.as_ref();
+                download.urls = artifact.urls.iter().filter_map(|url| Url::options().base_url(base).parse(url).ok()).collect();
+                self.client.download(&download, percent, checkpoint).await
+            }
+            Source::Bundle(path) => {
+                let tar = self.bundle(path).await.map_err(never)?;
+                let name = artifact.urls.iter().find(|url| tar.names().any(|name| name == **url)).cloned().unwrap_or_else(|| artifact.name.clone());
+                tar.copy_to_part(&name, &download, percent, checkpoint).await
+            }
+        };
+        fetched.map(|_| ()).map_err(Failure::from)
+    }
+
+    fn room(&self, part: &Path, size: u64, have: u64) -> Result<(), Refusal> {
+        let free = free_space(&self.state).map_err(|error| durable::refusal(part, &error))?;
+        let needed = size.saturating_sub(have).saturating_add(size.saturating_mul(UNPACKED)).saturating_add(RESERVE);
+        if free < needed {
+            return Err(SPACE.with(format_args!("{free} bytes free in {}", self.state.display()), format_args!("{needed} bytes")));
+        }
+        Ok(())
+    }
+
+    /// The payload's digest, if the slot is complete and belongs to this very artifact.
+    async fn staged(&self, component: &ComponentName, plan: &Plan) -> Option<Sha256> {
+        let record = self.slots.read(component, &plan.slot).ok()?;
+        if record.artifact != plan.artifact {
+            return None;
+        }
+        let (slots, component, slot, payload) = (self.slots.clone(), component.clone(), plan.slot.clone(), record.payload);
+        blocking(move || slots.check_payload(&component, &slot, &payload)).await.ok()?;
+        Some(record.payload)
+    }
+
+    async fn stage(&self, component: &ComponentName, plan: &Plan) -> Result<Sha256, Refusal> {
+        let (release, proof) = self.authorize(component, plan)?;
+        let payload = match self.staged(component, plan).await {
+            Some(payload) => payload,
+            None => {
+                let (slots, part, plan) = (self.slots.clone(), self.part_file(&plan.artifact), plan.clone());
+                blocking(move || unpack_to_slot(&slots, &part, &plan, &release, &proof)).await?
+            }
+        };
+        // The slot is durable: the download has served.
+        self.drop_part(&plan.artifact)?;
+        Ok(payload)
+    }
+
+    async fn prepare(&self, part: &Part, plan: &Plan, payload: Sha256, adopt: bool) -> Result<Option<Installed>, Refusal> {
+        let component = &part.config.name;
+        let (release, _) = self.authorize(component, plan)?;
+        let (slots, name, slot) = (self.slots.clone(), component.clone(), plan.slot.clone());
+        blocking(move || slots.check_payload(&name, &slot, &payload)).await?;
+        let adopted = match &part.config.adopt {
+            Some(adopt) if self.slots.current(component)?.is_none() => {
+                let (slots, name, adopt) = (self.slots.clone(), component.clone(), adopt.clone());
+                let adopted = blocking(move || slots.adopt(&name, &adopt.path, adopt.version)).await?;
+                if release.manifest.version < adopted.version {
+                    return Err(TOO_OLD.with(&release.manifest.version, format_args!("{} or newer", adopted.version)));
+                }
+                Some(adopted)
+            }
+            _ => None,
+        };
+        part.supervisor.stop().await?;
+        let (dir, settings) = (self.snapshot_dir(component, &plan.slot), part.config.snapshot.clone());
+        blocking(move || {
+            durable::create_dir_all_durable(dir.parent().unwrap_or(&dir)).map_err(|error| durable::refusal(&dir, &error))?;
+            snapshot::take(&dir, &settings)
+        })
+        .await?;
+        Ok(adopted.filter(|_| adopt))
+    }
+
+    async fn switch(&self, part: &Part, plan: &Plan) -> Result<(), Refusal> {
+        // After a reboot the service manager has started whatever the link named.
+        part.supervisor.stop().await?;
+        self.slots.point(&part.config.name, &plan.slot)?;
+        part.supervisor.start().await
+    }
+
+    async fn restore(&self, part: &Part, from: Option<&SlotName>, to: Option<&Installed>) -> Result<(), Refusal> {
+        let component = &part.config.name;
+        part.supervisor.stop().await?;
+        if let Some(dir) = from.map(|slot| self.snapshot_dir(component, slot)).filter(|dir| dir.exists()) {
+            blocking(move || snapshot::restore(&dir)).await?;
+        }
+        let Some(to) = to else { return self.slots.unpoint(component) };
+        let (slots, name, installed) = (self.slots.clone(), component.clone(), to.clone());
+        blocking(move || slots.check_payload(&name, &installed.slot, &installed.payload)).await?;
+        self.slots.point(component, &to.slot)?;
+        part.supervisor.start().await
+    }
+
+    /// One look at a component on probation; a service manager that does not answer is no sign of life or death.
+    pub async fn look(&self, component: &ComponentName, plan: &Plan) -> Option<(Sample, String)> {
+        let part = self.parts.get(component)?;
+        let subject = Subject {
+            component: component.clone(),
+            version: plan.version.clone(),
+            slot: plan.slot.clone(),
+            dir: self.slots.path(component, &plan.slot),
+        };
+        match self.prober.sample(&part.config.health, &part.supervisor, &subject).await {
+            Ok(sample) => {
+                let ill = matches!(sample.process, ProcessState::Dead(_)) || sample.checks.iter().any(|c| c.required && c.outcome.is_err());
+                let evidence = if ill { part.supervisor.evidence().await } else { String::new() };
+                Some((sample, evidence))
+            }
+            Err(refusal) => {
+                tracing::warn!(%component, %refusal, "could not look");
+                None
+            }
+        }
+    }
+
+    /// Pause between two looks.
+    pub fn interval(&self, component: &ComponentName) -> std::time::Duration {
+        self.parts.get(component).map_or(std::time::Duration::from_secs(2), |part| part.config.health.interval)
+    }
+
+    /// Starts a committed component's process again if the agent is who runs it and it ended.
+    pub fn ensure_running(&self, component: &ComponentName) {
+        let Some(part) = self.parts.get(component) else { return };
+        // While an effect works on the process, whether it should run is that effect's business.
+        let Ok(_free) = part.busy.try_lock() else { return };
+        match part.supervisor.ensure_running() {
+            Ok(true) => tracing::warn!(%component, "had ended and was started again"),
+            Ok(false) => {}
+            Err(refusal) => tracing::warn!(%component, %refusal, "could not be started again"),
+        }
+    }
+
+    /// Removes what nobody needs any more; `downloads` are under way for other components. Failures only cost space.
+    pub fn collect(&self, component: &ComponentName, keep: &[SlotName], downloads: &[Sha256]) {
+        let gone = self.slots.keep_only(component, keep).map(|_| ());
+        let parts = self.parts_in(&self.state.join("downloads"), |name| {
+            name.split('.').next().and_then(|digest| digest.parse().ok()).is_some_and(|digest| downloads.contains(&digest))
+        });
+        let snapshots = self.parts_in(&self.state.join("snapshots").join(component.as_str()), |name| keep.iter().any(|slot| slot.as_str() == name));
+        let trust = self.trust.collect(&self.floors());
+        for refusal in [gone, parts, snapshots, trust].into_iter().filter_map(Result::err) {
+            tracing::warn!(%component, %refusal, "could not clear away");
+        }
+    }
+
+    /// Removes everything in `dir` but what `keep` says.
+    fn parts_in(&self, dir: &Path, keep: impl Fn(&str) -> bool) -> Result<(), Refusal> {
+        let failed = |error: std::io::Error| durable::refusal(dir, &error);
+        let entries = match std::fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            if !entry.file_name().to_str().is_some_and(&keep) {
+                durable::remove_tree_durable(&entry.path()).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn authorize(&self, component: &ComponentName, plan: &Plan) -> Result<(Authorized<Release>, Proof), Refusal> {
+        self.trust.authorize(component, plan, &self.floors())
+    }
+
+    fn part_file(&self, artifact: &Sha256) -> PathBuf {
+        self.state.join("downloads").join(format!("{artifact}.part"))
+    }
+
+    fn drop_part(&self, artifact: &Sha256) -> Result<(), Refusal> {
+        let part = self.part_file(artifact);
+        durable::remove_file_durable(&part).map_err(|error| durable::refusal(&part, &error))?;
+        self.store.borrow_mut().clear_cursor(artifact)
+    }
+
+    fn snapshot_dir(&self, component: &ComponentName, slot: &SlotName) -> PathBuf {
+        self.state.join("snapshots").join(component.as_str()).join(slot.as_str())
+    }
+}
+
+/// From the part file to a slot that is complete, durable and carries its own proof.
+fn unpack_to_slot(slots: &Slots, part: &Path, plan: &Plan, release: &Authorized<Release>, proof: &Proof) -> Result<Sha256, Refusal> {
+    let artifact = &release.artifact;
+    let component = &release.manifest.component;
+    let mut writer = slots.begin(component, &plan.slot)?;
+    let source = File::open(part).map_err(|error| durable::refusal(part, &error))?;
+    let unpacked = unpack::extract(source, &artifact.into(), writer.payload_file())?;
+    let record = SlotRecord {
+        format: SLOT_FORMAT,
+        component: component.clone(),
+        version: release.manifest.version.clone(),
+        platform: artifact.platform,
+        artifact: artifact.sha256,
+        artifact_size: artifact.size,
+        payload: unpacked.payload,
+        payload_size: unpacked.size,
+        staged: clock::now().wall,
+        adopted: false,
+    };
+    writer.finish(&record, &proof.evidence, &proof.manifest)?;
+    Ok(unpacked.payload)
+}
+
+/// Work on files, beside the event loop.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> + Send + 'static) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(WORKER.with(error, "finished work")))
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        let again = match error.retry {
+            RetryAdvice::Never => Again::Never,
+            RetryAdvice::Later => Again::Later,
+            RetryAdvice::After(secs) => Again::After(secs),
+        };
+        Self { refusal: error.refusal, again }
+    }
+}
+
+/// Relative names are below the base only if it ends in a slash.
+fn with_slash(mut url: Url) -> Url {
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    url
+}

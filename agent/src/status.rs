@@ -1,0 +1,267 @@
+//! What `slipway-agent status` shows: one picture of the node, as data and as a table.
+
+use crate::config::Component;
+use crate::edges::Edges;
+use crate::record::{Ending, Installed, Plan, Record, State};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use slipway_protocol::{Actor, ChannelName, Class, ComponentName, FleetName, NodeName, Refusal, Sha256, Version};
+use std::fmt::Write;
+
+/// A component that is not in the configuration.
+pub const UNKNOWN_COMPONENT: Refusal = Refusal::of(
+    "SLW-A-UNKNOWN-COMPONENT",
+    Class::Configuration,
+    Actor::Operator,
+    "component",
+    "name a component of the configuration",
+);
+
+/// The node at one moment.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Status {
+    /// Its name.
+    pub node: NodeName,
+    /// Its fleet.
+    pub fleet: FleetName,
+    /// Whether the broker is reached; absent without one, or when no service runs.
+    pub broker: Option<bool>,
+    /// Reports that the broker has not acknowledged yet.
+    pub outbox: usize,
+    /// The latest time that is certain: metadata is judged by it if the clock is behind.
+    pub latest_known_time: Timestamp,
+    /// Versions and expiries of the operator's TUF roles.
+    pub roles: Vec<Role>,
+    /// Every component.
+    pub components: Vec<ComponentStatus>,
+}
+
+/// One TUF role.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Role {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u64,
+    /// When it expires.
+    pub expires: Timestamp,
+}
+
+/// One component.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct ComponentStatus {
+    /// Its name.
+    pub component: ComponentName,
+    /// The channel it follows.
+    pub channel: ChannelName,
+    /// Where its update is: `idle`, `downloading`, …
+    pub state: String,
+    /// The version that is being installed.
+    pub target: Option<Version>,
+    /// The release that passed probation last.
+    pub committed: Option<Installed>,
+    /// The one before.
+    pub previous: Option<Installed>,
+    /// The lowest version accepted.
+    pub floor: Option<Version>,
+    /// How the last attempt ended.
+    pub last: Option<Ending>,
+    /// Artifacts that failed here.
+    pub condemned: Vec<CondemnedStatus>,
+}
+
+/// A condemned artifact.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct CondemnedStatus {
+    /// Its version.
+    pub version: Version,
+    /// Its SHA-256.
+    pub artifact: Sha256,
+    /// Why.
+    pub reason: Refusal,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The state's name, as in reports.
+#[must_use]
+pub const fn state_name(state: &State) -> &'static str {
+    match state {
+        State::Idle => "idle",
+        State::Checking { .. } => "checking",
+        State::Downloading { .. } => "downloading",
+        State::Staging { .. } => "staging",
+        State::Staged { .. } => "staged",
+        State::Activating { .. } => "activating",
+        State::Probation { .. } => "probation",
+        State::RollingBack { .. } => "rolling-back",
+        State::Inconsistent { .. } => "inconsistent",
+    }
+}
+
+/// What is being installed, if anything is.
+#[must_use]
+pub const fn plan(state: &State) -> Option<&Plan> {
+    match state {
+        State::Downloading { plan, .. }
+        | State::Staging { plan }
+        | State::Staged { plan, .. }
+        | State::Activating { plan, .. }
+        | State::Probation { plan, .. } => Some(plan),
+        State::RollingBack { plan, .. } => plan.as_ref(),
+        State::Idle | State::Checking { .. } | State::Inconsistent { .. } => None,
+    }
+}
+
+impl Status {
+    /// The picture, from records and from what is on disk.
+    pub fn of<'a>(
+        node: &NodeName,
+        fleet: &FleetName,
+        broker: Option<bool>,
+        edges: &Edges,
+        records: impl Iterator<Item = (&'a Component, &'a Record)>,
+    ) -> Self {
+        let roles = edges.trust.repository(&edges.floors()).map_or_else(
+            |_| Vec::new(),
+            |repository| {
+                let role = |role: slipway_verify::tuf::RoleState| Role { name: role.name, version: role.version, expires: role.expires };
+                repository.roles().into_iter().map(role).collect()
+            },
+        );
+        Self {
+            node: node.clone(),
+            fleet: fleet.clone(),
+            broker,
+            outbox: edges.store.borrow().outbox(0, usize::MAX).len(),
+            latest_known_time: edges.trusted(&crate::clock::now()),
+            roles,
+            components: records.map(|(config, record)| ComponentStatus::of(config, record)).collect(),
+        }
+    }
+
+    /// As a table for a person.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut out = String::new();
+        let broker = match self.broker {
+            Some(true) => "connected",
+            Some(false) => "not connected",
+            None => "none",
+        };
+        let _ = writeln!(out, "Node:      {} (fleet {})", self.node, self.fleet);
+        let _ = writeln!(out, "Broker:    {broker}, {} reports waiting", self.outbox);
+        let trust: Vec<String> = self.roles.iter().map(|role| format!("{} v{} until {}", role.name, role.version, day(role.expires))).collect();
+        let _ = writeln!(out, "Metadata:  {}", if trust.is_empty() { "none yet".to_owned() } else { trust.join(", ") });
+        let header = ["COMPONENT", "CHANNEL", "STATE", "COMMITTED", "PREVIOUS", "FLOOR", "LAST"].map(str::to_owned);
+        let rows: Vec<[String; 7]> = std::iter::once(header).chain(self.components.iter().map(ComponentStatus::row)).collect();
+        let _ = write!(out, "\n{}", columns(&rows));
+        for component in &self.components {
+            if let Some(refusal) = component.last.as_ref().and_then(|last| last.refusal.as_ref()) {
+                let _ = write!(out, "\n{}: {}", component.component, explain(refusal));
+            }
+            for condemned in &component.condemned {
+                let _ = writeln!(
+                    out,
+                    "\n{}: condemned {} ({}) on {}: {}",
+                    component.component,
+                    condemned.version,
+                    condemned.artifact.short(),
+                    day(condemned.at),
+                    condemned.reason.code
+                );
+            }
+        }
+        out
+    }
+}
+
+impl ComponentStatus {
+    fn of(config: &Component, record: &Record) -> Self {
+        let condemned = |c: &crate::record::Condemned| CondemnedStatus {
+            version: c.version.clone(),
+            artifact: c.artifact,
+            reason: c.reason.clone(),
+            at: c.at,
+        };
+        Self {
+            component: record.component.clone(),
+            channel: config.channel.clone(),
+            state: state_name(&record.state).to_owned(),
+            target: plan(&record.state).map(|plan| plan.version.clone()),
+            committed: record.committed.clone(),
+            previous: record.previous.clone(),
+            floor: record.floor.clone(),
+            last: record.last.clone(),
+            condemned: record.condemned.iter().map(condemned).collect(),
+        }
+    }
+
+    fn row(&self) -> [String; 7] {
+        let version = |installed: &Option<Installed>| installed.as_ref().map_or_else(dash, |installed| installed.version.to_string());
+        let state = self.target.as_ref().map_or_else(|| self.state.clone(), |target| format!("{} {target}", self.state));
+        let last = self.last.as_ref().map_or_else(dash, |last| {
+            let version = last.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+            format!("{}{version} ({})", kebab(last.event), minute(last.at))
+        });
+        [
+            self.component.to_string(),
+            self.channel.to_string(),
+            state,
+            version(&self.committed),
+            version(&self.previous),
+            self.floor.as_ref().map_or_else(dash, ToString::to_string),
+            last,
+        ]
+    }
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+/// An event by the name it has on the wire.
+#[must_use]
+pub fn kebab(event: slipway_protocol::Event) -> String {
+    serde_json::to_value(event).ok().and_then(|value| value.as_str().map(ToOwned::to_owned)).unwrap_or_default()
+}
+
+/// A refusal over several lines, for a person.
+#[must_use]
+pub fn explain(refusal: &Refusal) -> String {
+    let mut out = format!("{}: {}\n", refusal.code, refusal.check);
+    for (label, value) in [("saw", refusal.seen.as_str()), ("wanted", &refusal.wanted), ("do", &refusal.advice)] {
+        if !value.is_empty() {
+            let _ = writeln!(out, "  {label:<7} {value}");
+        }
+    }
+    out
+}
+
+/// Columns as wide as their widest cell, two spaces apart; nothing trails.
+#[must_use]
+pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0_usize; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut out = String::new();
+    for row in rows {
+        let line: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        out.push_str(line.join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+fn day(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d").to_string()
+}
+
+/// A time to the minute, UTC.
+#[must_use]
+pub fn minute(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%MZ").to_string()
+}
