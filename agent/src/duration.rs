@@ -66,7 +66,9 @@ mod tests {
 
     #[test]
     fn reads_what_people_write() {
-        for (text, secs) in [("90s", 90), ("5m", 300), ("1h", 3600), ("1h30m", 5400), ("1h 30m", 5400), ("7d", 604_800), ("0s", 0)] {
+        for (text, secs) in
+            [("90s", 90), ("5m", 300), ("1h", 3600), ("1h30m", 5400), ("1h 30m", 5400), ("7d", 604_800), ("0s", 0)]
+        {
             assert_eq!(parse(text), Ok(Duration::from_secs(secs)), "{text}");
         }
         assert_eq!(parse("250ms"), Ok(Duration::from_millis(250)));

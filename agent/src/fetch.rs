@@ -11,8 +11,8 @@
 //! | `tar` | the offline bundle as a place to fetch from |
 //! | `sink`, `part` | the part file: written and hashed beside the event loop, checkpoints, digest |
 
-pub mod client;
 mod checks;
+pub mod client;
 mod part;
 pub mod resume;
 mod sink;

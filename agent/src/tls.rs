@@ -71,7 +71,9 @@ fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
-        tracing::warn!("the system has no CA certificates: every TLS connection will be refused; set `ca` or install ca-certificates");
+        tracing::warn!(
+            "the system has no CA certificates: every TLS connection will be refused; set `ca` or install ca-certificates"
+        );
     }
     roots
 }

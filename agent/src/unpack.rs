@@ -149,7 +149,8 @@ fn one_of_many(artifact: impl Read, size: u64, member: &str, out: &mut File) -> 
 
 /// Sparse files in the newer formats look regular and say otherwise in an extended header.
 fn is_sparse<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<bool, Refusal> {
-    let Some(extensions) = entry.pax_extensions().map_err(|error| ARCHIVE.with(error, "extended headers that can be read"))? else {
+    let Some(extensions) = entry.pax_extensions().map_err(|error| ARCHIVE.with(error, "extended headers that can be read"))?
+    else {
         return Ok(false);
     };
     for extension in extensions {
@@ -189,7 +190,10 @@ fn copy_bounded(from: &mut impl Read, limit: u64, allowance: u64, out: &mut File
 
 fn read_failed(error: &io::Error, allowance: u64) -> Refusal {
     if error.get_ref().is_some_and(|inner| inner.is::<TooMuch>()) {
-        BOMB.with(format_args!("more than {allowance} bytes"), format_args!("at most {RATIO} times the archive, or {SMALL} bytes"))
+        BOMB.with(
+            format_args!("more than {allowance} bytes"),
+            format_args!("at most {RATIO} times the archive, or {SMALL} bytes"),
+        )
     } else {
         ARCHIVE.with(error, "a tar archive compressed with gzip")
     }
@@ -271,5 +275,190 @@ impl std::fmt::Display for Names {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "only {}", self.shown.join(", "))?;
         if self.more > 0 { write!(f, " and {} more", self.more) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use std::io::{Seek, SeekFrom};
+    use tar::{Builder, EntryType, Header};
+
+    const MEMBER_NAME: &str = "kubeedge-v1.23.1-linux-amd64/edge/edgecore";
+    const PROGRAM: &[u8] = b"#!/bin/sh\nexec sleep infinity\n";
+
+    fn header(size: usize, kind: EntryType) -> Header {
+        let mut header = Header::new_gnu();
+        header.set_size(size as u64);
+        header.set_mode(0o755);
+        header.set_entry_type(kind);
+        header
+    }
+
+    fn add(builder: &mut Builder<Vec<u8>>, name: &str, bytes: &[u8]) {
+        // The library's own method would drop a leading "./".
+        let mut header = header(bytes.len(), EntryType::Regular);
+        header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        builder.append(&header, bytes).unwrap();
+    }
+
+    fn tar(build: impl FnOnce(&mut Builder<Vec<u8>>)) -> Vec<u8> {
+        let mut builder = Builder::new(Vec::new());
+        build(&mut builder);
+        builder.into_inner().unwrap()
+    }
+
+    fn gz(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn packed<'a>(artifact: &[u8], member: Option<&'a str>) -> Packed<'a> {
+        let format = if member.is_some() { Format::TarGz } else { Format::File };
+        Packed { format, member, size: artifact.len() as u64, sha256: Sha256::of(artifact) }
+    }
+
+    fn run(artifact: &[u8], what: &Packed<'_>) -> Result<Vec<u8>, Refusal> {
+        let mut out = tempfile::tempfile().unwrap();
+        let unpacked = extract(artifact, what, &mut out)?;
+        let mut bytes = Vec::new();
+        out.seek(SeekFrom::Start(0)).unwrap();
+        out.read_to_end(&mut bytes).unwrap();
+        assert_eq!(unpacked, Unpacked { payload: Sha256::of(&bytes), size: bytes.len() as u64 });
+        Ok(bytes)
+    }
+
+    fn member_of(artifact: &[u8]) -> Result<Vec<u8>, Refusal> {
+        run(artifact, &packed(artifact, Some(MEMBER_NAME)))
+    }
+
+    #[test]
+    fn a_bare_file_is_itself() {
+        assert_eq!(run(PROGRAM, &packed(PROGRAM, None)), Ok(PROGRAM.to_vec()));
+        assert_eq!(run(b"", &packed(b"", None)), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn one_member_is_taken_wherever_it_is() {
+        for prefix in ["", "./"] {
+            let artifact = gz(&tar(|builder| {
+                builder
+                    .append_data(&mut header(0, EntryType::Directory), "kubeedge-v1.23.1-linux-amd64/edge/", io::empty())
+                    .unwrap();
+                add(builder, "version", b"v1.23.1");
+                add(builder, &format!("{prefix}{MEMBER_NAME}"), PROGRAM);
+                add(builder, "kubeedge-v1.23.1-linux-amd64/edge/edgecore.old", b"other");
+                builder.append_link(&mut header(0, EntryType::Symlink), "link", "/etc/passwd").unwrap();
+            }));
+            assert_eq!(member_of(&artifact).as_deref(), Ok(PROGRAM), "{prefix:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_compared_whole() {
+        let long = format!("{}/edgecore", "deep/".repeat(40));
+        let artifact = gz(&tar(|builder| {
+            builder.append_data(&mut header(PROGRAM.len(), EntryType::Regular), &long, PROGRAM).unwrap();
+        }));
+        let long = long.replace("//", "/");
+        assert_eq!(run(&artifact, &packed(&artifact, Some(&long))).as_deref(), Ok(PROGRAM));
+    }
+
+    #[test]
+    fn one_byte_of_difference_anywhere_is_seen() {
+        let good = gz(&tar(|builder| add(builder, MEMBER_NAME, PROGRAM)));
+        let what = packed(&good, Some(MEMBER_NAME));
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            let refusal = run(&bad, &what).expect_err("changed");
+            assert_eq!(refusal.code, "SLW-A-ARTIFACT-CHANGED", "byte {at}: {refusal}");
+        }
+        for bad in [&good[..good.len() - 1], &[good.as_slice(), b"x"].concat(), b""] {
+            assert_eq!(run(bad, &what).expect_err("changed").code, "SLW-A-ARTIFACT-CHANGED");
+        }
+        assert_eq!(run(b"other", &packed(PROGRAM, None)).expect_err("changed").code, "SLW-A-ARTIFACT-CHANGED");
+    }
+
+    #[test]
+    fn archives_that_are_not_as_wanted() {
+        let gnu_sparse = tar(|builder| {
+            let mut sparse = header(0, EntryType::GNUSparse);
+            sparse.set_path(MEMBER_NAME).unwrap();
+            sparse.set_cksum();
+            builder.append(&sparse, io::empty()).unwrap();
+        });
+        let pax_sparse = tar(|builder| {
+            builder.append_pax_extensions([("GNU.sparse.major", &b"0"[..])]).unwrap();
+            add(builder, MEMBER_NAME, PROGRAM);
+        });
+        let link = |kind| tar(|builder| builder.append_link(&mut header(0, kind), MEMBER_NAME, "/bin/sh").unwrap());
+        let twice = tar(|builder| {
+            add(builder, MEMBER_NAME, PROGRAM);
+            add(builder, &format!("./{MEMBER_NAME}"), b"evil");
+        });
+        let names = tar(|builder| (0..12).for_each(|i| add(builder, &format!("file{i}"), b"")));
+        for (why, archive, code, seen) in [
+            ("sparse", gz(&gnu_sparse), "SLW-A-ARCHIVE-MEMBER", "sparse"),
+            ("sparse in disguise", gz(&pax_sparse), "SLW-A-ARCHIVE-MEMBER", "sparse"),
+            ("symlink", gz(&link(EntryType::Symlink)), "SLW-A-ARCHIVE-MEMBER", "Symlink"),
+            ("hard link", gz(&link(EntryType::Link)), "SLW-A-ARCHIVE-MEMBER", "Link"),
+            ("twice", gz(&twice), "SLW-A-ARCHIVE-MEMBER", "twice"),
+            ("not there", gz(&names), "SLW-A-ARCHIVE-MEMBER", "file9 and 2 more"),
+            ("no gzip", names, "SLW-A-ARCHIVE", ""),
+            ("no tar", gz(&[b'x'; 2000]), "SLW-A-ARCHIVE", ""),
+            (
+                "trailing garbage",
+                [gz(&tar(|builder| add(builder, MEMBER_NAME, PROGRAM))), b"garbage".to_vec()].concat(),
+                "SLW-A-ARCHIVE",
+                "",
+            ),
+            ("cut", gz(&tar(|builder| add(builder, MEMBER_NAME, &[1; 5000]))[..3000]), "SLW-A-ARCHIVE", ""),
+        ] {
+            let refusal = member_of(&archive).expect_err(why);
+            assert!(refusal.code == code && refusal.seen.contains(seen), "{why}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn a_second_gzip_member_hides_nothing() {
+        let archive = tar(|builder| {
+            add(builder, MEMBER_NAME, PROGRAM);
+            add(builder, MEMBER_NAME, b"evil");
+        });
+        let (first, second) = archive.split_at(1024);
+        let refusal = member_of(&[gz(first), gz(second)].concat()).expect_err("twice");
+        assert!(refusal.seen.contains("twice"), "{refusal}");
+    }
+
+    #[test]
+    fn bombs_are_stopped() {
+        let zeros = usize::try_from(SMALL).unwrap() + 1;
+        let artifact = gz(&tar(|builder| {
+            builder.append_data(&mut header(zeros, EntryType::Regular), "zeros", io::repeat(0).take(zeros as u64)).unwrap();
+            add(builder, MEMBER_NAME, PROGRAM);
+        }));
+        assert!(artifact.len() < zeros / 100);
+        assert_eq!(member_of(&artifact).expect_err("too large").code, "SLW-A-ARCHIVE-BOMB");
+
+        let mut promise = header(0, EntryType::Regular);
+        promise.set_size(MEMBER_LIMIT + 1);
+        promise.set_path(MEMBER_NAME).unwrap();
+        promise.set_cksum();
+        let artifact = gz(promise.as_bytes());
+        assert_eq!(member_of(&artifact).expect_err("too large").code, "SLW-A-ARCHIVE-BOMB");
+    }
+
+    #[test]
+    fn format_and_member_must_agree() {
+        let both = Packed { format: Format::File, ..packed(PROGRAM, Some("a")) };
+        let neither = Packed { format: Format::TarGz, ..packed(PROGRAM, None) };
+        for what in [both, neither] {
+            assert_eq!(run(PROGRAM, &what).expect_err("impossible").code, "SLW-A-ARCHIVE-MEMBER");
+        }
     }
 }

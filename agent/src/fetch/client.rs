@@ -1,0 +1,522 @@
+//! HTTP: one client with the configured roots, limits on everything that a server could draw out, and every address in turn.
+
+use super::resume::{self, Answer, Asked, Verdict};
+use super::sink::Sink;
+use super::{Download, Downloaded, FetchError, RetryAdvice, Small, checks};
+use bytes::Bytes;
+use reqwest::header::{self, HeaderName};
+use reqwest::{Response, redirect};
+use rustls::{CertificateError, ClientConfig};
+use serde::{Deserialize, Serialize};
+use slipway_protocol::{Refusal, Sha256};
+use std::error::Error;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use url::Url;
+
+/// Redirects followed: a release page, a storage service and a mirror make three.
+const REDIRECTS: usize = 5;
+/// On a slow line a checkpoint is made this often, if anything came.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
+/// Notices a peer that went away without a word, as behind a mobile network's address translation.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Addresses remembered to have served a wrong file. A release has at most eight.
+const LIARS: usize = 64;
+
+/// How servers are reached, and how slow they may be.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSettings {
+    /// Longest wait for a connection, name resolution and TLS included.
+    #[serde(with = "crate::duration")]
+    pub connect_timeout: Duration,
+    /// Longest wait for the head of an answer.
+    #[serde(with = "crate::duration")]
+    pub response_timeout: Duration,
+    /// Bytes per second that a server must deliver, on average over `min_speed_window`.
+    pub min_speed: u64,
+    /// Over how long the speed is measured; so long may a connection stand still.
+    #[serde(with = "crate::duration")]
+    pub min_speed_window: Duration,
+    /// `http://proxy:3128` for all requests, or `none`. Unset: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are obeyed.
+    pub proxy: Option<String>,
+    /// Hosts reached without `proxy`, as in `NO_PROXY`: `localhost,.example.org,10.0.0.0/8`.
+    pub no_proxy: Option<String>,
+    /// Whether plain http will do. Content is verified in any case; this is about who sees and delays it.
+    pub allow_http: bool,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(15),
+            response_timeout: Duration::from_secs(30),
+            min_speed: 1024,
+            min_speed_window: Duration::from_secs(30),
+            proxy: None,
+            no_proxy: None,
+            allow_http: false,
+        }
+    }
+}
+
+/// Fetches over HTTP. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    settings: Arc<HttpSettings>,
+    /// Which address served which artifact wrongly, until that artifact's download ends: it is not asked again before.
+    liars: Arc<Mutex<Vec<(Sha256, Url)>>>,
+}
+
+/// Why one address did not deliver.
+enum Failure {
+    /// This device's fault: other addresses would not help.
+    Here(Refusal),
+    /// Another address may.
+    There(Refusal, RetryAdvice),
+}
+
+impl Failure {
+    fn later(refusal: Refusal) -> Self {
+        Self::There(refusal, RetryAdvice::Later)
+    }
+    fn never(refusal: Refusal) -> Self {
+        Self::There(refusal, RetryAdvice::Never)
+    }
+}
+
+impl From<Failure> for FetchError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Here(refusal) => Self::later(refusal),
+            Failure::There(refusal, retry) => Self { refusal, retry, received: 0 },
+        }
+    }
+}
+
+impl Client {
+    /// A client with these settings and the TLS configuration that MQTT uses as well.
+    ///
+    /// # Errors
+    /// Says which setting cannot be.
+    pub fn new(settings: &HttpSettings, tls: &ClientConfig) -> Result<Self, Refusal> {
+        for (name, duration) in [
+            ("connect_timeout", settings.connect_timeout),
+            ("response_timeout", settings.response_timeout),
+            ("min_speed_window", settings.min_speed_window),
+        ] {
+            if duration < Duration::from_millis(10) {
+                return Err(
+                    checks::SETTINGS.with(format_args!("{name} = {:?}", crate::duration::show(duration)), "10 ms or more")
+                );
+            }
+        }
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls.clone())
+            .user_agent(concat!("slipway-agent/", env!("CARGO_PKG_VERSION")))
+            .https_only(!settings.allow_http)
+            .redirect(redirects(settings.allow_http))
+            .referer(false)
+            .connect_timeout(settings.connect_timeout)
+            .tcp_keepalive(KEEP_ALIVE)
+            .pool_max_idle_per_host(1);
+        builder = match settings.proxy.as_deref() {
+            None => builder,
+            Some("none") => builder.no_proxy(),
+            Some(proxy) => {
+                let wanted = "`none` or a URL such as http://proxy:3128";
+                // The address may hold a password.
+                let proxy = reqwest::Proxy::all(proxy)
+                    .map_err(|error| checks::SETTINGS.with(format_args!("proxy: {}", chain(&error)), wanted))?;
+                builder.proxy(proxy.no_proxy(settings.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string)))
+            }
+        };
+        let http = builder.build().map_err(|error| checks::SETTINGS.with(chain(&error), "settings that make an HTTP client"))?;
+        Ok(Self { http, settings: Arc::new(settings.clone()), liars: Arc::default() })
+    }
+
+    /// Fetches a small file, at most `limit` bytes, into memory.
+    ///
+    /// # Errors
+    /// Anything but a complete answer of at most that size, or a clear "there is none".
+    pub async fn get_small(&self, url: &Url, limit: u64) -> Result<Small, FetchError> {
+        let response = self.ask(url, 0, None).await?;
+        let status = response.status().as_u16();
+        match status {
+            200 => {}
+            403 | 404 => return Ok(Small::Missing),
+            _ => return Err(self.refused(url, resume::refused(status, &answer(&response))).into()),
+        }
+        let endless = |seen: u64| {
+            let seen = format_args!("{}: {seen} bytes or more", shown(url)).to_string();
+            FetchError::never(checks::ENDLESS.with(seen, format_args!("at most {limit} bytes")))
+        };
+        if let Some(length) = response.content_length().filter(|length| *length > limit) {
+            return Err(endless(length));
+        }
+        let mut bytes = Vec::new();
+        let mut body = Body::of(response, url, &self.settings);
+        while let Some(chunk) = body.next().await? {
+            let total = length(bytes.len()).saturating_add(length(chunk.len()));
+            if total > limit {
+                return Err(endless(total));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(Small::Bytes(bytes))
+    }
+
+    /// Fetches an artifact: tries each address once, goes on where the last one stopped, and ends with a durable file that has
+    /// the wanted digests, or with an error and a part that the next call goes on with.
+    ///
+    /// `progress` is told the position in the file; it goes back when a server makes us begin anew. `checkpoint` is told up to
+    /// where the part file is durable, to be handed back as [`Download::trusted_offset`]; it makes that durable before it returns,
+    /// and is told 0 before anything is overwritten. Dropping the future cancels.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub async fn download<P, C>(&self, what: &Download, progress: P, checkpoint: C) -> Result<Downloaded, FetchError>
+    where
+        P: FnMut(u64),
+        C: FnMut(u64) -> Result<(), Refusal>,
+    {
+        if what.urls.is_empty() {
+            return Err(FetchError::never(checks::NO_URL.with("none", "at least one URL")));
+        }
+        let mut sink = Sink::open(what, progress, checkpoint).await.map_err(FetchError::later)?;
+        let mut run = Run { resumed: sink.position(), mixed: sink.position() > 0, received: 0 };
+        let mut worst: Option<FetchError> = None;
+        for url in &what.urls {
+            let failure = match self.fetch_from(url, what, &mut sink, &mut run).await {
+                Ok(()) => {
+                    self.forgive(&what.sha256);
+                    return Ok(Downloaded { received: run.received, resumed: run.resumed });
+                }
+                Err(Failure::Here(refusal)) => {
+                    return Err(FetchError { received: run.received, ..FetchError::later(refusal) });
+                }
+                Err(failure) => FetchError::from(failure),
+            };
+            tracing::warn!(url = %shown(url), refusal = %failure.refusal, "download from this address failed");
+            worst = Some(worse(worst, failure));
+        }
+        // There was at least one address, and none delivered.
+        let mut error = worst.unwrap_or_else(|| FetchError::never(checks::NO_URL));
+        error.received = run.received;
+        if error.retry == RetryAdvice::Never {
+            self.forgive(&what.sha256);
+        }
+        let kept = sink.leave().await;
+        match kept {
+            Ok(()) => Err(error),
+            Err(refusal) => Err(FetchError { received: run.received, ..FetchError::later(refusal) }),
+        }
+    }
+
+    /// One address: the rest of the file, and once the whole of it if the bytes that were there turn out to be wrong.
+    async fn fetch_from<P, C>(&self, url: &Url, what: &Download, sink: &mut Sink<P, C>, run: &mut Run) -> Result<(), Failure>
+    where
+        P: FnMut(u64),
+        C: FnMut(u64) -> Result<(), Refusal>,
+    {
+        if self.lied(&what.sha256, url) {
+            return Err(Failure::never(
+                checks::DIGEST.with(format_args!("{}: the wrong file, last time", shown(url)), what.sha256),
+            ));
+        }
+        loop {
+            if sink.missing() > 0 {
+                self.fetch_rest(url, what, sink, run).await?;
+            }
+            let Some(refusal) = sink.finish().await.map_err(Failure::Here)? else { return Ok(()) };
+            let mixed = run.mixed;
+            sink.restart().await.map_err(Failure::Here)?;
+            run.anew();
+            if !mixed {
+                self.distrust(what.sha256, url);
+                return Err(Failure::never(Refusal { seen: format!("{} from {}", refusal.seen, shown(url)), ..refusal }));
+            }
+            // Some of it came from another address, at another time, or through a failing disk: this one gets a fair chance.
+            tracing::warn!(url = %shown(url), %refusal, "the resumed file is wrong, beginning anew");
+        }
+    }
+
+    /// Asks for what is missing and takes it.
+    async fn fetch_rest<P, C>(&self, url: &Url, what: &Download, sink: &mut Sink<P, C>, run: &mut Run) -> Result<(), Failure>
+    where
+        P: FnMut(u64),
+        C: FnMut(u64) -> Result<(), Refusal>,
+    {
+        let mut offset = sink.position();
+        let etag = sink.tag(url).await.map_err(Failure::Here)?;
+        let response = loop {
+            let asked = Asked { offset, size: what.size, etag: etag.clone().filter(|_| offset > 0) };
+            let response = self.ask(url, offset, asked.etag.as_deref()).await?;
+            match resume::judge(&asked, &answer(&response)) {
+                Verdict::Append => break response,
+                Verdict::Restart => {
+                    if sink.position() > 0 {
+                        sink.restart().await.map_err(Failure::Here)?;
+                    }
+                    run.anew();
+                    break response;
+                }
+                // What we have is kept until the server really sends the whole.
+                Verdict::AskAgain => offset = 0,
+                verdict => return Err(self.refused(url, verdict)),
+            }
+        };
+        let strong = text(&response, header::ETAG).filter(|tag| resume::strong(tag).is_some());
+        sink.remember_tag(url, strong).await.map_err(Failure::Here)?;
+        sink.reserve().await.map_err(Failure::Here)?;
+        run.mixed = sink.position() > 0;
+        let mut body = Body::of(response, url, &self.settings);
+        let mut save = ticks(SAVE_EVERY);
+        while sink.missing() > 0 {
+            tokio::select! {
+                biased;
+                chunk = body.next() => {
+                    let Some(chunk) = chunk? else {
+                        let seen = format_args!("{}: end after {} bytes", shown(url), sink.position()).to_string();
+                        return Err(Failure::later(checks::CUT.with(seen, format_args!("{} bytes", what.size))));
+                    };
+                    run.received = run.received.saturating_add(length(chunk.len()));
+                    if length(chunk.len()) > sink.missing() {
+                        let seen = format_args!("{}: more than that", shown(url)).to_string();
+                        return Err(Failure::never(checks::ENDLESS.with(seen, format_args!("{} bytes", what.size))));
+                    }
+                    sink.push(chunk).await.map_err(Failure::Here)?;
+                }
+                _ = save.tick() => sink.save().await.map_err(Failure::Here)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the request and waits for the head of the answer.
+    async fn ask(&self, url: &Url, offset: u64, etag: Option<&str>) -> Result<Response, Failure> {
+        let wanted = if self.settings.allow_http { "http or https" } else { "https" };
+        if url.scheme() != "https" && !(self.settings.allow_http && url.scheme() == "http") {
+            return Err(Failure::never(checks::PLAIN_HTTP.with(shown(url), wanted)));
+        }
+        // The bytes as they are stored: sizes and ranges are of those.
+        let mut request = self.http.get(url.clone()).header(header::ACCEPT_ENCODING, "identity");
+        if offset > 0 {
+            request = request.header(header::RANGE, format!("bytes={offset}-"));
+            if let Some(etag) = etag {
+                request = request.header(header::IF_RANGE, etag);
+            }
+        }
+        match timeout(self.settings.response_timeout, request.send()).await {
+            Ok(sent) => sent.map_err(|error| transport(url, &error)),
+            Err(_) => {
+                let wanted =
+                    format_args!("an answer within {}", crate::duration::show(self.settings.response_timeout)).to_string();
+                Err(Failure::later(checks::SLOW.with(format_args!("{}: no answer", shown(url)), wanted)))
+            }
+        }
+    }
+
+    /// The failure that a verdict without bytes is.
+    fn refused(&self, url: &Url, verdict: Verdict) -> Failure {
+        let at = |refusal: Refusal| Refusal { seen: format!("{} from {}", refusal.seen, shown(url)), ..refusal };
+        match verdict {
+            Verdict::Later(refusal, Some(seconds)) => Failure::There(at(refusal), RetryAdvice::After(seconds)),
+            Verdict::Later(refusal, None) => Failure::later(at(refusal)),
+            Verdict::Refuse(refusal) => Failure::never(at(refusal)),
+            Verdict::Append | Verdict::Restart | Verdict::AskAgain => Failure::later(checks::CUT.with(shown(url), "an answer")),
+        }
+    }
+
+    fn lied(&self, artifact: &Sha256, url: &Url) -> bool {
+        self.with_liars(|liars| liars.iter().any(|(of, at)| of == artifact && at == url))
+    }
+
+    fn distrust(&self, artifact: Sha256, url: &Url) {
+        self.with_liars(|liars| {
+            liars.push((artifact, url.clone()));
+            if liars.len() > LIARS {
+                liars.remove(0);
+            }
+        });
+    }
+
+    fn forgive(&self, artifact: &Sha256) {
+        self.with_liars(|liars| liars.retain(|(of, _)| of != artifact));
+    }
+
+    fn with_liars<T>(&self, work: impl FnOnce(&mut Vec<(Sha256, Url)>) -> T) -> T {
+        work(&mut self.liars.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What came from where in one call.
+struct Run {
+    /// Bytes that were there before the call, as long as they are of use.
+    resumed: u64,
+    /// Whether what is there came by more than one request, so that a wrong digest is not yet the last server's fault.
+    mixed: bool,
+    /// Bytes that came.
+    received: u64,
+}
+
+impl Run {
+    fn anew(&mut self) {
+        (self.resumed, self.mixed) = (0, false);
+    }
+}
+
+/// A body that must come fast enough.
+struct Body<'a> {
+    response: Response,
+    url: &'a Url,
+    pace: Interval,
+    /// Bytes since the last look.
+    came: u64,
+    /// Bytes that must come between two looks.
+    wanted: u64,
+    window: Duration,
+}
+
+impl<'a> Body<'a> {
+    fn of(response: Response, url: &'a Url, settings: &HttpSettings) -> Self {
+        let window = settings.min_speed_window;
+        // At least one byte: a window in which nothing at all came is always too slow.
+        let wanted = settings.min_speed.saturating_mul(window.as_secs()).max(1);
+        Self { response, url, pace: ticks(window), came: 0, wanted, window }
+    }
+
+    /// The next bytes. May be dropped while it waits; nothing is lost.
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            tokio::select! {
+                // Bytes that are there come first: a slow disk of ours is not the server's fault.
+                biased;
+                chunk = self.response.chunk() => {
+                    let chunk = chunk.map_err(|error| transport(self.url, &error))?;
+                    self.came = self.came.saturating_add(chunk.as_ref().map_or(0, |chunk| length(chunk.len())));
+                    return Ok(chunk);
+                }
+                _ = self.pace.tick() => {
+                    let came = std::mem::take(&mut self.came);
+                    if came < self.wanted {
+                        let window = crate::duration::show(self.window);
+                        return Err(Failure::later(checks::SLOW.with(
+                            format_args!("{}: {came} bytes in {window}", shown(self.url)),
+                            format_args!("{} bytes in {window}", self.wanted),
+                        )));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn ticks(every: Duration) -> Interval {
+    // The runtime's own clock: it only counts ticks, nothing is decided by a time that was read.
+    let mut ticks = interval_at(Instant::now().checked_add(every).unwrap_or_else(Instant::now), every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Of two failures the one to report: what may work later before what will not, the shorter wait, else the graver.
+fn worse(first: Option<FetchError>, second: FetchError) -> FetchError {
+    let Some(first) = first else { return second };
+    let rank = |error: &FetchError| match error.retry {
+        RetryAdvice::Later => (0, 0),
+        RetryAdvice::After(seconds) => (1, seconds),
+        RetryAdvice::Never => (2, u64::from(error.refusal.code != checks::DIGEST.code)),
+    };
+    if rank(&second) < rank(&first) { second } else { first }
+}
+
+/// At most [`REDIRECTS`], and never from https to something that anybody on the way can read and change.
+fn redirects(allow_http: bool) -> redirect::Policy {
+    redirect::Policy::custom(move |attempt| {
+        let scheme = attempt.url().scheme().to_owned();
+        let secure = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
+        if attempt.previous().len() > REDIRECTS {
+            attempt.error(format!("more than {REDIRECTS} redirects"))
+        } else if scheme != "https" && (secure || !allow_http) {
+            attempt.error(format!("a redirect to {scheme}"))
+        } else {
+            attempt.follow()
+        }
+    })
+}
+
+/// What a broken exchange means.
+fn transport(url: &Url, error: &reqwest::Error) -> Failure {
+    let at = |check: Refusal, wanted: &str| check.with(format_args!("{}: {}", shown(url), chain(error)), wanted);
+    if let Some(tls) = tls_error(error) {
+        return Failure::later(match tls {
+            rustls::Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
+                at(checks::CLOCK_BEHIND, "a certificate that is valid at the device's time")
+            }
+            _ => at(checks::TLS, "a certificate that the configured roots vouch for"),
+        });
+    }
+    if error.is_redirect() {
+        Failure::never(at(checks::REDIRECT, "at most 5, and none from https to http"))
+    } else if error.is_connect() {
+        Failure::later(at(checks::CONNECT, "a connection"))
+    } else {
+        Failure::later(at(checks::CUT, "a complete answer"))
+    }
+}
+
+fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        // An io::Error shows what is in it only when asked directly: its source is already the one below.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let found = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref());
+        if found.is_some() {
+            return found;
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// The causes of an error in one line, without what the library puts first: the URL, which may hold a secret.
+fn chain(error: &reqwest::Error) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if texts.last() != Some(&text) {
+            texts.push(text);
+        }
+        cause = error.source();
+    }
+    if texts.is_empty() { "failed".to_owned() } else { texts.join(": ") }
+}
+
+/// A URL for people: without user, password and query, which may be secrets.
+fn shown(url: &Url) -> String {
+    let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+}
+
+fn answer(response: &Response) -> Answer {
+    Answer {
+        status: response.status().as_u16(),
+        length: text(response, header::CONTENT_LENGTH).and_then(|text| text.parse().ok()),
+        range: text(response, header::CONTENT_RANGE),
+        etag: text(response, header::ETAG),
+        retry_after: text(response, header::RETRY_AFTER),
+        date: text(response, header::DATE),
+    }
+}
+
+fn text(response: &Response, name: HeaderName) -> Option<String> {
+    Some(response.headers().get(name)?.to_str().ok()?.to_owned())
+}
+
+fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}

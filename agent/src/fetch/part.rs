@@ -1,0 +1,230 @@
+//! The part file: as much of an artifact as has arrived, hashed as it is written. Blocking; `sink` keeps it off the event loop.
+//!
+//! One process writes a part at a time: the file is locked, because the writer of a dropped download may still be finishing its
+//! last block when the next download of the same artifact begins.
+
+use super::{Download, checks};
+use crate::durable;
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
+use sha2::Digest;
+use slipway_protocol::{Refusal, Sha256, Sha512};
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use url::Url;
+
+/// Bytes hashed at a time when what is on the disk is read again.
+const REHASH_BUFFER: usize = 256 * 1024;
+
+pub(super) struct Part {
+    file: Flock<File>,
+    path: PathBuf,
+    /// Durable bytes on disk that are still to be hashed before anything is appended.
+    trusted: u64,
+    /// Bytes written and hashed.
+    len: u64,
+    /// Of those, bytes that survive a power cut.
+    synced: u64,
+    size: u64,
+    sha256: sha2::Sha256,
+    sha512: Option<sha2::Sha512>,
+    wanted: (Sha256, Option<Sha512>),
+}
+
+impl Part {
+    /// Opens the part file, creates it if there is none, and cuts off what may not have survived a power cut.
+    pub(super) fn open(what: &Download) -> Result<Self, Refusal> {
+        let failed = |error| durable::refusal(&what.part, &error);
+        let file = open_locked(&what.part).map_err(failed)?;
+        let found = file.metadata().map_err(failed)?.len();
+        let trusted = what.trusted_offset.min(found).min(what.size);
+        if found > trusted {
+            file.set_len(trusted).map_err(failed)?;
+        }
+        Ok(Self {
+            file,
+            path: what.part.clone(),
+            trusted,
+            len: 0,
+            synced: 0,
+            size: what.size,
+            sha256: sha2::Sha256::default(),
+            sha512: what.sha512.map(|_| sha2::Sha512::default()),
+            wanted: (what.sha256, what.sha512),
+        })
+    }
+
+    /// Hashes up to `budget` bytes of what is already there; says whether that was the last of it.
+    pub(super) fn rehash(&mut self, budget: u64) -> Result<bool, Refusal> {
+        let until = self.trusted.min(self.len.saturating_add(budget));
+        let mut buffer = vec![0; REHASH_BUFFER];
+        while self.len < until {
+            let left = usize::try_from(until.saturating_sub(self.len)).unwrap_or(usize::MAX).min(buffer.len());
+            let window = buffer.get_mut(..left).unwrap_or_default();
+            let read = self.file.read(window).map_err(|error| durable::refusal(&self.path, &error))?;
+            let Some(bytes) = window.get(..read).filter(|bytes| !bytes.is_empty()) else {
+                // Shorter than a moment ago: what is hashed is what there is.
+                self.trusted = self.len;
+                break;
+            };
+            self.hash(bytes);
+        }
+        self.synced = self.len;
+        Ok(self.len >= self.trusted)
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(super) fn synced(&self) -> u64 {
+        self.synced
+    }
+
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        self.file.write_all(bytes).map_err(|error| durable::refusal(&self.path, &error))?;
+        self.hash(bytes);
+        Ok(())
+    }
+
+    fn hash(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        if let Some(sha512) = &mut self.sha512 {
+            sha512.update(bytes);
+        }
+        self.len = self.len.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+    }
+
+    pub(super) fn sync(&mut self) -> Result<(), Refusal> {
+        if self.synced < self.len {
+            self.file.sync_data().map_err(|error| durable::refusal(&self.path, &error))?;
+            self.synced = self.len;
+        }
+        Ok(())
+    }
+
+    /// Forgets everything: the next byte is the file's first.
+    pub(super) fn reset(&mut self) -> Result<(), Refusal> {
+        let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
+        emptied.map_err(|error| durable::refusal(&self.path, &error))?;
+        (self.trusted, self.len, self.synced) = (0, 0, 0);
+        self.sha256 = sha2::Sha256::default();
+        self.sha512 = self.sha512.as_ref().map(|_| sha2::Sha512::default());
+        self.forget_tag();
+        Ok(())
+    }
+
+    /// Takes the disk space now, so that a full disk is found before the traffic is paid for.
+    pub(super) fn reserve(&self) -> Result<(), Refusal> {
+        preallocate(&self.file, self.len, self.size).map_err(|error| durable::refusal(&self.path, &error))
+    }
+
+    /// Makes the whole file durable and compares its digests.
+    pub(super) fn finish(&mut self) -> Result<(), Finish> {
+        let path = &self.path;
+        let synced = self.file.sync_all().and_then(|()| durable::sync_dir(directory(path)));
+        synced.map_err(|error| Finish::Disk(durable::refusal(path, &error)))?;
+        let seen = Sha256(std::mem::take(&mut self.sha256).finalize().into());
+        let (wanted, wanted512) = self.wanted;
+        if seen != wanted {
+            return Err(Finish::Differs(checks::DIGEST.with(format_args!("sha256:{seen}"), format_args!("sha256:{wanted}"))));
+        }
+        if let (Some(hasher), Some(wanted)) = (self.sha512.take(), wanted512) {
+            let seen = Sha512(hasher.finalize().into());
+            if seen != wanted {
+                return Err(Finish::Differs(checks::DIGEST.with(format_args!("sha512:{seen}"), format_args!("sha512:{wanted}"))));
+            }
+        }
+        self.forget_tag();
+        Ok(())
+    }
+
+    /// Removes the file and what was remembered about it.
+    pub(super) fn discard(&self) -> Result<(), Refusal> {
+        self.forget_tag();
+        durable::remove_file_durable(&self.path).map_err(|error| durable::refusal(&self.path, &error))
+    }
+
+    /// The strong entity tag with which `url` served what is here.
+    pub(super) fn tag(&self, url: &Url) -> Option<String> {
+        let text = fs::read_to_string(tag_path(&self.path)).ok()?;
+        let (from, tag) = text.split_once('\n')?;
+        let tag = super::resume::strong(tag.trim_end())?;
+        (from == url.as_str()).then(|| tag.to_owned())
+    }
+
+    /// Remembers it. Without a tag a resumed download costs at most a second one, so failing to is no failure.
+    pub(super) fn remember_tag(&self, url: &Url, tag: &str) {
+        if self.tag(url).as_deref() == Some(tag) {
+            return;
+        }
+        if let Err(error) = durable::write_atomic(&tag_path(&self.path), format!("{url}\n{tag}\n").as_bytes(), 0o600) {
+            tracing::debug!(path = %self.path.display(), %error, "entity tag not remembered");
+        }
+    }
+
+    fn forget_tag(&self) {
+        let _ = fs::remove_file(tag_path(&self.path));
+    }
+}
+
+/// Why a complete file was not accepted.
+pub(super) enum Finish {
+    /// It could not be made durable.
+    Disk(Refusal),
+    /// It is another file than the authorised one.
+    Differs(Refusal),
+}
+
+/// Opens, creates and locks. Whoever had the lock may have removed the file: then the lock is on nothing and the name is free.
+fn open_locked(path: &Path) -> io::Result<Flock<File>> {
+    loop {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let file = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+        let named = fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
+        let locked = file.metadata()?;
+        if named.is_ok_and(|named| named == (locked.dev(), locked.ino())) {
+            return Ok(file);
+        }
+    }
+}
+
+/// `<part>.etag`.
+fn tag_path(part: &Path) -> PathBuf {
+    let mut name = OsString::from(part);
+    name.push(".etag");
+    name.into()
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Takes disk space for `from..to` of `file` without changing its length. A file system that cannot is no error.
+///
+/// # Errors
+/// No space.
+pub fn preallocate(file: &File, from: u64, to: u64) -> io::Result<()> {
+    let length = to.saturating_sub(from);
+    let (Ok(start), Ok(length)) = (from.try_into(), length.try_into()) else { return Ok(()) };
+    if length == 0 {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, start, length) {
+        Err(errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::EIO)) => Err(errno.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes that may be written to the file system of `path`.
+///
+/// # Errors
+/// The path cannot be asked about.
+#[expect(clippy::useless_conversion, reason = "the counters have 32 bits on some of our targets")]
+pub fn free_space(path: &Path) -> io::Result<u64> {
+    let stat = nix::sys::statvfs::statvfs(path)?;
+    Ok(u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())))
+}

@@ -1,0 +1,229 @@
+//! Between an arriving stream and the part file: one block is written and hashed on a blocking thread while the next arrives.
+//!
+//! Memory is bounded by two blocks. A dropped sink leaves a thread that finishes its block, closes the file and ends; everything
+//! up to the last checkpoint is durable.
+
+use super::part::{Finish, Part};
+use super::{Download, checks};
+use bytes::Bytes;
+use slipway_protocol::Refusal;
+use tokio::task::{JoinHandle, spawn_blocking};
+use url::Url;
+
+/// Bytes that are collected before a thread is woken for them.
+const BLOCK: usize = 256 * 1024;
+/// Bytes between two checkpoints: what a power cut costs at most on a fast line.
+const CHECKPOINT: u64 = 4 * 1024 * 1024;
+/// Bytes hashed again before looking whether anybody still wants them.
+const REHASH: u64 = 16 * 1024 * 1024;
+
+pub(super) struct Sink<P, C> {
+    state: State,
+    queue: Vec<Bytes>,
+    queued: usize,
+    /// Bytes taken, written or queued.
+    position: u64,
+    /// The last checkpoint that was reported.
+    reported: u64,
+    size: u64,
+    progress: P,
+    checkpoint: C,
+}
+
+enum State {
+    Idle(Box<Part>),
+    Busy(JoinHandle<(Box<Part>, Result<(), Refusal>)>),
+    Lost,
+}
+
+impl<P: FnMut(u64), C: FnMut(u64) -> Result<(), Refusal>> Sink<P, C> {
+    /// Opens the part file and hashes what is in it.
+    pub(super) async fn open(what: &Download, progress: P, checkpoint: C) -> Result<Self, Refusal> {
+        let request = what.clone();
+        let mut part = spawn_blocking(move || Part::open(&request)).await.map_err(lost)??;
+        loop {
+            let done;
+            (part, done) = spawn_blocking(move || {
+                let done = part.rehash(REHASH);
+                (part, done)
+            })
+            .await
+            .map_err(lost)?;
+            if done? {
+                break;
+            }
+        }
+        let position = part.len();
+        let mut sink = Self {
+            state: State::Idle(Box::new(part)),
+            queue: Vec::new(),
+            queued: 0,
+            position,
+            reported: position,
+            size: what.size,
+            progress,
+            checkpoint,
+        };
+        if position < what.trusted_offset {
+            // The file lost bytes that the cursor knows of; those that come in their place are not durable yet.
+            (sink.checkpoint)(position)?;
+        }
+        Ok(sink)
+    }
+
+    /// Where the next byte belongs.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Bytes still wanted.
+    pub(super) fn missing(&self) -> u64 {
+        self.size.saturating_sub(self.position)
+    }
+
+    /// Takes the next bytes; the caller has seen to it that they are not more than are missing.
+    pub(super) async fn push(&mut self, bytes: Bytes) -> Result<(), Refusal> {
+        self.position = self.position.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        self.queued = self.queued.saturating_add(bytes.len());
+        self.queue.push(bytes);
+        (self.progress)(self.position);
+        if self.queued >= BLOCK { self.write(false).await } else { Ok(()) }
+    }
+
+    /// Begins to make durable what has arrived; the checkpoint is reported with a later block.
+    pub(super) async fn save(&mut self) -> Result<(), Refusal> {
+        if self.position > self.reported { self.write(true).await } else { Ok(()) }
+    }
+
+    /// Forgets everything that has arrived.
+    pub(super) async fn restart(&mut self) -> Result<(), Refusal> {
+        self.settle().await?;
+        // First the cursor, then the bytes: a cursor must never point past what is durable.
+        (self.checkpoint)(0)?;
+        self.queue.clear();
+        (self.queued, self.position, self.reported) = (0, 0, 0);
+        (self.progress)(0);
+        self.run(Part::reset).await
+    }
+
+    /// Takes the disk space for what is missing.
+    pub(super) async fn reserve(&mut self) -> Result<(), Refusal> {
+        self.run(|part| part.reserve()).await
+    }
+
+    /// The strong entity tag with which `url` served what is here.
+    pub(super) async fn tag(&mut self, url: &Url) -> Result<Option<String>, Refusal> {
+        self.settle().await?;
+        match &self.state {
+            State::Idle(part) => Ok(part.tag(url)),
+            _ => Err(checks::WORKER),
+        }
+    }
+
+    /// Remembers with which tag `url` serves what comes now.
+    pub(super) async fn remember_tag(&mut self, url: &Url, tag: Option<String>) -> Result<(), Refusal> {
+        let Some(tag) = tag else { return Ok(()) };
+        let url = url.clone();
+        self.run(move |part| {
+            part.remember_tag(&url, &tag);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes the complete file durable and compares digests: `Ok(Some)` says that it is another file than the authorised one.
+    pub(super) async fn finish(&mut self) -> Result<Option<Refusal>, Refusal> {
+        self.write(false).await?;
+        self.settle().await?;
+        let mut part = self.take()?;
+        let (part, finish) = spawn_blocking(move || {
+            let finish = part.finish();
+            (part, finish)
+        })
+        .await
+        .map_err(lost)?;
+        self.state = State::Idle(part);
+        match finish {
+            Ok(()) => {
+                self.report(self.size)?;
+                Ok(None)
+            }
+            Err(Finish::Differs(refusal)) => Ok(Some(refusal)),
+            Err(Finish::Disk(refusal)) => Err(refusal),
+        }
+    }
+
+    /// Ends without a complete file: what has arrived is made durable and the checkpoint reported; an empty file is removed.
+    pub(super) async fn leave(mut self) -> Result<(), Refusal> {
+        if self.position == 0 {
+            return self.run(|part| part.discard()).await;
+        }
+        self.save().await?;
+        self.settle().await
+    }
+
+    async fn write(&mut self, sync: bool) -> Result<(), Refusal> {
+        self.settle().await?;
+        let blocks = std::mem::take(&mut self.queue);
+        self.queued = 0;
+        self.start(move |part| {
+            for block in blocks {
+                part.append(&block)?;
+            }
+            if sync || part.len().saturating_sub(part.synced()) >= CHECKPOINT { part.sync() } else { Ok(()) }
+        })
+    }
+
+    async fn run(&mut self, work: impl FnOnce(&mut Part) -> Result<(), Refusal> + Send + 'static) -> Result<(), Refusal> {
+        self.settle().await?;
+        self.start(work)?;
+        self.settle().await
+    }
+
+    fn start(&mut self, work: impl FnOnce(&mut Part) -> Result<(), Refusal> + Send + 'static) -> Result<(), Refusal> {
+        let mut part = self.take()?;
+        self.state = State::Busy(spawn_blocking(move || {
+            let result = work(&mut part);
+            (part, result)
+        }));
+        Ok(())
+    }
+
+    /// Waits for the block that is being written, and reports a checkpoint if there is a new one.
+    async fn settle(&mut self) -> Result<(), Refusal> {
+        let State::Busy(work) = &mut self.state else { return Ok(()) };
+        let (part, result) = match work.await {
+            Ok(done) => done,
+            Err(error) => {
+                self.state = State::Lost;
+                return Err(lost(error));
+            }
+        };
+        let synced = part.synced();
+        self.state = State::Idle(part);
+        result?;
+        self.report(synced)
+    }
+
+    fn report(&mut self, synced: u64) -> Result<(), Refusal> {
+        if synced > self.reported {
+            (self.checkpoint)(synced)?;
+            self.reported = synced;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self) -> Result<Box<Part>, Refusal> {
+        match std::mem::replace(&mut self.state, State::Lost) {
+            State::Idle(part) => Ok(part),
+            other => {
+                self.state = other;
+                Err(checks::WORKER)
+            }
+        }
+    }
+}
+
+fn lost(error: tokio::task::JoinError) -> Refusal {
+    checks::WORKER.with(error, "a thread that finishes its work")
+}
