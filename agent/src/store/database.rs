@@ -1,0 +1,265 @@
+//! The database: the only file that touches sled, and knows what it cannot be trusted with.
+//!
+//! `flush()` hands bytes to the kernel and no further, so every durable change ends with an fdatasync of what sled wrote. Damage can
+//! make it panic, which ends the process: what can be seen from outside is looked at before it opens, and everything is read once
+//! while the witness still remembers that an opening is under way. Once it has met an I/O error it refuses everything: it is then
+//! dropped and opened again.
+
+use crate::durable;
+use slipway_protocol::{ComponentName, Sha256};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Bytes of a segment, the unit in which the database grows; also what it keeps in memory for writing.
+pub(super) const SEGMENT: usize = 64 * 1024;
+/// How sled describes a database made with these settings.
+const SETTINGS: &str = "segment_size: 65536\nuse_compression: false\nversion: 0.34\n";
+/// What follows the settings in sled's file: a checksum.
+const SETTINGS_CHECKSUM: usize = 4;
+
+/// Why the database could not do it.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The disk is full.
+    Full(String),
+    /// What is there cannot be read.
+    Damaged(String),
+    /// Anything else: it may be well again later.
+    Failed(String),
+}
+
+impl From<sled::Error> for Trouble {
+    fn from(error: sled::Error) -> Self {
+        match error {
+            sled::Error::Io(error) => error.into(),
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            _ if durable::is_full(&error) => Self::Full(error.to_string()),
+            // What sled says of a page or a blob that should be there and is not.
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound => {
+                Self::Damaged(error.to_string())
+            }
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// What a value is about. Numbers are big endian, so that the order of keys is theirs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Key<'a> {
+    /// Format, generation, next number of a report.
+    Meta,
+    /// A component's record.
+    Record(&'a ComponentName),
+    /// A report, for outbox and history.
+    Report(u64),
+    /// Mark of a report that was not acknowledged yet.
+    Unsent(u64),
+    /// How far a download is on the disk.
+    Cursor(&'a Sha256),
+}
+
+const META: &[u8] = b"meta";
+const RECORD: &[u8] = b"record/";
+const REPORT: &[u8] = b"report/";
+const UNSENT: &[u8] = b"unsent/";
+const CURSOR: &[u8] = b"cursor/";
+
+impl Key<'_> {
+    fn bytes(self) -> Vec<u8> {
+        match self {
+            Self::Meta => META.to_vec(),
+            Self::Record(component) => [RECORD, component.as_str().as_bytes()].concat(),
+            Self::Report(seq) => [REPORT, &seq.to_be_bytes()].concat(),
+            Self::Unsent(seq) => [UNSENT, &seq.to_be_bytes()].concat(),
+            Self::Cursor(artifact) => [CURSOR, &artifact.0].concat(),
+        }
+    }
+}
+
+/// Changes that happen all or not at all.
+#[derive(Debug, Default)]
+pub(super) struct Changes(sled::Batch);
+
+impl Changes {
+    pub(super) fn put(&mut self, key: Key<'_>, value: Vec<u8>) {
+        self.0.insert(key.bytes(), value);
+    }
+    pub(super) fn remove(&mut self, key: Key<'_>) {
+        self.0.remove(key.bytes());
+    }
+}
+
+/// All that is in the database, unjudged.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub(super) meta: Option<Vec<u8>>,
+    pub(super) records: Vec<(String, Vec<u8>)>,
+    pub(super) reports: Vec<(u64, Vec<u8>)>,
+    pub(super) unsent: BTreeSet<u64>,
+    pub(super) cursors: Vec<(Sha256, u64)>,
+}
+
+/// The open database.
+#[derive(Debug)]
+pub(super) struct Database {
+    db: sled::Db,
+    /// The file that sled appends to, for fdatasync.
+    file: File,
+    blobs: PathBuf,
+    /// Values too large for a segment, each a file of its own, that are known to be durable.
+    synced: BTreeSet<OsString>,
+}
+
+impl Database {
+    /// Opens or creates it.
+    pub(super) fn open(dir: &Path) -> Result<Self, Trouble> {
+        look(dir)?;
+        let config = sled::Config::new()
+            .path(dir)
+            .mode(sled::Mode::LowSpace)
+            .segment_size(SEGMENT)
+            .cache_capacity(1024 * 1024)
+            .flush_every_ms(None)
+            .print_profile_on_drop(false);
+        let db = config.open()?;
+        let file = File::options().read(true).write(true).open(dir.join("db"))?;
+        let mut database = Self { db, file, blobs: dir.join("blobs"), synced: BTreeSet::new() };
+        database.flush()?;
+        // Once at the beginning for what opening created: the names of its files.
+        durable::sync_dir(dir)?;
+        if let Ok(settings) = File::open(dir.join("conf")) {
+            settings.sync_all()?;
+        }
+        Ok(database)
+    }
+
+    /// Reads everything: also to meet damage now and not in the middle of an update.
+    pub(super) fn scan(&self) -> Result<Contents, Trouble> {
+        let mut contents = Contents::default();
+        let strange = |key: &[u8]| Trouble::Damaged(format!("a key {:?}", String::from_utf8_lossy(key)));
+        for entry in self.db.iter() {
+            let (key, value) = entry?;
+            let number = |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes).map_err(|_| strange(&key));
+            if &*key == META {
+                contents.meta = Some(value.to_vec());
+            } else if let Some(name) = key.strip_prefix(RECORD) {
+                contents.records.push((String::from_utf8_lossy(name).into_owned(), value.to_vec()));
+            } else if let Some(seq) = key.strip_prefix(REPORT) {
+                contents.reports.push((number(seq)?, value.to_vec()));
+            } else if let Some(seq) = key.strip_prefix(UNSENT) {
+                contents.unsent.insert(number(seq)?);
+            } else if let Some(artifact) = key.strip_prefix(CURSOR) {
+                let artifact = artifact.try_into().map(Sha256).map_err(|_| strange(&key))?;
+                contents.cursors.push((artifact, number(&value)?));
+            } else {
+                return Err(strange(&key));
+            }
+        }
+        Ok(contents)
+    }
+
+    /// One value.
+    pub(super) fn get(&self, key: Key<'_>) -> Result<Option<Vec<u8>>, Trouble> {
+        Ok(self.db.get(key.bytes())?.map(|value| value.to_vec()))
+    }
+
+    /// Makes the changes, all or none, durable on return.
+    pub(super) fn apply(&mut self, changes: Changes) -> Result<(), Trouble> {
+        self.apply_lazily(changes)?;
+        self.flush()
+    }
+
+    /// Makes the changes, durable with the next [`Self::apply`] at the latest.
+    pub(super) fn apply_lazily(&mut self, changes: Changes) -> Result<(), Trouble> {
+        Ok(self.db.apply_batch(changes.0)?)
+    }
+
+    fn flush(&mut self) -> Result<(), Trouble> {
+        self.db.flush()?;
+        let mut there = BTreeSet::new();
+        for entry in fs::read_dir(&self.blobs)? {
+            there.insert(entry?.file_name());
+        }
+        // sled syncs none of these either; a blob is never changed, so each is synced once.
+        let mut fresh = false;
+        for name in there.difference(&self.synced) {
+            match File::open(self.blobs.join(name)) {
+                Ok(blob) => blob.sync_all()?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+            fresh = true;
+        }
+        if fresh {
+            durable::sync_dir(&self.blobs)?;
+        }
+        self.synced = there;
+        Ok(self.file.sync_data()?)
+    }
+}
+
+/// What can be seen of a database without opening it. sled ends the process over some of these.
+fn look(dir: &Path) -> Result<(), Trouble> {
+    let damaged = |what: String| Err(Trouble::Damaged(what));
+    let length = |name: &str| match fs::metadata(dir.join(name)) {
+        Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
+        Ok(_) => Err(Trouble::Damaged(format!("{name} is no file"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    };
+    match fs::read(dir.join("conf")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+        // Created and not yet on the disk when the power went: sled writes it again.
+        Ok(bytes) if bytes.len() <= 8 => {}
+        Ok(bytes) => {
+            let text = bytes.split_last_chunk::<SETTINGS_CHECKSUM>().map_or(&*bytes, |(text, _)| text);
+            if text != SETTINGS.as_bytes() {
+                return damaged(format!("other settings: {}", String::from_utf8_lossy(text)));
+            }
+        }
+    }
+    let file = length("db")?.unwrap_or(0);
+    let mut snapshots = Vec::new();
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+        Ok(entries) => {
+            for entry in entries {
+                let name = entry?.file_name();
+                let text = name.to_string_lossy();
+                if text.ends_with(".generating") {
+                    // A snapshot cut short while it was written. sled would read it as the newest and refuse everything.
+                    fs::remove_file(dir.join(&name))?;
+                } else if text.starts_with("snap.") {
+                    snapshots.push(name);
+                }
+            }
+        }
+    }
+    snapshots.sort();
+    // The newest is the one that sled reads.
+    let Some(newest) = snapshots.last() else { return Ok(()) };
+    let bytes = fs::read(dir.join(newest))?;
+    let Some((body, wanted)) = bytes.split_last_chunk::<4>() else { return damaged("an empty snapshot".to_owned()) };
+    let Some((body, _length)) = body.split_last_chunk::<8>() else { return damaged("a short snapshot".to_owned()) };
+    let mut checksum = flate2::Crc::new();
+    checksum.update(body);
+    if checksum.sum() != u32::from_le_bytes(*wanted) {
+        return damaged("a snapshot with a wrong checksum".to_owned());
+    }
+    if file == 0 && !body.is_empty() {
+        return damaged("a snapshot and no data".to_owned());
+    }
+    Ok(())
+}
