@@ -1,7 +1,7 @@
 //! The command line of `slipway-agent`: the service, and what a person on the device does.
 
 use crate::config::{self, Config};
-use crate::control::{self, Request, Response};
+use crate::control::{self, Request};
 use crate::driver::{Driver, Mode};
 use crate::edges::Edges;
 use crate::record::Ending;

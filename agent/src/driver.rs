@@ -4,7 +4,7 @@
 //! broker, timer, socket, finished effects ─▶ step ─▶ store (durable) ─▶ effects, reports
 //! ```
 
-use crate::clock::{self, Moment, Now};
+use crate::clock::{self, Moment};
 use crate::config::{Component, Config};
 use crate::control::{Request, Response};
 use crate::edges::Edges;
