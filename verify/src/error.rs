@@ -99,6 +99,8 @@ checks! {
         "provenance and certificate tell two stories about the build: do not use this build";
     ClaimRunner = "CLAIM-RUNNER", ArbitrarySoftware, Attacker, "runner in certificate and provenance",
         "provenance and certificate tell two stories about the build: do not use this build";
+    ClaimSigner = "CLAIM-SIGNER", ArbitrarySoftware, Attacker, "signing workflow in the certificate's identity and claims",
+        "the certificate contradicts itself: do not use this build";
     ClaimSource = "CLAIM-SOURCE", ArbitrarySoftware, Attacker, "source repository in certificate, trigger and material",
         "provenance and certificate tell two stories about the source: do not use this build";
     ClaimTrigger = "CLAIM-TRIGGER", ArbitrarySoftware, Attacker, "build trigger in certificate and provenance",
@@ -223,8 +225,12 @@ checks! {
         "the evidence is about other files: release the artifact with its own provenance, under the name the builder gave it";
     TimestampInvalid = "TIMESTAMP-INVALID", WrongSigner, Attacker, "timestamp token's signature",
         "no trusted timestamp authority made this token for this signature: make the Sigstore bundle again";
+    TimestampMalformed = "TIMESTAMP-MALFORMED", Malformed, Builder, "shape of the timestamp token",
+        "make the Sigstore bundle again with a timestamp authority that follows RFC 3161";
     TimestampMissing = "TIMESTAMP-MISSING", Policy, Builder, "signed time of the signature",
         "nothing says when this was signed, so the certificate cannot be judged: sign with a timestamp authority";
+    TimestampSigner = "TIMESTAMP-SIGNER", WrongSigner, Attacker, "certificate that the timestamp token names as its signer's",
+        "the token names another signer than a trusted timestamp authority: make the Sigstore bundle again";
     TimestampWindow = "TIMESTAMP-WINDOW", Time, Attacker, "timestamp authority in force at its own time",
         "the token's time is outside the authority's window: renew the cached trusted root or build again";
 }

@@ -10,9 +10,10 @@
 //! | [`tuf`] | who may release: the operator's TUF repository |
 //! | [`error`] | the table of checks: every refusal with its code and advice |
 //!
-//! The official Sigstore and TUF libraries do the work; a strict gate before them (`bundle`, `certificate`, `log`) refuses what
+//! The official Sigstore and TUF libraries do the work; a strict gate before them (`bundle`, `certificate`, `timestamp`, `log`) refuses what
 //! they let through, and checks the log's proof and checkpoint itself.
 #![deny(clippy::as_conversions)]
+#![expect(clippy::result_large_err, reason = "a refusal is made at most once a verification and carries all that a person needs")]
 
 mod bundle;
 mod certificate;
@@ -20,6 +21,7 @@ mod log;
 mod pattern;
 mod slsa;
 mod statement;
+mod timestamp;
 
 pub mod authorize;
 pub mod error;

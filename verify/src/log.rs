@@ -115,11 +115,12 @@ pub(crate) fn included(entry: &TransparencyLogEntry, proof: &InclusionProof, log
     if proof.log_index.get() >= checkpoint.size {
         return Err(Check::LogIndex.refuse(proof.log_index, format_args!("less than {}", checkpoint.size)));
     }
-    checkpoint.signed_by(log, second_generation)?;
     let leaf = sigstore_merkle::hash_leaf(entry.canonicalized_body.as_bytes());
     let root = Sha256Hash::new(checkpoint.root);
     sigstore_merkle::verify_inclusion_proof(&leaf, proof.log_index.get(), checkpoint.size, &proof.hashes, &root)
-        .map_err(|error| Check::LogProof.refuse(error, "a path from the entry to the checkpoint's root hash"))
+        .map_err(|error| Check::LogProof.refuse(error, "a path from the entry to the checkpoint's root hash"))?;
+    // Last, because it costs the most.
+    checkpoint.signed_by(log, second_generation)
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ impl Pattern {
 
     /// Whether `text` as a whole is of this form. Without a version nothing matches a pattern that is bound to one.
     pub(crate) fn matches(&self, text: &str, version: Option<&Version>) -> bool {
-        let version = version.map(|version| bare(version));
+        let version = version.map(bare);
         text.len() <= TEXT_LIMIT && matches(&self.parts, text, version)
     }
 
@@ -112,7 +112,7 @@ fn matches(parts: &[Part], text: &str, version: Option<&str>) -> bool {
 }
 
 /// Every remainder of `text` after a non-empty head of `allowed` characters that is `whole`.
-fn splits<'t>(text: &'t str, allowed: fn(char) -> bool, whole: fn(&str) -> bool) -> impl Iterator<Item = &'t str> {
+fn splits(text: &str, allowed: fn(char) -> bool, whole: fn(&str) -> bool) -> impl Iterator<Item = &str> {
     let run = text.find(|c| !allowed(c)).unwrap_or(text.len());
     (1..=run).filter_map(move |at| text.split_at_checked(at)).filter(move |(head, _)| whole(head)).map(|(_, after)| after)
 }

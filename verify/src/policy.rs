@@ -101,6 +101,9 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
+/// How a kind of text becomes a pattern.
+struct Parser(fn(&str) -> Result<Pattern, String>);
+
 /// Where a policy is being read, for messages that name the line.
 struct Place<'t>(&'t str);
 
@@ -131,12 +134,10 @@ impl Place<'_> {
         exact: Option<&Spanned<OneOrMany>>,
         pattern: Option<&Spanned<OneOrMany>>,
     ) -> Result<Vec<Pattern>, Refusal> {
-        type Parser = fn(&str) -> Result<Pattern, String>;
         let mut all = Vec::new();
-        for (value, parse) in [(exact, Pattern::exact as Parser), (pattern, Pattern::parse as Parser)] {
+        for (value, parse) in [(exact, Parser(Pattern::exact)), (pattern, Parser(Pattern::parse))] {
             for text in self.list(value)? {
-                let parsed = parse(&text);
-                all.push(parsed.map_err(|why| match value {
+                all.push(parse.0(&text).map_err(|why| match value {
                     Some(at) => self.refuse(Check::PolicySyntax, at, &why, "an identity or a pattern"),
                     None => Check::PolicySyntax.refuse(why, "an identity or a pattern"),
                 })?);

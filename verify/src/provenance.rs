@@ -94,6 +94,7 @@ pub fn verify_provenance(
     }
     let claims = Claims::read(&statement.predicate_type, &statement.predicate)?;
     let certificate = Certified::read(&proven)?;
+    agrees(Check::ClaimSigner, certificate.claims.build_signer_uri.as_deref(), Some(&proven.identity))?;
     check_builder(&proven, &claims, &certificate, policy, subject.version)?;
     check_source(&claims, &certificate, policy)?;
     let commit = check_commit(&claims, &certificate)?;
@@ -201,8 +202,11 @@ fn check_builder(
 ) -> Result<(), Refusal> {
     let (builder, identity) = (claims.builder.as_str(), proven.identity.as_str());
     let wanted = if policy.builders.is_empty() { identity.to_owned() } else { policy.list(&policy.builders, version) };
-    let named = policy.builders.iter().any(|pattern| pattern.matches(builder, version));
-    if !named && !(policy.builders.is_empty() && builder == identity) {
+    let accepted = match policy.builders.as_slice() {
+        [] => builder == identity,
+        builders => builders.iter().any(|pattern| pattern.matches(builder, version)),
+    };
+    if !accepted {
         return Err(Check::PolicyBuilder.refuse(builder, wanted));
     }
     if !policy.build_types.is_empty() && !policy.build_types.contains(&claims.build_type) {
@@ -256,7 +260,7 @@ fn check_commit(claims: &Claims, certificate: &Certified) -> Result<String, Refu
     let missing = |what: &str| Check::ClaimMissing.refuse("nothing", format_args!("a commit in the {what}"));
     let commit = certificate.commit.as_ref().ok_or_else(|| missing("certificate"))?;
     let material = claims.material.commit.as_ref().ok_or_else(|| missing("provenance's material"))?;
-    for claimed in [Some(material), claims.trigger.commit.as_ref()] {
+    for claimed in [Some(material), claims.trigger.commit.as_ref(), claims.environment.1.as_ref()] {
         agrees(Check::ClaimCommit, claimed.map(String::as_str), Some(commit))?;
     }
     Ok(commit.clone())
@@ -272,8 +276,8 @@ fn check_ref(claims: &Claims, certificate: &Certified, policy: &Policy, version:
     if claims.trigger.reference.is_none() {
         return Err(Check::ClaimMissing.refuse("nothing", "a source ref in the provenance"));
     }
-    for source in [&claims.trigger, &claims.material] {
-        agrees(Check::ClaimRef, source.reference.as_deref(), Some(seen))?;
+    for claimed in [&claims.trigger.reference, &claims.material.reference, &claims.environment.0] {
+        agrees(Check::ClaimRef, claimed.as_deref(), Some(seen))?;
     }
     Ok(())
 }

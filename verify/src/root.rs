@@ -27,6 +27,7 @@ pub struct SigstoreRoot {
     verifier: Verifier,
     logs: Vec<Log>,
     certificate_logs: usize,
+    timestamp_signers: Vec<Vec<u8>>,
     leaf_needs_intermediates: bool,
 }
 
@@ -116,12 +117,21 @@ impl SigstoreRoot {
             |ta| (&ta.cert_chain.certificates, &mut ta.valid_for),
             |c| c.raw_bytes.as_bytes(),
         )?;
+        let signer = |authority: &sigstore_trust_root::TimestampAuthority| {
+            authority.cert_chain.certificates.first().map(|certificate| certificate.raw_bytes.as_bytes().to_vec())
+        };
+        let timestamp_signers = root.timestamp_authorities.iter().filter_map(signer).collect();
         let verifier = Verifier::new(&root).map_err(|error| from_library(&error))?;
-        Ok(Self { verifier, logs, certificate_logs: root.ctlogs.len(), leaf_needs_intermediates })
+        Ok(Self { verifier, logs, certificate_logs: root.ctlogs.len(), timestamp_signers, leaf_needs_intermediates })
     }
 
     pub(crate) fn verifier(&self) -> &Verifier {
         &self.verifier
+    }
+
+    /// The certificates, in DER, that timestamp authorities sign with.
+    pub(crate) fn timestamp_signers(&self) -> &[Vec<u8>] {
+        &self.timestamp_signers
     }
 
     /// The transparency log with this id.

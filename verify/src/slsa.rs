@@ -22,6 +22,8 @@ pub(crate) struct Claims {
     pub(crate) trigger: Source,
     /// What went in first: the source.
     pub(crate) material: Source,
+    /// Ref and commit as the build's environment had them.
+    pub(crate) environment: (Option<String>, Option<String>),
     /// The workflow's path in the repository.
     pub(crate) workflow: Option<String>,
     /// The event that started the build.
@@ -86,6 +88,7 @@ fn v0_2(predicate: &Value) -> Result<Claims, Refusal> {
         build_type: need_text(predicate, "/buildType")?,
         trigger,
         material,
+        environment: (variable("ref"), variable("sha1").or_else(|| variable("sha"))),
         workflow: text(config, "/entryPoint"),
         event: variable("event_name"),
         run: variable("run_id").zip(variable("run_attempt")).map(|(id, attempt)| Run::Numbers(id, attempt)),
@@ -120,6 +123,7 @@ fn v1(predicate: &Value) -> Result<Claims, Refusal> {
         build_type: need_text(predicate, "/buildDefinition/buildType")?,
         trigger,
         material,
+        environment: (variable("ref"), variable("sha")),
         workflow: workflow.and_then(|workflow| text(workflow, "/path")),
         event: variable("event_name"),
         run: text(predicate, "/runDetails/metadata/invocationId").filter(|id| id.contains("://")).map(Run::Url),

@@ -3,7 +3,7 @@
 use crate::bundle::{self, LogRule};
 use crate::error::{Check, from_library};
 use crate::root::SigstoreRoot;
-use crate::{certificate, log, provider};
+use crate::{certificate, log, provider, timestamp};
 use jiff::Timestamp;
 use sigstore_crypto::{CertificateInfo, KeyAlgorithm, SubjectAltName, VerificationKey};
 use sigstore_types::{ArtifactDigest, Bundle, DerPublicKey, HashAlgorithm, Sha256Hash, SignatureContent};
@@ -115,7 +115,11 @@ pub(crate) fn admit(bytes: &[u8], root: &SigstoreRoot, rule: LogRule) -> Result<
     if rule != LogRule::UnsafeTimestampOnly && !root.has_certificate_logs() {
         return Err(Check::CertificateUnlogged.refuse("none", "at least one"));
     }
-    bundle::gate(bytes, rule, root.needs_intermediates())
+    let bundle = bundle::gate(bytes, rule, root.needs_intermediates())?;
+    for token in &bundle.verification_material.timestamp_verification_data.rfc3161_timestamps {
+        timestamp::check(token.signed_timestamp.as_bytes(), root.timestamp_signers())?;
+    }
+    Ok(bundle)
 }
 
 /// Proves a bundle that passed [`admit`].
