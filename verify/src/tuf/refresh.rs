@@ -283,7 +283,8 @@ impl Refresh {
     /// Uses the cached root if it is the very one that the floors remember and newer than the initial one. Tells whether the
     /// initial root is newer and replaces timestamp or snapshot keys.
     fn adopt_cached_root(&mut self) -> bool {
-        let (Some(wanted), bytes) = (self.floors.root_digest, std::mem::take(&mut self.cached.root)) else { return false };
+        let bytes = std::mem::take(&mut self.cached.root);
+        let Some(wanted) = self.floors.root_digest else { return false };
         match Verified::from_root(&bytes, self.rules.limits) {
             Ok(cached) if cached.root_digest() == wanted => {
                 if cached.root().version > self.verified.root().version {
@@ -292,6 +293,8 @@ impl Refresh {
                 }
                 cached.rotates(self.verified.root())
             }
+            // The initial root is never stored: there is nothing to miss while it is the newest.
+            _ if bytes.is_empty() && self.verified.root().version >= self.floors.root => false,
             _ => {
                 self.notes.push(CACHE.with("root.json", format_args!("root version {}", self.floors.root)));
                 false

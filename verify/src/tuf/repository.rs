@@ -5,7 +5,7 @@ use super::refresh::{Answer, Refresh, Rules, Step};
 use super::state::{Floors, Stored};
 use super::verified::{Search, Verified, state_of};
 use jiff::Timestamp;
-use slipway_protocol::{Channel, Refusal, Sha256, Sha512};
+use slipway_protocol::{Channel, Class, Refusal, Sha256, Sha512};
 
 /// Metadata that passed every check, as of one moment.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ impl Repository {
             match refresh.step() {
                 Step::Fetch(fetch) if fetch.ends_root_chain => refresh.answer(Answer::Missing)?,
                 Step::Fetch(fetch) if fetch.path == "timestamp.json" && !timestamp.is_empty() => {
-                    refresh.answer(Answer::Bytes(&timestamp))?;
+                    refresh.answer(Answer::Bytes(&timestamp)).map_err(of_cache)?;
                 }
                 Step::Fetch(fetch) => return Err(CACHE.with(format_args!("no usable {}", fetch.path), "a complete cache")),
                 Step::Store { .. } => {}
@@ -191,5 +191,13 @@ impl Repository {
         roles.extend(self.verified.snapshot().map(|role| state_of("snapshot", role)));
         roles.extend(self.verified.loaded().map(|(name, role)| state_of(name, role)));
         roles
+    }
+}
+
+/// What is wrong with our own copy is damage, unless it is age.
+fn of_cache(refusal: Refusal) -> Refusal {
+    match refusal.class {
+        Class::Freeze | Class::Rollback => refusal,
+        _ => CACHE.with(refusal, "a complete cache"),
     }
 }
