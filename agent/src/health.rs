@@ -118,7 +118,9 @@ impl TryFrom<Written> for HealthSettings {
             return Err(format!("`soak` is {soak:?}: at least \"1s\" is wanted, and 60 to 90 seconds for edgecore"));
         }
         if deadline <= soak {
-            return Err(format!("`deadline` is {deadline:?}: more than the soak of {soak:?} is wanted, or nothing would ever be committed"));
+            return Err(format!(
+                "`deadline` is {deadline:?}: more than the soak of {soak:?} is wanted, or nothing would ever be committed"
+            ));
         }
         if interval < INTERVAL_LEAST || interval > soak {
             return Err(format!("`interval` is {interval:?}: from {INTERVAL_LEAST:?} to the soak of {soak:?} is wanted"));
@@ -171,7 +173,9 @@ impl TryFrom<WrittenCheck> for Check {
         }
         let probe = match (http, command) {
             (Some(text), None) => {
-                let wanted = || format!("`http` of check {name:?} is {text:?}: a URL such as \"http://127.0.0.1:10350/healthz\" is wanted");
+                let wanted = || {
+                    format!("`http` of check {name:?} is {text:?}: a URL such as \"http://127.0.0.1:10350/healthz\" is wanted")
+                };
                 let url = url::Url::parse(&text).map_err(|_| wanted())?;
                 if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
                     return Err(wanted());
@@ -255,7 +259,8 @@ impl Prober {
         };
         let (process, outcomes) = tokio::join!(supervisor.look(), all);
         let checks = settings.checks.iter().zip(outcomes);
-        let checks = checks.map(|(check, outcome)| CheckResult { name: check.name.clone(), required: check.required, outcome }).collect();
+        let checks =
+            checks.map(|(check, outcome)| CheckResult { name: check.name.clone(), required: check.required, outcome }).collect();
         Ok(Sample { process: process?, checks })
     }
 }

@@ -159,7 +159,9 @@ fn valid_unit(unit: String) -> Result<String, String> {
 fn valid_command(command: Vec<String>) -> Result<Vec<String>, String> {
     let program = command.first().map(String::as_str).unwrap_or_default();
     if !["/", "{current}", "{slot}"].iter().any(|start| program.starts_with(start)) {
-        return Err(format!("`command` begins with {program:?}: an absolute path, or one that begins with {{current}} or {{slot}}, is wanted"));
+        return Err(format!(
+            "`command` begins with {program:?}: an absolute path, or one that begins with {{current}} or {{slot}}, is wanted"
+        ));
     }
     if command.iter().any(|word| word.contains('\0')) {
         return Err("`command` holds a NUL, which no argument can".into());
@@ -250,6 +252,18 @@ impl Supervisor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
+    use std::path::Path;
+
+    /// Writes a program by way of another process: one that this process has open for writing, or a child that it is forking at the
+    /// moment in another test, cannot be executed.
+    pub(super) fn executable(path: &Path, text: &str) {
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell.args(["-c", "rm -f \"$0\"; cat > \"$0\"; chmod 755 \"$0\""]).arg(path).stdin(std::process::Stdio::piped());
+        let mut child = shell.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
 
     fn parse(text: &str) -> Result<RunSettings, String> {
         toml::from_str(text).map_err(|error| error.to_string())

@@ -1,0 +1,52 @@
+//! SQLite's own locks, taken from outside: whoever holds them all has the database to himself.
+//!
+//! SQLite locks three byte ranges in the first gigabyte's last page: PENDING, RESERVED and 510 SHARED bytes. A reader holds one of the SHARED
+//! bytes, and a connection in WAL mode holds it as long as it is open. A write lock over all of them is therefore refused while anybody
+//! reads, writes or keeps a WAL, and keeps everybody out while it is held. It is an open-file-description lock: it conflicts with SQLite's
+//! process locks and ends with our file, and not, as those do, with any other file of ours on the same inode.
+
+use super::{BUSY, io};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc::{self, flock};
+use slipway_protocol::Refusal;
+use std::fs::File;
+use std::path::Path;
+
+/// Where SQLite's lock bytes begin (`PENDING_BYTE`): at 1 GiB, where no data is kept.
+const PENDING_BYTE: i64 = 0x4000_0000;
+/// PENDING, RESERVED and the SHARED range.
+const LOCK_BYTES: i64 = 1 + 1 + 510;
+
+/// Locks the open database for as long as `file` stays open. The file must be open for writing.
+pub(super) fn exclusive(file: &File, path: &Path) -> Result<(), Refusal> {
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&range())) {
+        Ok(_) => Ok(()),
+        Err(Errno::EAGAIN | Errno::EACCES) => {
+            Err(BUSY.with(format_args!("{}: {}", path.display(), holder(file)), "no process that has it open"))
+        }
+        Err(error) => Err(io("lock", path)(error.into())),
+    }
+}
+
+/// Who has it, as far as the kernel tells.
+fn holder(file: &File) -> String {
+    let mut found = range();
+    match fcntl(file, FcntlArg::F_OFD_GETLK(&mut found)) {
+        Ok(_) if i32::from(found.l_type) == libc::F_UNLCK => "a process that just let go".to_owned(),
+        Ok(_) if found.l_pid > 0 => {
+            let name = std::fs::read_to_string(format!("/proc/{}/comm", found.l_pid)).unwrap_or_default();
+            format!("process {} ({}) has it open", found.l_pid, name.trim())
+        }
+        _ => "a process has it open".to_owned(),
+    }
+}
+
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "constants of libc that are wider than the field they are made for"
+)]
+fn range() -> flock {
+    flock { l_type: libc::F_WRLCK as _, l_whence: libc::SEEK_SET as _, l_start: PENDING_BYTE, l_len: LOCK_BYTES, l_pid: 0 }
+}
