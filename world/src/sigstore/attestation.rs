@@ -1,8 +1,6 @@
 //! What builders say about what they built: SLSA provenance, and the certificate that belongs to it.
 //!
-//! Start from a real shape ([`Attestation::kubeedge`], [`Attestation::npm`]), then change what the test is about. A field changes
-//! certificate and statement together, as another build would. [`Attestation::claim`] changes the certificate alone and
-//! [`Attestation::edit`] the statement alone, as only a liar can.
+//! Real shapes are [`Attestation::kubeedge`] and [`Attestation::npm`].
 
 use super::keys::ManagedKey;
 use super::sha256;
@@ -74,7 +72,10 @@ impl Subject {
     }
 }
 
-/// A build and its attestation; see the [module](self).
+/// A build and its attestation.
+///
+/// Start from a real shape and change what the test is about. A field changes certificate and statement together, as another build
+/// would; [`Attestation::claim`] changes the certificate alone and [`Attestation::edit`] the statement alone, as only a liar can.
 #[derive(Debug, Clone)]
 pub struct Attestation {
     /// What was built.
