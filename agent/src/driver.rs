@@ -130,6 +130,13 @@ impl Driver {
         look_after.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let plain = self.live.values().any(|live| matches!(live.config.run.run, crate::supervisor::Run::Command { .. }));
         for component in self.names() {
+            if self.live.get(&component).is_some_and(|live| live.record.committed.is_none()) {
+                match self.edges.adopt(&component) {
+                    Ok(Some(adopted)) => self.input(&component, Input::Adopted(adopted)),
+                    Ok(None) => {}
+                    Err(refusal) => tracing::error!(%component, %refusal, "what runs here could not be adopted; the first update has no way back"),
+                }
+            }
             let link = self.edges.slots.current(&component).unwrap_or_else(|refusal| {
                 tracing::warn!(%component, %refusal, "the link `current` is not what Slipway makes");
                 None

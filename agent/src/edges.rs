@@ -8,7 +8,7 @@ use crate::durable;
 use crate::fetch::{Client, Download, FetchError, RetryAdvice, TarSource, free_space};
 use crate::health::{Prober, Subject};
 use crate::machine::{Again, Answer, Effect, Failure, Verdict};
-use crate::record::{Installed, Plan, ProcessState, Ring, Sample, SlotName, Source};
+use crate::record::{CheckResult, Installed, Plan, ProcessState, Ring, Sample, SlotName, Source};
 use crate::slots::{SLOT_FORMAT, SlotRecord, Slots};
 use crate::snapshot;
 use crate::store::Store;
@@ -23,6 +23,7 @@ use slipway_verify::{Authorized, Release};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tokio::sync::Mutex;
@@ -42,14 +43,6 @@ const WORKER: Refusal = Refusal::of(
     "a thread that works on files",
     "nothing: it is done again; if this repeats, look for memory or disk trouble",
 );
-const TOO_OLD: Refusal = Refusal::of(
-    "SLW-A-ADOPT",
-    Class::Configuration,
-    Actor::Operator,
-    "the program that ran before the first update",
-    "correct `path` in [component.adopt], or remove the table if nothing ran here",
-);
-
 /// Space that an update leaves free: logs, the database and the component itself need some.
 const RESERVE: u64 = 32 * 1024 * 1024;
 /// How much larger than its archive a program is; KubeEdge's are 3 to 4 times.
@@ -124,7 +117,7 @@ impl Edges {
             Effect::Check { ring } => Answer::Checked(self.check(component, ring).await),
             Effect::Fetch { plan } => Answer::Fetched(self.fetch(component, plan, progress).await),
             Effect::Stage { plan } => Answer::Staged(self.stage(component, plan).await),
-            Effect::Prepare { plan, payload, adopt } => Answer::Prepared(self.prepare(part, plan, *payload, *adopt).await),
+            Effect::Prepare { plan, payload } => Answer::Prepared(self.prepare(part, plan, *payload).await),
             Effect::Switch { plan } => Answer::Switched(self.switch(part, plan).await),
             Effect::Restore { from, to } => Answer::Restored(self.restore(part, from.as_ref(), to.as_ref()).await),
             Effect::Watch { .. } | Effect::Collect { .. } => return None,
@@ -241,30 +234,31 @@ impl Edges {
         Ok(payload)
     }
 
-    async fn prepare(&self, part: &Part, plan: &Plan, payload: Sha256, adopt: bool) -> Result<Option<Installed>, Refusal> {
+    /// Copies what ran before Slipway to a slot and points the link at it: the first update has a way back, and a unit that starts
+    /// what is current can be put in place at any time. Nothing when there is nothing to adopt.
+    pub fn adopt(&self, component: &ComponentName) -> Result<Option<Installed>, Refusal> {
+        let Some(adopt) = self.parts.get(component).and_then(|part| part.config.adopt.as_ref()) else { return Ok(None) };
+        let ours = |slot: &SlotName| self.slots.read(component, slot).is_ok_and(|record| !record.adopted);
+        if self.slots.current(component)?.as_ref().is_some_and(ours) {
+            return Ok(None);
+        }
+        let adopted = self.slots.adopt(component, &adopt.path, adopt.version.clone())?;
+        self.slots.point(component, &adopted.slot)?;
+        Ok(Some(adopted))
+    }
+
+    async fn prepare(&self, part: &Part, plan: &Plan, payload: Sha256) -> Result<(), Refusal> {
         let component = &part.config.name;
-        let (release, _) = self.authorize(component, plan)?;
+        self.authorize(component, plan)?;
         let (slots, name, slot) = (self.slots.clone(), component.clone(), plan.slot.clone());
         blocking(move || slots.check_payload(&name, &slot, &payload)).await?;
-        let adopted = match &part.config.adopt {
-            Some(adopt) if self.slots.current(component)?.is_none() => {
-                let (slots, name, adopt) = (self.slots.clone(), component.clone(), adopt.clone());
-                let adopted = blocking(move || slots.adopt(&name, &adopt.path, adopt.version)).await?;
-                if release.manifest.version < adopted.version {
-                    return Err(TOO_OLD.with(&release.manifest.version, format_args!("{} or newer", adopted.version)));
-                }
-                Some(adopted)
-            }
-            _ => None,
-        };
         part.supervisor.stop().await?;
         let (dir, settings) = (self.snapshot_dir(component, &plan.slot), part.config.snapshot.clone());
         blocking(move || {
             durable::create_dir_all_durable(dir.parent().unwrap_or(&dir)).map_err(|error| durable::refusal(&dir, &error))?;
             snapshot::take(&dir, &settings)
         })
-        .await?;
-        Ok(adopted.filter(|_| adopt))
+        .await
     }
 
     async fn switch(&self, part: &Part, plan: &Plan) -> Result<(), Refusal> {
@@ -297,7 +291,8 @@ impl Edges {
             dir: self.slots.path(component, &plan.slot),
         };
         match self.prober.sample(&part.config.health, &part.supervisor, &subject).await {
-            Ok(sample) => {
+            Ok(mut sample) => {
+                sample.checks.extend(self.runs_it(component, &subject, &sample.process));
                 let ill = matches!(sample.process, ProcessState::Dead(_)) || sample.checks.iter().any(|c| c.required && c.outcome.is_err());
                 let evidence = if ill { part.supervisor.evidence().await } else { String::new() };
                 Some((sample, evidence))
@@ -307,6 +302,22 @@ impl Edges {
                 None
             }
         }
+    }
+
+    /// Whether what runs is what was activated. A unit without the drop-in would start the old program for ever, be healthy, and a
+    /// release would be committed that never ran.
+    fn runs_it(&self, component: &ComponentName, subject: &Subject, process: &ProcessState) -> Option<CheckResult> {
+        let ProcessState::Running(process) = process else { return None };
+        let proc = PathBuf::from(format!("/proc/{}", process.pid));
+        let link = self.slots.link(component);
+        let dir = std::fs::canonicalize(&subject.dir).unwrap_or_else(|_| subject.dir.clone());
+        let program = std::fs::read_link(proc.join("exe")).ok()?;
+        // A script's program is its interpreter; then an argument names the script.
+        let words = std::fs::read(proc.join("cmdline")).unwrap_or_default();
+        let named = words.split(|byte| *byte == 0).map(|word| Path::new(std::ffi::OsStr::from_bytes(word)));
+        let ours = program.starts_with(&dir) || named.into_iter().any(|word| word.starts_with(&link) || word.starts_with(&dir));
+        let wrong = || format!("process {} is {}, wanted {}/bin/{component}", process.pid, program.display(), link.display());
+        Some(CheckResult { name: "program".to_owned(), required: true, outcome: if ours { Ok(()) } else { Err(wrong()) } })
     }
 
     /// Pause between two looks.

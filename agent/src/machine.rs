@@ -61,6 +61,8 @@ pub enum Input {
         /// The slot that is current.
         link: Option<SlotName>,
     },
+    /// What ran before Slipway is in a slot now and current: the first update has a way back.
+    Adopted(Installed),
     /// Somebody wants the component checked.
     Ring(Ring),
     /// A moment that [`wake_at`] named has come.
@@ -87,8 +89,8 @@ pub enum Answer {
     Fetched(Result<(), Failure>),
     /// Of [`Effect::Stage`]: SHA-256 of what is in the slot.
     Staged(Result<Sha256, Refusal>),
-    /// Of [`Effect::Prepare`]: an adopted release, if what ran before was not ours.
-    Prepared(Result<Option<Installed>, Refusal>),
+    /// Of [`Effect::Prepare`].
+    Prepared(Result<(), Refusal>),
     /// Of [`Effect::Switch`].
     Switched(Result<(), Refusal>),
     /// Of [`Effect::Watch`], again and again.
@@ -168,8 +170,6 @@ pub enum Effect {
         plan: Plan,
         /// SHA-256 that the slot's payload must have.
         payload: Sha256,
-        /// Whether a release is committed; else what runs now is adopted, so that there is a way back.
-        adopt: bool,
     },
     /// Point the link at the slot and start the component.
     Switch {
@@ -223,6 +223,7 @@ pub fn step(settings: &Settings, record: &Record, input: Input, now: &Now) -> Tr
     let mut draft = Draft { settings, now, next: record.clone(), effects: Vec::new(), told: Vec::new() };
     match input {
         Input::Started { link } => draft.started(link),
+        Input::Adopted(installed) => draft.adopted(installed),
         Input::Ring(ring) => draft.ring(ring),
         Input::Wake => draft.wake(),
         Input::Answer { epoch, answer } if epoch == record.epoch => draft.answer(answer),
@@ -321,6 +322,14 @@ impl Draft<'_> {
                 self.reset_retry();
                 self.effects.push(Effect::Restore { from, to });
             }
+        }
+    }
+
+    /// Counts as committed, unproven as it is: it ran here before us, and nothing older than it is installed.
+    fn adopted(&mut self, installed: Installed) {
+        if self.next.committed.is_none() && self.next.state == State::Idle {
+            self.next.floor = Some(installed.version.clone()).max(self.next.floor.take());
+            self.next.committed = Some(installed);
         }
     }
 
@@ -512,7 +521,7 @@ impl Draft<'_> {
 
     fn prepare(&mut self, plan: Plan, payload: Sha256) {
         self.next.state = State::Activating { plan: plan.clone(), payload, step: Activation::Preparing };
-        self.effects.push(Effect::Prepare { plan, payload, adopt: self.next.committed.is_none() });
+        self.effects.push(Effect::Prepare { plan, payload });
     }
 
     fn switch(&mut self, plan: Plan, payload: Sha256) {

@@ -136,14 +136,9 @@ impl Draft<'_> {
         }
     }
 
-    fn prepared(&mut self, result: Result<Option<Installed>, Refusal>, plan: Plan, payload: Sha256) {
+    fn prepared(&mut self, result: Result<(), Refusal>, plan: Plan, payload: Sha256) {
         match result {
-            Ok(adopted) => {
-                if self.next.committed.is_none() {
-                    self.next.committed = adopted;
-                }
-                self.switch(plan, payload);
-            }
+            Ok(()) => self.switch(plan, payload),
             // The link has not moved, but the component may have been stopped. Nothing of the new release ran: not condemned.
             Err(refusal) => self.undo(plan, refusal, false),
         }

@@ -224,7 +224,7 @@ impl World {
                     return None;
                 }
                 self.snapshots.insert(plan.slot.clone(), self.config);
-                Answer::Prepared(Ok(None))
+                Answer::Prepared(Ok(()))
             }
             Effect::Switch { plan } => {
                 assert!(!self.failed.contains(&plan.artifact), "activated {} which failed here", plan.version);
