@@ -360,11 +360,10 @@ mod tests {
 
     #[test]
     fn a_long_name_is_compared_whole() {
-        let long = format!("{}/edgecore", "deep/".repeat(40));
+        let long = format!("{}edgecore", "deep/".repeat(40));
         let artifact = gz(&tar(|builder| {
             builder.append_data(&mut header(PROGRAM.len(), EntryType::Regular), &long, PROGRAM).unwrap();
         }));
-        let long = long.replace("//", "/");
         assert_eq!(run(&artifact, &packed(&artifact, Some(&long))).as_deref(), Ok(PROGRAM));
     }
 
@@ -389,6 +388,7 @@ mod tests {
         let gnu_sparse = tar(|builder| {
             let mut sparse = header(0, EntryType::GNUSparse);
             sparse.set_path(MEMBER_NAME).unwrap();
+            sparse.as_gnu_mut().unwrap().set_real_size(0);
             sparse.set_cksum();
             builder.append(&sparse, io::empty()).unwrap();
         });

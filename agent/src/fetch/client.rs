@@ -471,13 +471,12 @@ fn transport(url: &Url, error: &reqwest::Error) -> Failure {
 fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        // An io::Error shows what is in it only when asked directly: its source is already the one below.
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let found = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref());
-        if found.is_some() {
-            return found;
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
-        cause = error.source();
+        // What is in an io::Error must be asked for: its source is already the one below, and they are nested.
+        let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause = inside.map_or_else(|| error.source(), |inside| Some(inside));
     }
     None
 }
