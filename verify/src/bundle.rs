@@ -86,6 +86,14 @@ struct Timestamps {
     rfc3161_timestamps: Option<Vec<IgnoredAny>>,
 }
 
+/// What a log entry's body says it is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BodyKind {
+    kind: String,
+    api_version: String,
+}
+
 /// Parses `bytes` and refuses everything that the rule or the format does not allow. What comes out has at most one log entry, and under
 /// [`LogRule::Proof`] that entry has a proof and a checkpoint.
 pub(crate) fn gate(bytes: &[u8], rule: LogRule, keep_intermediates: bool) -> Result<Bundle, Refusal> {
@@ -225,6 +233,13 @@ fn check_entry(bundle: &mut Bundle, rule: LogRule) -> Result<(), Refusal> {
     let body = json::Limits { bytes: LIMITS.bytes, depth: LIMITS.depth };
     json::check(entry.canonicalized_body.as_bytes(), body)
         .map_err(|error| Check::LogBodyMalformed.refuse(error, "JSON without duplicate members"))?;
+    let stated: BodyKind = serde_json::from_slice(entry.canonicalized_body.as_bytes())
+        .map_err(|error| Check::LogBodyMalformed.refuse(error, "kind and apiVersion"))?;
+    let kind = entry.kind_version;
+    if stated.kind != kind.kind() || stated.api_version != kind.version() {
+        let seen = format_args!("{} {}", stated.kind, stated.api_version).to_string();
+        return Err(Check::LogBody.refuse(seen, format_args!("{} {}", kind.kind(), kind.version())));
+    }
     if rule == LogRule::UnsafePromiseOnly && entry.inclusion_proof.as_ref().is_some_and(|proof| proof.checkpoint.is_empty()) {
         entry.inclusion_proof = None;
     }

@@ -8,6 +8,7 @@
 //! | [`provenance`] | whether proven provenance says what the policy asks |
 //! | [`root`] | whether a Sigstore trusted root is fit to be trusted by |
 //! | [`tuf`] | who may release: the operator's TUF repository |
+//! | [`checklist`] | where each check of the specifications is made |
 //! | [`error`] | the table of checks: every refusal with its code and advice |
 //!
 //! The official Sigstore and TUF libraries do the work; a strict gate before them (`bundle`, `certificate`, `timestamp`, `log`) refuses what
@@ -24,6 +25,7 @@ mod statement;
 mod timestamp;
 
 pub mod authorize;
+pub mod checklist;
 pub mod error;
 pub mod policy;
 pub mod provenance;

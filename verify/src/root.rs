@@ -12,6 +12,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
+use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::ext::pkix::ExtendedKeyUsage;
+
+/// Extended key usage of timestamp authorities.
+const TIME_STAMPING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8");
 
 /// The largest real root has 32 KB and a nesting of 6.
 const LIMITS: json::Limits = json::Limits { bytes: 256 * 1024, depth: 16 };
@@ -117,6 +122,10 @@ impl SigstoreRoot {
             |ta| (&ta.cert_chain.certificates, &mut ta.valid_for),
             |c| c.raw_bytes.as_bytes(),
         )?;
+        // GitHub's first authority was not for timestamps alone; it is left out rather than refusing the whole root for it.
+        root.timestamp_authorities.retain(|authority| {
+            authority.cert_chain.certificates.first().is_some_and(|certificate| stamps_only(certificate.raw_bytes.as_bytes()))
+        });
         let signer = |authority: &sigstore_trust_root::TimestampAuthority| {
             authority.cert_chain.certificates.first().map(|certificate| certificate.raw_bytes.as_bytes().to_vec())
         };
@@ -202,6 +211,12 @@ fn window_start(url: &str, window: Option<TimeRange>) -> Result<Timestamp, Refus
         return Err(Check::RootWindow.refuse(format_args!("{url}: ends before it starts"), "start before end"));
     }
     Ok(window.start)
+}
+
+/// Whether a certificate is for timestamps and for nothing else, and says so as critical (RFC 3161, 2.3).
+fn stamps_only(der: &[u8]) -> bool {
+    let usage = Certificate::from_der(der).and_then(|certificate| certificate.tbs_certificate.get::<ExtendedKeyUsage>());
+    matches!(usage, Ok(Some((true, usage))) if usage.0 == [TIME_STAMPING])
 }
 
 /// Cuts each authority's window down to the dates of every certificate in its chain. The library takes those certificates as

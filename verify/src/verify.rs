@@ -215,7 +215,17 @@ fn run(
                 .map_err(|error| Check::ArtifactForm.refuse(error, "a SHA-512 digest"))?,
         ),
     };
-    root.verifier().verify(artifact, bundle, policy).map_err(|error| from_library(&error))
+    root.verifier().verify(artifact, bundle, policy).map_err(|error| match from_library(&error) {
+        // The library leaves out authorities that by the system clock have not begun; then it finds none, although there are some.
+        refusal
+            if refusal.code == Check::TimestampInvalid.code()
+                && refusal.seen.contains("no timestamp authorities")
+                && !root.timestamp_signers().is_empty() =>
+        {
+            Check::DeviceClock.refuse("a clock before the begin of every timestamp authority", "a clock later than the signature")
+        }
+        refusal => refusal,
+    })
 }
 
 fn sorted(times: &[Timestamp]) -> Vec<Timestamp> {

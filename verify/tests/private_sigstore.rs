@@ -277,7 +277,7 @@ fn one_change_to_a_finished_bundle_is_refused_by_the_check_it_breaks() {
             "LOG-PROOF",
         ),
         ("hashes without end", |b| entry(b)["inclusionProof"]["hashes"] = vec![STANDARD.encode([7; 32]); 65].into(), "LOG-PROOF"),
-        ("another kind", |b| entry(b)["kindVersion"]["kind"] = "hashedrekord".into(), "SIGNATURE-UNSUPPORTED"),
+        ("another kind", |b| entry(b)["kindVersion"]["kind"] = "hashedrekord".into(), "LOG-BODY"),
         ("an unknown kind", |b| entry(b)["kindVersion"]["version"] = "0.0.9".into(), "BUNDLE-MALFORMED"),
         (
             "a list of tokens without end",
@@ -363,6 +363,44 @@ fn evidence_from_the_future_says_that_the_clock_is_wrong() {
     // Signed in 2042. On a device whose clock is behind, evidence of today looks like this.
     let bundle = sigstore().attest(&release().at(2_280_000_000));
     assert_eq!(judge(&bundle, &root(), &kubeedge("")), "DEVICE-CLOCK");
+    // An authority that by this clock has not begun, as all have not by a clock of 1970.
+    let mut trusted = sigstore().trusted_root_value();
+    trusted["timestampAuthorities"][0]["validFor"]["start"] = "2042-01-01T00:00:00Z".into();
+    let later = SigstoreRoot::parse(&bytes(&trusted)).unwrap();
+    let bundle = sigstore().attest(&Attestation { evidence: Evidence::RekorV2, ..release() }.at(2_280_000_000));
+    assert_eq!(judge(&bundle, &later, &kubeedge("")), "DEVICE-CLOCK");
+}
+
+#[test]
+fn an_expired_anchor_and_a_window_that_is_over_anchor_nothing() {
+    let sigstore = sigstore();
+    let code = |authority: &str, start: &str, end: &str, evidence| {
+        let mut trusted = sigstore.trusted_root_value();
+        trusted[authority][0]["validFor"] = json!({"start": start, "end": end});
+        let root = SigstoreRoot::parse(&bytes(&trusted)).unwrap();
+        judge(&sigstore.attest(&Attestation { evidence, ..release() }), &root, &kubeedge(""))
+    };
+    // Signed at 15:06:40; both ends belong to the window.
+    let (at, before, after) = ("2025-06-15T15:06:40Z", "2025-06-15T15:06:39Z", "2025-06-15T15:06:41Z");
+    for (authority, evidence, refusal) in [
+        ("certificateAuthorities", Evidence::RekorV1, "CERT-AUTHORITY"),
+        ("timestampAuthorities", Evidence::RekorV2, "TIMESTAMP-WINDOW"),
+    ] {
+        assert_eq!(code(authority, at, at, evidence), "");
+        assert_eq!(code(authority, "2020-01-01T00:00:00Z", before, evidence), refusal);
+        assert_eq!(code(authority, after, "2040-01-01T00:00:00Z", evidence), refusal);
+    }
+    // The certificates themselves end in 2045, whatever the window says.
+    let mut trusted = sigstore.trusted_root_value();
+    trusted["certificateAuthorities"][0]["validFor"] = json!({"start": "2046-01-01T00:00:00Z"});
+    let root = SigstoreRoot::parse(&bytes(&trusted)).unwrap();
+    assert_eq!(judge(&sigstore.attest(&release()), &root, &kubeedge("")), "CERT-AUTHORITY");
+    for (log, evidence, code) in [(0, Evidence::RekorV1, "LOG-PROMISE"), (1, Evidence::RekorV2, "LOG-NOT-STARTED")] {
+        let mut trusted = sigstore.trusted_root_value();
+        trusted["tlogs"][log]["publicKey"]["validFor"]["start"] = after.into();
+        let root = SigstoreRoot::parse(&bytes(&trusted)).unwrap();
+        assert_eq!(judge(&sigstore.attest(&Attestation { evidence, ..release() }), &root, &kubeedge("")), code);
+    }
 }
 
 #[test]

@@ -1,0 +1,125 @@
+//! Both proofs together: a manifest that TUF vouches for and provenance that Sigstore vouches for, and each way they can fail to meet.
+
+#[expect(dead_code, reason = "shared with other tests, none of which needs all of it")]
+mod tuf_sim;
+
+use serde_json::{Value, json};
+use slipway_protocol::{ComponentName, Platform, Sha256};
+use slipway_verify::{Policy, SigstoreRoot, authorize};
+use slipway_world::sigstore::{Attestation, PrivateSigstore};
+use tuf_sim::{Device, Sim};
+
+const NAME: &str = "kubeedge-v1.23.1-linux-arm64.tar.gz";
+const PATH: &str = "releases/edgecore/v1.23.1.json";
+const TARBALL: &[u8] = b"a tarball";
+
+fn evidence() -> Vec<u8> {
+    PrivateSigstore::new("authorize").attest(&Attestation::kubeedge("v1.23.1").artifact(NAME, TARBALL))
+}
+
+fn manifest() -> Value {
+    let evidence = evidence();
+    json!({"v": 1, "component": "edgecore", "version": "v1.23.1", "artifacts": [{
+        "platform": "linux/arm64", "name": NAME, "size": TARBALL.len(), "sha256": Sha256::of(TARBALL).to_string(),
+        "urls": ["files/x.tar.gz"], "format": "tar.gz", "member": "edge/edgecore",
+        "provenance": {"urls": ["files/x.sigstore.json"], "size": evidence.len(), "sha256": Sha256::of(&evidence).to_string()},
+    }]})
+}
+
+struct Case {
+    role: &'static str,
+    path: &'static str,
+    manifest: Vec<u8>,
+    platform: Platform,
+    policies: Vec<Policy>,
+    bundle: Vec<u8>,
+}
+
+impl Case {
+    fn good() -> Self {
+        Self {
+            role: "releases",
+            path: PATH,
+            manifest: serde_json::to_vec(&manifest()).unwrap(),
+            platform: Platform::LinuxArm64,
+            policies: vec![policy("edgecore", "")],
+            bundle: evidence(),
+        }
+    }
+
+    /// The manifest's only artifact with a member changed.
+    fn artifact(member: &str, value: Value) -> Self {
+        let mut changed = manifest();
+        changed["artifacts"][0][member] = value;
+        Self { manifest: serde_json::to_vec(&changed).unwrap(), ..Self::good() }
+    }
+
+    fn member(member: &str, value: &str) -> Self {
+        let mut changed = manifest();
+        changed[member] = value.into();
+        Self { manifest: serde_json::to_vec(&changed).unwrap(), ..Self::good() }
+    }
+
+    /// Publishes the manifest in a TUF repository, follows it, and authorizes.
+    fn code(self) -> String {
+        let mut sim = Sim::new();
+        sim.put(self.role, self.path, &self.manifest);
+        sim.publish();
+        let repository = Device::born(&sim).refresh(&sim).unwrap();
+        let authentic = repository.authenticate(self.path, self.manifest).unwrap();
+        let root = SigstoreRoot::parse(&PrivateSigstore::new("authorize").trusted_root()).unwrap();
+        let component: ComponentName = "edgecore".parse().unwrap();
+        match authorize(&authentic, &component, self.platform, &self.policies, &root, &self.bundle) {
+            Ok(release) => {
+                assert_eq!((release.artifact.name.as_str(), release.provenance.subject.as_str()), (NAME, NAME));
+                assert_eq!(release.get().manifest.version.as_str(), "v1.23.1");
+                assert_eq!(release.provenance.source_ref, "refs/tags/v1.23.1");
+                String::new()
+            }
+            Err(refusal) => refusal.code.trim_start_matches("SLW-V-").to_owned(),
+        }
+    }
+}
+
+fn policy(component: &str, more: &str) -> Policy {
+    Policy::parse(&format!("component = \"{component}\"\npreset = \"kubeedge\"\n{more}")).unwrap()
+}
+
+#[test]
+fn a_release_needs_both_proofs_and_they_must_meet() {
+    let other = PrivateSigstore::new("authorize").attest(&Attestation::kubeedge("v1.23.1").artifact("x", b"x"));
+    let good = Case::good;
+    let strict = "component = \"edgecore\"\n[certificate]\nissuer = \"https://gitlab.com\"\nidentity = \"x\"\n[provenance]\nsource = \"https://x\"\ntag = \"v{version}\"\n";
+    let strict = Policy::parse(strict).unwrap();
+    for (what, case, code) in [
+        ("nothing", good(), ""),
+        ("signed by the targets keys", Case { role: "targets", path: PATH, ..good() }, ""),
+        (
+            "signed by the rollout key",
+            Case { role: "channels", path: "channels/edgecore/v1.23.1.json", ..good() },
+            "MANIFEST-ROLE",
+        ),
+        ("under another version's name", Case { path: "releases/edgecore/v1.23.2.json", ..good() }, "MANIFEST-PATH"),
+        ("under another spelling of its version", Case { path: "releases/edgecore/1.23.1.json", ..good() }, "MANIFEST-PATH"),
+        ("of another component", Case::member("component", "keadm"), "MANIFEST-COMPONENT"),
+        ("no manifest", Case { manifest: b"{}".to_vec(), ..good() }, "MANIFEST-MALFORMED"),
+        ("for another platform", Case { platform: Platform::LinuxAmd64, ..good() }, "ARTIFACT-MISSING"),
+        ("no policy", Case { policies: Vec::new(), ..good() }, "POLICY-NONE"),
+        ("another component's policy", Case { policies: vec![policy("keadm", "")], ..good() }, "POLICY-COMPONENT"),
+        (
+            "a second policy that says no",
+            Case { policies: vec![policy("edgecore", ""), strict.clone()], ..good() },
+            "POLICY-ISSUER",
+        ),
+        ("a first policy that says no", Case { policies: vec![strict, policy("edgecore", "")], ..good() }, "POLICY-ISSUER"),
+        ("other evidence than was released", Case { bundle: other, ..good() }, "BUNDLE-DIGEST"),
+        ("no evidence", Case { bundle: Vec::new(), ..good() }, "BUNDLE-DIGEST"),
+        ("a file the builder never built", Case::artifact("sha256", Sha256::of(b"evil").to_string().into()), "ARTIFACT-DIGEST"),
+        ("a file under another's name", Case::artifact("name", "kubeedge-v1.23.1-linux-amd64.tar.gz".into()), "SUBJECT-NAME"),
+    ] {
+        assert_eq!(case.code(), code, "{what}");
+    }
+    // An old build under a new version's manifest: the tag in the provenance gives it away.
+    let newer = Case { path: "releases/edgecore/v1.24.0.json", ..Case::member("version", "v1.24.0") };
+    assert_eq!(newer.code(), "POLICY-REF");
+}
