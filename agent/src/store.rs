@@ -453,13 +453,9 @@ impl Store {
         self.judge(applied)
     }
 
-    /// sled refuses everything after its first error, so it is let go and opened again later.
     fn judge(&mut self, outcome: Result<(), Trouble>) -> bool {
         let Err(trouble) = outcome else { return true };
-        let (Trouble::Full(seen) | Trouble::Damaged(seen) | Trouble::Failed(seen)) = trouble;
-        tracing::warn!(seen, "the database cannot be written: the witness goes on alone");
-        self.behind = Some(DEGRADED.with(seen, "no error"));
-        self.database = None;
+        self.behind = Some(self.give_up(trouble));
         false
     }
 
@@ -482,7 +478,7 @@ impl Store {
 impl Drop for Store {
     /// An agent that ends like this survived its opening, whether it committed anything or not.
     fn drop(&mut self) {
-        if self.memory.opening > 0 {
+        if self.memory.opening > 0 && !std::thread::panicking() {
             let _ = self.tell(Memory { opening: 0, ..self.memory.clone() });
         }
     }

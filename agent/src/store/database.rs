@@ -2,10 +2,13 @@
 //!
 //! `flush()` hands bytes to the kernel and no further, so every durable change ends with an fdatasync of what sled wrote. Damage can
 //! make it panic, which ends the process: what can be seen from outside is looked at before it opens, and everything is read once
-//! while the witness still remembers that an opening is under way. Once it has met an I/O error it refuses everything: it is then
-//! dropped and opened again.
+//! while the witness still remembers that an opening is under way.
+//!
+//! After an I/O error it may wait for ever for a write that never happened, even when it is dropped, and with it every other
+//! database of the process. So it is never touched again, not even to drop it, and the file gets a successor without its lock.
 
 use crate::durable;
+use nix::fcntl::{Flock, FlockArg};
 use slipway_protocol::{ComponentName, Sha256};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -124,6 +127,7 @@ impl Database {
     /// Opens or creates it.
     pub(super) fn open(dir: &Path) -> Result<Self, Trouble> {
         look(dir)?;
+        unlock(dir)?;
         let config = sled::Config::new()
             .path(dir)
             .mode(sled::Mode::LowSpace)
@@ -134,13 +138,21 @@ impl Database {
         let db = config.open()?;
         let file = File::options().read(true).write(true).open(dir.join("db"))?;
         let mut database = Self { db, file, blobs: dir.join("blobs"), synced: BTreeSet::new() };
-        database.flush()?;
+        if let Err(trouble) = database.flush() {
+            database.abandon();
+            return Err(trouble);
+        }
         // Once at the beginning for what opening created: the names of its files.
         durable::sync_dir(dir)?;
         if let Ok(settings) = File::open(dir.join("conf")) {
             settings.sync_all()?;
         }
         Ok(database)
+    }
+
+    /// Lets go of a database that met an error, without ever touching it again.
+    pub(super) fn abandon(self) {
+        std::mem::forget(self.db);
     }
 
     /// Reads everything: also to meet damage now and not in the middle of an update.
@@ -206,6 +218,23 @@ impl Database {
         self.synced = there;
         Ok(self.file.sync_data()?)
     }
+}
+
+/// Sees to it that the file is not locked. Other processes are kept out by the store's own lock, so whoever holds this one is
+/// an abandoned database of this process, or what remains of one for a moment after its end: the file gets a successor.
+fn unlock(dir: &Path) -> Result<(), Trouble> {
+    let (path, copy) = (dir.join("db"), dir.join("db.copy"));
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    if Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok() {
+        return Ok(());
+    }
+    fs::copy(&path, &copy)?;
+    File::open(&copy)?.sync_all()?;
+    fs::rename(&copy, &path)?;
+    Ok(durable::sync_dir(dir)?)
 }
 
 /// What can be seen of a database without opening it. sled ends the process over some of these.

@@ -87,11 +87,21 @@ impl Store {
 
     fn try_database(&self) -> Result<(Database, Believed), Verdict> {
         let database = Database::open(&self.dir.join(DATABASE))?;
-        let believed = read(database.scan()?)?;
+        match database.scan().map_err(Verdict::from).and_then(|contents| self.judge_contents(contents)) {
+            Ok(believed) => Ok((database, believed)),
+            Err(verdict) => {
+                database.abandon();
+                Err(verdict)
+            }
+        }
+    }
+
+    fn judge_contents(&self, contents: Contents) -> Result<Believed, Verdict> {
+        let believed = read(contents)?;
         let memory = &self.memory;
         // The witness says that it went on alone from here; a commit that failed may still have reached the disk.
         if memory.alone_since.is_some_and(|since| since <= believed.generation) {
-            return Ok((database, believed));
+            return Ok(believed);
         }
         if believed.generation < memory.generation {
             let seen = format!("generation {}, the witness has seen {}", believed.generation, memory.generation);
@@ -104,14 +114,14 @@ impl Store {
                 return Err(Verdict::Damaged(seen));
             }
         }
-        Ok((database, believed))
+        Ok(believed)
     }
 
     /// Sets the database aside and begins a new one.
     fn begin_again(&mut self, seen: &str) -> Result<Database, Refusal> {
         tracing::warn!(seen, "the database is set aside and rebuilt");
         self.read = true;
-        (self.saved, self.database) = (0, None);
+        self.saved = 0;
         let fresh = set_aside(&self.dir, DATABASE).map_err(Trouble::from).and_then(|()| Database::open(&self.dir.join(DATABASE)));
         fresh.map_err(|trouble| DEGRADED.with(format_args!("{trouble:?}"), "no error"))
     }
@@ -207,12 +217,14 @@ impl Store {
         if !self.room.make() {
             return Err(DEGRADED.with("no space", "some hundred kilobytes"));
         }
-        let mut database = match self.database.take() {
-            Some(database) => database,
-            None => self.reopen()?,
+        if self.database.is_none() {
+            self.database = Some(self.reopen()?);
+        }
+        let Some(there) = self.database.as_ref().map(Database::scan) else { return Ok(()) };
+        let there = match there {
+            Ok(there) => there,
+            Err(trouble) => return Err(self.give_up(trouble)),
         };
-        let failed = |trouble: Trouble| DEGRADED.with(format_args!("{trouble:?}"), "no error");
-        let there = database.scan().map_err(failed)?;
         let known: BTreeSet<u64> = there.reports.iter().map(|(seq, _)| *seq).chain(self.waiting.keys().copied()).collect();
         self.reports.retain(|seq, _| known.contains(seq));
         self.unsent.retain(|seq| known.contains(seq));
@@ -231,11 +243,22 @@ impl Store {
         self.unsent.difference(&there.unsent).for_each(|seq| changes.put(Key::Unsent(*seq), Vec::new()));
         there.cursors.iter().for_each(|(artifact, _)| changes.remove(Key::Cursor(artifact)));
         self.cursors.iter().for_each(|(artifact, bytes)| changes.put(Key::Cursor(artifact), bytes.to_be_bytes().to_vec()));
-        database.apply(changes).map_err(failed)?;
-        self.database = Some(database);
+        if let Some(Err(trouble)) = self.database.as_mut().map(|database| database.apply(changes)) {
+            return Err(self.give_up(trouble));
+        }
         (self.generation, self.saved) = (generation, generation);
         self.waiting.clear();
         Ok(())
+    }
+
+    /// Does without the database from here on, until it can be opened again.
+    pub(super) fn give_up(&mut self, trouble: Trouble) -> Refusal {
+        let (Trouble::Full(seen) | Trouble::Damaged(seen) | Trouble::Failed(seen)) = trouble;
+        tracing::warn!(seen, "the database cannot be used: the witness goes on alone");
+        if let Some(database) = self.database.take() {
+            database.abandon();
+        }
+        DEGRADED.with(seen, "no error")
     }
 
     /// Opens the database again after an error, or late; one that is damaged is set aside.
