@@ -1,0 +1,439 @@
+//! One connection: what goes out and what came in.
+//!
+//! A node can be connected and deaf: mosquitto 2.0.11 drops a publish larger than the node takes, as it must, but counts it as
+//! unacknowledged for ever, and after a receive maximum of those the session hears nothing more. Nobody says so, and the session
+//! outlives connections. So the node listens to its own presence: when it does not hear itself, it begins a new session.
+
+use super::flight::{Cargo, Confused, Flight};
+use super::link::{DIAL_SECS, Link};
+use super::settings::Address;
+use super::{AckToken, FromBroker, ToBroker, WINDOW, reason};
+use crate::clock;
+use rumqttc::Outgoing;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, Filter, Packet, PubAck, PubAckReason, Publish, RetainForwardRule, SubAck, SubscribeReasonCode,
+};
+use rumqttc::v5::{AsyncClient, ClientError, Event, EventLoop};
+use slipway_protocol::refusal::printable;
+use slipway_protocol::{Notice, Report};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Presence while the connection stands.
+pub(super) const ONLINE: &str = r#"{"v":1,"state":"online"}"#;
+/// Presence afterwards: last will, or our own goodbye.
+pub(super) const OFFLINE: &str = r#"{"v":1,"state":"offline"}"#;
+
+/// An acknowledgement that is owed this long never comes on this connection.
+const ANSWER: Duration = Duration::from_secs(60);
+/// After the broker refused a topic, when to ask again, by a new connection.
+const REFUSED: Duration = Duration::from_secs(300);
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(3);
+/// Reports kept while the window is full. The driver offers no more than [`WINDOW`]; the rest is for one that does.
+const WAITING: usize = 2 * WINDOW;
+
+/// How long our own words may take to come back.
+const ECHO: Duration = Duration::from_secs(30);
+/// Checks of hearing without an answer that are lived with where none ever came, before a new session is tried after all.
+const TOLERATED: u32 = 24;
+/// Acknowledgements that may wait; a broker that has more of its notices unanswered ignores what it was told.
+const ACKS: usize = 4096;
+/// Of those, how many are in the library's queue at once.
+const ACKS_IN_LINE: usize = 32;
+
+/// How a connection ended.
+pub(super) enum End {
+    /// The driver wanted it.
+    Stopped,
+    /// Anything else, for a person.
+    Lost(String),
+}
+
+impl From<ClientError> for End {
+    fn from(_: ClientError) -> Self {
+        // Its queue holds all that may be handed over at once.
+        Self::Lost("the MQTT library takes nothing more".into())
+    }
+}
+
+impl From<Confused> for End {
+    fn from(_: Confused) -> Self {
+        Self::Lost("the broker acknowledged something that was not sent".into())
+    }
+}
+
+/// What belongs to one connection.
+struct Session {
+    client: AsyncClient,
+    flight: Flight,
+    waiting: VecDeque<Report>,
+    /// Acknowledgements to be handed over, in the order of their notices.
+    acks: VecDeque<u16>,
+    /// Acknowledgements that the library has not sent yet.
+    acks_in_line: usize,
+    window: usize,
+    /// Largest packet that the broker takes.
+    largest: usize,
+    /// The broker answered CONNECT.
+    met: bool,
+    /// Subscribed: from here on, what is rung is heard.
+    up: bool,
+    stopping: bool,
+    /// An answer came or the first one became owed: the wait for it begins anew.
+    answered: bool,
+    /// A topic that the broker refused, in words.
+    refused: Option<String>,
+    /// The session began with this connection.
+    new_session: bool,
+    /// We said online and have not heard it yet.
+    echo_owed: bool,
+    /// We heard ourselves on this connection.
+    echoed: bool,
+}
+
+/// Serves one connection until it ends.
+pub(super) async fn serve(link: &mut Link, client: AsyncClient, mut event_loop: EventLoop, address: &Address) -> End {
+    let mut session = Session {
+        client,
+        flight: Flight::default(),
+        waiting: VecDeque::new(),
+        acks: VecDeque::new(),
+        acks_in_line: 0,
+        window: WINDOW,
+        largest: usize::MAX,
+        met: false,
+        up: false,
+        stopping: false,
+        answered: false,
+        refused: None,
+        new_session: false,
+        echo_owed: false,
+        echoed: false,
+    };
+    let Err(end) = session.run(link, &mut event_loop, address).await;
+    // What arrived together with the end still counts.
+    for event in std::mem::take(&mut event_loop.state.events) {
+        if session.happened(link, event).is_err() {
+            break;
+        }
+    }
+    end
+}
+
+impl Session {
+    async fn run(&mut self, link: &mut Link, event_loop: &mut EventLoop, address: &Address) -> Result<Infallible, End> {
+        // Silence and owed answers are watched here: the library does not notice a peer that takes no more bytes.
+        let own_keep_alive = event_loop.options.keep_alive();
+        let mut patience = Duration::from_secs(DIAL_SECS).saturating_mul(2);
+        let (silence, owed, goodbye, again) = (sleep(patience), sleep(ANSWER), sleep(GOODBYE), sleep(REFUSED));
+        let (listen, echo_wait) = (sleep(link.hearing_check), ECHO.min(link.hearing_check));
+        tokio::pin!(silence, owed, goodbye, again, listen);
+        loop {
+            let polled = {
+                // Polled to its end: dropping it half-way would dial anew.
+                let poll = event_loop.poll();
+                tokio::pin!(poll);
+                loop {
+                    if std::mem::take(&mut self.answered) {
+                        owed.as_mut().reset(later(ANSWER));
+                    }
+                    let check_hearing = tokio::select! {
+                        polled = &mut poll => break polled,
+                        command = link.commands.recv(), if !self.stopping => {
+                            self.obey(link, command.unwrap_or(ToBroker::Stop))?;
+                            goodbye.as_mut().reset(later(GOODBYE));
+                            false
+                        }
+                        permit = link.events.reserve(), if !link.out.is_empty() => match (permit, link.out.pop_front()) {
+                            (Ok(permit), Some(event)) => {
+                                permit.send(event);
+                                false
+                            }
+                            _ => return Err(End::Stopped),
+                        },
+                        () = &mut silence => return Err(End::Lost("the connection is silent: the network between is gone".into())),
+                        () = &mut owed, if self.met && (!self.up || self.flight.awaits()) => {
+                            return Err(End::Lost("the broker does not acknowledge what it gets".into()));
+                        }
+                        () = &mut listen, if self.up && !self.stopping => true,
+                        () = &mut goodbye, if self.stopping => return Err(End::Stopped),
+                        () = &mut again, if self.refused.is_some() => return Err(End::Lost(self.refused.take().unwrap_or_default())),
+                    };
+                    if check_hearing {
+                        if self.echo_owed {
+                            self.not_echoed(link)?;
+                        } else {
+                            self.presence(link, Cargo::Online)?;
+                        }
+                        listen.as_mut().reset(later(if self.echo_owed { echo_wait } else { link.hearing_check }));
+                    }
+                }
+            };
+            silence.as_mut().reset(later(patience));
+            let event = match polled {
+                Ok(event) => event,
+                Err(error) => {
+                    link.poisoned |= self.met && reason::poisoned(&error);
+                    return Err(End::Lost(reason::describe(&error, address)));
+                }
+            };
+            match &event {
+                Event::Incoming(Packet::ConnAck(_)) => {
+                    // A broker that wants no keep-alive says 0, at which the library would ping without pause.
+                    if event_loop.options.keep_alive().is_zero() {
+                        event_loop.options.set_keep_alive(own_keep_alive);
+                    }
+                    patience = event_loop.options.keep_alive().max(own_keep_alive).saturating_mul(3);
+                    silence.as_mut().reset(later(patience));
+                    self.answered = true;
+                }
+                Event::Incoming(Packet::Publish(_)) => {
+                    if let Some(pause) = link.flood.brake(clock::now().moment.secs) {
+                        sleep(pause).await;
+                    }
+                }
+                Event::Outgoing(Outgoing::Disconnect) if self.stopping => return Err(End::Stopped),
+                _ => {}
+            }
+            let (was_refused, was_owed) = (self.refused.is_some(), self.echo_owed);
+            self.happened(link, event)?;
+            if self.echo_owed != was_owed {
+                listen.as_mut().reset(later(if self.echo_owed { echo_wait } else { link.hearing_check }));
+            }
+            if self.refused.is_some() && !was_refused {
+                again.as_mut().reset(later(REFUSED));
+            }
+        }
+    }
+
+    /// What the driver wants.
+    fn obey(&mut self, link: &Link, command: ToBroker) -> Result<(), End> {
+        match command {
+            ToBroker::Stop if self.up => {
+                self.stopping = true;
+                self.presence(link, Cargo::Offline)
+            }
+            ToBroker::Stop => Err(End::Stopped),
+            // A number of an older connection means another notice now, or none. That notice comes again.
+            ToBroker::Acknowledge(token) if token.connection == link.connection => self.acknowledge(token.pkid),
+            ToBroker::Report(report) if self.up => self.offer(link, report),
+            ToBroker::Progress(report) if self.up && self.flight.in_line() == 0 => self.send(link, Cargo::Progress, report),
+            ToBroker::Acknowledge(_) | ToBroker::Report(_) | ToBroker::Progress(_) => Ok(()),
+        }
+    }
+
+    /// What the library says.
+    fn happened(&mut self, link: &mut Link, event: Event) -> Result<(), End> {
+        match event {
+            Event::Incoming(Packet::ConnAck(connack)) => self.connected(link, &connack),
+            Event::Incoming(Packet::SubAck(suback)) => self.subscribed(link, &suback),
+            Event::Incoming(Packet::Publish(publish)) => self.heard(link, &publish),
+            Event::Incoming(Packet::PubAck(puback)) => self.landed(link, &puback),
+            Event::Outgoing(Outgoing::Publish(pkid)) => Ok(self.flight.sent(pkid)?),
+            Event::Outgoing(Outgoing::PubAck(_)) => {
+                self.acks_in_line = self.acks_in_line.saturating_sub(1);
+                self.hand_over_acks()
+            }
+            Event::Incoming(_) | Event::Outgoing(_) => Ok(()),
+        }
+    }
+
+    /// Subscribes, every time: it heals a session that the broker lost or that has other topics, and retained notices only come when
+    /// the subscription is new to the broker.
+    fn connected(&mut self, link: &mut Link, connack: &ConnAck) -> Result<(), End> {
+        self.met = true;
+        self.new_session = !connack.session_present;
+        let properties = connack.properties.as_ref();
+        self.largest =
+            properties.and_then(|p| p.max_packet_size).and_then(|size| usize::try_from(size).ok()).unwrap_or(usize::MAX);
+        // One place stays for presence.
+        let theirs = properties.and_then(|p| p.receive_max).map_or(usize::MAX, usize::from);
+        self.window = WINDOW.min(theirs.saturating_sub(1)).max(1);
+        let retained =
+            if std::mem::take(&mut link.poisoned) { RetainForwardRule::Never } else { RetainForwardRule::OnNewSubscribe };
+        let filter = |topic: &String, rule| Filter { retain_forward_rule: rule, ..Filter::new(topic, QoS::AtLeastOnce) };
+        let notices = link.topics.notices.iter().map(|topic| filter(topic, retained.clone()));
+        self.client.try_subscribe_many(notices.chain([filter(&link.topics.presence, RetainForwardRule::Never)]))?;
+        Ok(())
+    }
+
+    fn subscribed(&mut self, link: &mut Link, suback: &SubAck) -> Result<(), End> {
+        for (topic, code) in link.topics.notices.iter().zip(&suback.return_codes) {
+            if !matches!(code, SubscribeReasonCode::Success(_)) {
+                self.complain(format!("the broker does not let this node hear {topic} ({code:?}): allow it in its access list"));
+            }
+        }
+        self.up = true;
+        self.presence(link, Cargo::Online)?;
+        link.say_state(FromBroker::Connected);
+        Ok(())
+    }
+
+    /// We did not hear ourselves. In a new session that never worked, the broker does not allow it; otherwise the session is deaf.
+    fn not_echoed(&mut self, link: &mut Link) -> Result<(), End> {
+        self.echo_owed = false;
+        if link.tolerated == 0 && self.new_session && !self.echoed {
+            let topic = &link.topics.presence;
+            tracing::warn!(topic, "this node cannot hear itself, so it cannot check its hearing: allow it to read this topic");
+            link.tolerated = TOLERATED;
+        }
+        if link.tolerated > 1 {
+            link.tolerated = link.tolerated.saturating_sub(1);
+            return Ok(());
+        }
+        link.tolerated = 0;
+        link.poisoned = true;
+        Err(End::Lost("the broker delivers nothing to this node any more: beginning a new session".into()))
+    }
+
+    /// A message on one of our topics, or of an older configuration.
+    fn heard(&mut self, link: &mut Link, publish: &Publish) -> Result<(), End> {
+        if publish.topic == link.topics.presence.as_bytes() {
+            if publish.payload == ONLINE.as_bytes() {
+                link.tolerated = 0;
+                (self.echo_owed, self.echoed) = (false, true);
+            }
+            return self.acknowledge(publish.pkid);
+        }
+        let Some(topic) = link.topics.notices.iter().find(|topic| topic.as_bytes() == publish.topic) else {
+            return self.acknowledge(publish.pkid);
+        };
+        if publish.payload.is_empty() {
+            // A retained notice was taken back.
+            return self.acknowledge(publish.pkid);
+        }
+        match Notice::parse(&publish.payload) {
+            Ok(notice) => match Arc::clone(&link.places).try_acquire_owned() {
+                Ok(place) => {
+                    let ack = AckToken { connection: link.connection, pkid: publish.pkid, _place: place };
+                    link.out.push_back(FromBroker::Notice { notice, ack });
+                    Ok(())
+                }
+                Err(_) => {
+                    tracing::debug!(topic, "notice dropped: enough of them are waiting to be looked at");
+                    self.acknowledge(publish.pkid)
+                }
+            },
+            Err(error) => {
+                if let Some(more) = link.bad.complain(clock::now().moment.secs) {
+                    let since =
+                        if more == 0 { String::new() } else { format!("; {more} more since the last time this was said") };
+                    link.out.push_back(FromBroker::BadNotice(printable(&format!("{topic}: {error}{since}"))));
+                }
+                self.acknowledge(publish.pkid)
+            }
+        }
+    }
+
+    /// The broker answered a publish of ours.
+    fn landed(&mut self, link: &mut Link, puback: &PubAck) -> Result<(), End> {
+        let cargo = self.flight.landed(puback.pkid)?;
+        self.answered = true;
+        let taken = matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
+        match cargo {
+            Cargo::Report(seq) if taken => link.out.push_back(FromBroker::Delivered(seq)),
+            Cargo::Report(_) | Cargo::Online if !taken => {
+                let topic = if cargo == Cargo::Online { &link.topics.presence } else { &link.topics.report };
+                self.complain(format!(
+                    "the broker does not take what this node says on {topic} ({:?}): allow it in its access list",
+                    puback.reason
+                ));
+            }
+            Cargo::Offline => self.client.try_disconnect()?,
+            Cargo::Online | Cargo::Report(_) | Cargo::Progress => {}
+        }
+        while self.flight.reports() < self.window {
+            let Some(report) = self.waiting.pop_front() else { break };
+            self.send(link, Cargo::Report(report.seq), report)?;
+        }
+        Ok(())
+    }
+
+    /// Something that only the operator can change: said once, and everything is tried again after [`REFUSED`].
+    fn complain(&mut self, text: String) {
+        if self.refused.is_none() {
+            tracing::warn!("{text}");
+            self.refused = Some(text);
+        }
+    }
+
+    /// The library reads ten packets for each one that it writes, and mosquitto 2.0 sends more than the receive maximum in a flood:
+    /// acknowledgements wait here, so that they cannot fill the library's queue.
+    fn acknowledge(&mut self, pkid: u16) -> Result<(), End> {
+        if pkid != 0 {
+            if self.acks.len() >= ACKS {
+                return Err(End::Lost("the broker sends much more than it was told to".into()));
+            }
+            self.acks.push_back(pkid);
+        }
+        self.hand_over_acks()
+    }
+
+    fn hand_over_acks(&mut self) -> Result<(), End> {
+        while self.acks_in_line < ACKS_IN_LINE {
+            let Some(pkid) = self.acks.pop_front() else { break };
+            let mut publish = Publish::new("", QoS::AtLeastOnce, Vec::new(), None);
+            publish.pkid = pkid;
+            self.client.try_ack(&publish)?;
+            self.acks_in_line = self.acks_in_line.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    /// Takes a report unless it is on its way already.
+    fn offer(&mut self, link: &Link, report: Report) -> Result<(), End> {
+        if self.flight.carries(report.seq) || self.waiting.iter().any(|other| other.seq == report.seq) {
+            return Ok(());
+        }
+        if self.flight.reports() < self.window {
+            return self.send(link, Cargo::Report(report.seq), report);
+        }
+        if self.waiting.len() < WAITING {
+            self.waiting.push_back(report);
+        } else {
+            tracing::debug!(seq = report.seq, "report not taken: too many offered at once");
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, link: &Link, cargo: Cargo, mut report: Report) -> Result<(), End> {
+        let topic = &link.topics.report;
+        // Header, length, topic, identifier and no properties.
+        let room = self.largest.saturating_sub(topic.len()).saturating_sub(16);
+        let mut payload = serde_json::to_vec(&report).unwrap_or_default();
+        if payload.len() > room {
+            // Better without the evidence than never.
+            report.text = Some("left out: the broker takes no packets of that size".into());
+            payload = serde_json::to_vec(&report).unwrap_or_default();
+        }
+        if payload.is_empty() || payload.len() > room {
+            self.complain(format!("the broker takes no packet as large as a report ({} bytes): raise its limit", payload.len()));
+            return Ok(());
+        }
+        let qos = if cargo == Cargo::Progress { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+        self.publish(cargo, topic, qos, false, payload)
+    }
+
+    fn presence(&mut self, link: &Link, cargo: Cargo) -> Result<(), End> {
+        let payload = if cargo == Cargo::Online { ONLINE } else { OFFLINE };
+        self.echo_owed |= cargo == Cargo::Online;
+        self.publish(cargo, &link.topics.presence, QoS::AtLeastOnce, true, payload.into())
+    }
+
+    fn publish(&mut self, cargo: Cargo, topic: &str, qos: QoS, retain: bool, payload: Vec<u8>) -> Result<(), End> {
+        self.client.try_publish(topic, qos, retain, payload)?;
+        self.answered |= !self.flight.awaits();
+        self.flight.board(cargo);
+        Ok(())
+    }
+}
+
+fn later(wait: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or(now)
+}
