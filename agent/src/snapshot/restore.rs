@@ -1,8 +1,9 @@
 //! Brings configuration and data back. What was put by is only read, so a cut at any step is mended by doing it all again.
 
 use super::copy::copy;
+use super::lock::{self, Held};
 use super::take::{open, sync};
-use super::{Cut, DAMAGED, Database, Entry, FORMAT, INDEX, INDEX_DIGEST, INDEX_LIMIT, Index, MISSING, Stored, io, lock, parent};
+use super::{Cut, DAMAGED, Database, Entry, FORMAT, INDEX, INDEX_DIGEST, INDEX_LIMIT, Index, MISSING, Stored, io, parent};
 use slipway_protocol::{Refusal, Sha256};
 use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, sink};
@@ -38,7 +39,7 @@ pub(super) fn restore_until(dir: &Path, cut: Cut<'_>) -> Result<(), Refusal> {
 
 /// First everything that is beside the present database goes away, then the database comes back, then what was beside it: at no step is a
 /// newer write-ahead log or journal beside an older database, which SQLite would play into it.
-fn restore_database(dir: &Path, database: &Database, locks: &mut Vec<File>, cut: Cut<'_>) -> Result<(), Refusal> {
+fn restore_database(dir: &Path, database: &Database, locks: &mut Vec<Held>, cut: Cut<'_>) -> Result<(), Refusal> {
     for companion in &database.companions {
         remove(&companion.path, cut)?;
     }
@@ -51,19 +52,15 @@ fn restore_database(dir: &Path, database: &Database, locks: &mut Vec<File>, cut:
 }
 
 /// Locks the database that is there now, if it is one: what a release put in its place otherwise is replaced all the same.
-fn present(path: &Path) -> Result<Option<File>, Refusal> {
+fn present(path: &Path) -> Result<Option<Held>, Refusal> {
     if !fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
         return Ok(None);
     }
-    let file = open(path, true)?;
-    if let Some(file) = &file {
-        lock::exclusive(file, path)?;
-    }
-    Ok(file)
+    open(path, true)?.map(|file| lock::exclusive(file, path)).transpose()
 }
 
-/// Makes one path what it was, and returns the file if there is one.
-fn bring_back(dir: &Path, entry: &Entry, locked: bool, cut: Cut<'_>) -> Result<Option<File>, Refusal> {
+/// Makes one path what it was; a file that is to be locked is returned so.
+fn bring_back(dir: &Path, entry: &Entry, locked: bool, cut: Cut<'_>) -> Result<Option<Held>, Refusal> {
     let path = &entry.path;
     let Some(stored) = &entry.stored else {
         remove(path, cut)?;
@@ -87,14 +84,12 @@ fn bring_back(dir: &Path, entry: &Entry, locked: bool, cut: Cut<'_>) -> Result<O
     file.set_permissions(Permissions::from_mode(stored.mode)).map_err(io("set the mode of", &new))?;
     file.set_times(FileTimes::new().set_modified(modified(stored))).map_err(io("set the time of", &new))?;
     file.sync_all().map_err(io("sync", &new))?;
-    if locked {
-        lock::exclusive(&file, &new)?;
-    }
+    let held = if locked { Some(lock::exclusive(file, &new)?) } else { None };
     cut("rename")?;
     fs::rename(&new, path).map_err(io("replace", path))?;
     cut("sync")?;
     sync(parent(path))?;
-    Ok(Some(file))
+    Ok(held)
 }
 
 fn remove(path: &Path, cut: Cut<'_>) -> Result<(), Refusal> {

@@ -72,10 +72,7 @@ struct Copies {
 impl Copies {
     /// The database is locked from before its first byte is read until its last companion is copied.
     fn database(&mut self, path: &Path) -> Result<Database, Refusal> {
-        let locked = open(path, true)?;
-        if let Some(file) = &locked {
-            lock::exclusive(file, path)?;
-        }
+        let locked = open(path, true)?.map(|file| lock::exclusive(file, path)).transpose()?;
         let main = self.put_by(path)?;
         let companions = COMPANIONS.iter().map(|suffix| self.put_by(&beside(path, suffix))).collect::<Result<_, _>>()?;
         drop(locked);

@@ -163,7 +163,7 @@ fn a_database_has_its_name_again_only_under_lock() {
     let mut look = |step: &str| {
         if fs::read_to_string(&db).unwrap() == "old data" {
             let file = fs::OpenOptions::new().read(true).write(true).open(&db).unwrap();
-            let refusal = lock::exclusive(&file, &db).unwrap_err();
+            let refusal = lock::exclusive(file, &db).unwrap_err();
             assert_eq!(refusal.code, "SLW-A-DATABASE-BUSY", "before {step}");
             held += 1;
         }
@@ -172,7 +172,7 @@ fn a_database_has_its_name_again_only_under_lock() {
     restore_until(&node.snapshot(), &mut look).unwrap();
     assert!(held > 5, "{held} steps");
     let file = fs::OpenOptions::new().read(true).write(true).open(&db).unwrap();
-    lock::exclusive(&file, &db).unwrap();
+    lock::exclusive(file, &db).unwrap();
 }
 
 #[test]

@@ -153,11 +153,14 @@ fn nobody_gets_in_while_it_is_held_and_everybody_afterwards() {
     python(&node.db(), KILLED_IN_WAL);
     let attempt = "try: print([row[0] for row in run('SELECT x FROM t')])\nexcept sqlite3.OperationalError as e: print(e)";
     let file = OpenOptions::new().read(true).write(true).open(node.db()).unwrap();
-    lock::exclusive(&file, &node.db()).unwrap();
+    let held = lock::exclusive(file, &node.db()).unwrap();
     assert_eq!(python(&node.db(), attempt), "database is locked");
     // Another of our own files on the same inode must not let go of it.
     drop(fs::File::open(node.db()).unwrap());
     assert_eq!(python(&node.db(), attempt), "database is locked");
-    drop(file);
+    // A copy, such as a child has while it is being started, does not keep it.
+    let copy = held.0.try_clone().unwrap();
+    drop(held);
     assert_eq!(python(&node.db(), attempt), "[1, 2]");
+    drop(copy);
 }
