@@ -79,8 +79,7 @@ impl Repo {
         channel.offline_until = change.offline_until.or(channel.offline_until);
         let bytes = to_json(&channel)?;
         Channel::parse(&bytes).map_err(|why| CHANNEL.with(why, "a channel that devices can follow"))?;
-        self.put(Signer::Channels, &target, &bytes)?;
-        self.commit(&[Signer::Channels], now)?;
+        self.publish(Signer::Channels, &target, &bytes, now)?;
         Ok(channel)
     }
 

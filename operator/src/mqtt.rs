@@ -89,10 +89,10 @@ pub async fn watch(broker: &Broker, fleet: &FleetName, mut each: impl FnMut(Repo
             }
             // What does not parse is not a report of this version's agents; a log is no place to fail over it.
             Packet::Publish(publish) => {
-                if let Ok(report) = serde_json::from_slice(&publish.payload) {
-                    if !each(report) {
-                        return Ok(());
-                    }
+                if let Ok(report) = serde_json::from_slice(&publish.payload)
+                    && !each(report)
+                {
+                    return Ok(());
                 }
             }
             _ => {}

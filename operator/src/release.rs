@@ -124,8 +124,7 @@ impl Repo {
             Some(known) if known == bytes => Ok(manifest),
             Some(_) => Err(RELEASED.with(&target, "a new version")),
             None => {
-                self.put(Signer::Releases, &target, &bytes)?;
-                self.commit(&[Signer::Releases], now)?;
+                self.publish(Signer::Releases, &target, &bytes, now)?;
                 Ok(manifest)
             }
         }
@@ -147,13 +146,13 @@ impl Repo {
             return Err(ARTIFACT.with(artifact.file.display(), "a file name of letters, digits and -_.+~"));
         };
         let known = KubeEdge::of(file_name);
-        if let Some(known) = &known {
-            if known.platform != artifact.platform || known.version != options.version {
-                return Err(ARTIFACT.with(
-                    format_args!("{file_name} as {} for {}", options.version, artifact.platform),
-                    format_args!("{} for {}", known.version, known.platform),
-                ));
-            }
+        if let Some(known) = &known
+            && (known.platform != artifact.platform || known.version != options.version)
+        {
+            return Err(ARTIFACT.with(
+                format_args!("{file_name} as {} for {}", options.version, artifact.platform),
+                format_args!("{} for {}", known.version, known.platform),
+            ));
         }
         let archive = [".tar.gz", ".tgz"].iter().any(|suffix| file_name.ends_with(suffix));
         let member = artifact.member.clone().or_else(|| known.map(|known| known.member));

@@ -158,7 +158,7 @@ impl Repo {
         let mut repo = Self { dir: dir.to_owned(), days: options.days, keys, root, timestamp, snapshot, roles, _lock: lock };
         let signed = metadata::sign(&repo.root, "root", &repo.binding("root")?, &repo.keys)?;
         files::write(&repo.metadata_dir(), "1.root.json", &signed)?;
-        repo.commit(&Signer::ALL, now)?;
+        repo.commit(repo.roles.clone(), &Signer::ALL, now)?;
         Ok(repo)
     }
 
@@ -195,8 +195,7 @@ impl Repo {
         let text = std::str::from_utf8(policy).map_err(|error| REPOSITORY.with(error, "a policy in UTF-8"))?;
         let parsed = slipway_verify::Policy::parse(text)?;
         let path = format!("policies/{}.toml", parsed.component());
-        self.put(Signer::Targets, &path, policy)?;
-        self.commit(&[Signer::Targets], now)?;
+        self.publish(Signer::Targets, &path, policy, now)?;
         Ok(path)
     }
 
@@ -206,8 +205,7 @@ impl Repo {
     /// When it does not parse, or the targets key is not here.
     pub fn add_sigstore_root(&mut self, trusted_root: &[u8], now: Timestamp) -> Result<(), Refusal> {
         slipway_verify::SigstoreRoot::parse(trusted_root)?;
-        self.put(Signer::Targets, SIGSTORE_ROOT, trusted_root)?;
-        self.commit(&[Signer::Targets], now)
+        self.publish(Signer::Targets, SIGSTORE_ROOT, trusted_root, now)
     }
 
     /// Signs snapshot and timestamp again, so that they do not expire.
@@ -215,7 +213,7 @@ impl Repo {
     /// # Errors
     /// When their keys are not here.
     pub fn refresh(&mut self, now: Timestamp) -> Result<(), Refusal> {
-        self.commit(&[], now)
+        self.commit(self.roles.clone(), &[], now)
     }
 
     /// The folder that a web server serves.
@@ -263,40 +261,44 @@ impl Repo {
         self.roles.values().flat_map(|role| role.targets.keys()).map(String::as_str)
     }
 
-    /// Writes a target and enters it into its role; nobody sees it before [`Self::commit`].
-    pub(crate) fn put(&mut self, signer: Signer, path: &str, bytes: &[u8]) -> Result<(), Refusal> {
+    /// Signs for a target and publishes it.
+    pub(crate) fn publish(&mut self, signer: Signer, path: &str, bytes: &[u8], now: Timestamp) -> Result<(), Refusal> {
         let known = TargetFile::of(bytes);
         let place = self.public_dir().join("targets").join(known.place(path));
         let (Some(folder), Some(name)) = (place.parent(), place.file_name().and_then(|name| name.to_str())) else {
             return Err(REPOSITORY.with(path, "a target path"));
         };
-        files::write(folder, name, bytes)?;
-        if let Some(role) = self.roles.get_mut(&signer) {
+        let mut roles = self.roles.clone();
+        if let Some(role) = roles.get_mut(&signer) {
             role.targets.insert(path.to_owned(), known);
         }
-        Ok(())
+        files::write(folder, name, bytes)?;
+        self.commit(roles, &[signer], now)
     }
 
-    /// Publishes: the changed roles, a new snapshot, and last of all the timestamp.
-    pub(crate) fn commit(&mut self, changed: &[Signer], now: Timestamp) -> Result<(), Refusal> {
-        let folder = self.metadata_dir();
+    /// Publishes `roles`, of which `changed` get a new version: signs everything first, so that a missing key changes nothing, then
+    /// writes new files, and the timestamp last of all.
+    fn commit(&mut self, mut roles: BTreeMap<Signer, Targets>, changed: &[Signer], now: Timestamp) -> Result<(), Refusal> {
+        let (mut snapshot, mut timestamp) = (self.snapshot.clone(), self.timestamp.clone());
+        let mut new_files = Vec::new();
         for signer in changed {
-            let (binding, days) = (self.binding(signer.name())?, self.lifetime(*signer));
-            let Some(role) = self.roles.get_mut(signer) else { continue };
-            renew(&mut role.header, days, now)?;
-            let bytes = metadata::sign(role, signer.name(), &binding, &self.keys)?;
-            let version = role.header.version;
-            files::write(&folder, &format!("{version}.{}.json", signer.name()), &bytes)?;
-            self.snapshot.meta.insert(format!("{}.json", signer.name()), Pin::of(version, &bytes));
+            let Some(role) = roles.get_mut(signer) else { continue };
+            renew(&mut role.header, self.lifetime(*signer), now)?;
+            let bytes = metadata::sign(role, signer.name(), &self.binding(signer.name())?, &self.keys)?;
+            snapshot.meta.insert(format!("{}.json", signer.name()), Pin::of(role.header.version, &bytes));
+            new_files.push((format!("{}.{}.json", role.header.version, signer.name()), bytes));
         }
-        renew(&mut self.snapshot.header, self.days.snapshot, now)?;
-        let bytes = metadata::sign(&self.snapshot, "snapshot", &self.binding("snapshot")?, &self.keys)?;
-        let version = self.snapshot.header.version;
-        renew(&mut self.timestamp.header, self.days.timestamp, now)?;
-        self.timestamp.meta = [("snapshot.json".to_owned(), Pin::of(version, &bytes))].into();
-        let last = metadata::sign(&self.timestamp, "timestamp", &self.binding("timestamp")?, &self.keys)?;
-        files::write(&folder, &format!("{version}.snapshot.json"), &bytes)?;
-        files::write(&folder, "timestamp.json", &last)?;
+        renew(&mut snapshot.header, self.days.snapshot, now)?;
+        let bytes = metadata::sign(&snapshot, "snapshot", &self.binding("snapshot")?, &self.keys)?;
+        renew(&mut timestamp.header, self.days.timestamp, now)?;
+        timestamp.meta = [("snapshot.json".to_owned(), Pin::of(snapshot.header.version, &bytes))].into();
+        new_files.push((format!("{}.snapshot.json", snapshot.header.version), bytes));
+        let bytes = metadata::sign(&timestamp, "timestamp", &self.binding("timestamp")?, &self.keys)?;
+        new_files.push(("timestamp.json".to_owned(), bytes));
+        for (name, bytes) in new_files {
+            files::write(&self.metadata_dir(), &name, &bytes)?;
+        }
+        (self.roles, self.snapshot, self.timestamp) = (roles, snapshot, timestamp);
         Ok(())
     }
 

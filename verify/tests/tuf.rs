@@ -1,6 +1,13 @@
 //! The TUF refresh against a repository that can be made to say anything. One test for one lesson; its name is the lesson.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
+#![expect(clippy::result_large_err, reason = "as in the library")]
 
-#[expect(dead_code, reason = "shared with other tests, none of which needs all of it")]
 mod tuf_sim;
 
 use slipway_operator::keys::SecretKey;
@@ -532,7 +539,7 @@ fn a_second_key_makes_the_same_role_good_although_one_key_has_two_ids() {
     let key = sim.keys["snapshot"][0].clone();
     let second = SecretKey::generate().unwrap();
     sim.root.keys.insert("another-id".to_owned(), key.public().clone());
-    sim.root.keys.extend(publics(&[second.clone()]));
+    sim.root.keys.extend(publics(std::slice::from_ref(&second)));
     let keyids = vec![key.id().to_owned(), "another-id".to_owned(), second.id().to_owned()];
     sim.root.roles.insert("snapshot".to_owned(), RoleKeys { keyids, threshold: 2 });
     sim.keys.insert("snapshot".to_owned(), vec![key, second]);

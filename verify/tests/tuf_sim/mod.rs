@@ -9,38 +9,38 @@ use slipway_verify::Refusal;
 use slipway_verify::tuf::{Answer, Fetch, Floors, Refresh, Repository, Rules, Step, Stored};
 use std::collections::BTreeMap;
 
-pub fn time(text: &str) -> Timestamp {
+pub(crate) fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     time("2026-11-22T12:00:00Z")
 }
 fn later() -> Timestamp {
     time("2027-11-22T12:00:00Z")
 }
 
-pub struct Sim {
-    pub keys: BTreeMap<String, Vec<SecretKey>>,
-    pub root: Root,
-    pub timestamp: Pins,
-    pub snapshot: Pins,
-    pub targets: Targets,
-    pub delegated: BTreeMap<String, Targets>,
+pub(crate) struct Sim {
+    pub(crate) keys: BTreeMap<String, Vec<SecretKey>>,
+    pub(crate) root: Root,
+    pub(crate) timestamp: Pins,
+    pub(crate) snapshot: Pins,
+    pub(crate) targets: Targets,
+    pub(crate) delegated: BTreeMap<String, Targets>,
     /// What the server has.
-    pub files: BTreeMap<String, Vec<u8>>,
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
     /// Paths that answer with an error of this text.
-    pub failing: BTreeMap<String, String>,
+    pub(crate) failing: BTreeMap<String, String>,
 }
 
-pub fn publics(keys: &[SecretKey]) -> BTreeMap<String, PublicKey> {
+pub(crate) fn publics(keys: &[SecretKey]) -> BTreeMap<String, PublicKey> {
     keys.iter().map(|key| (key.id().to_owned(), key.public().clone())).collect()
 }
-pub fn binding(keys: &[SecretKey]) -> RoleKeys {
+pub(crate) fn binding(keys: &[SecretKey]) -> RoleKeys {
     RoleKeys { keyids: keys.iter().map(|key| key.id().to_owned()).collect(), threshold: 1 }
 }
 
 impl Sim {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = |role: &str| (role.to_owned(), vec![SecretKey::generate().unwrap()]);
         let keys: BTreeMap<_, _> = ["root", "timestamp", "snapshot", "targets", "releases", "channels"].map(key).into();
         let delegation = |name: &str| DelegatedRole {
@@ -83,26 +83,26 @@ impl Sim {
     }
 
     /// Makes the root say who signs `role` as `self.keys` has it.
-    pub fn bind(&mut self, role: &str) {
+    pub(crate) fn bind(&mut self, role: &str) {
         self.root.keys.extend(publics(&self.keys[role]));
         self.root.roles.insert(role.to_owned(), binding(&self.keys[role]));
     }
 
     /// Gives `role` a new key; takes effect with the next root.
-    pub fn rotate(&mut self, role: &str) -> Vec<SecretKey> {
+    pub(crate) fn rotate(&mut self, role: &str) -> Vec<SecretKey> {
         let old = self.keys.insert(role.to_owned(), vec![SecretKey::generate().unwrap()]).unwrap();
         self.bind(role);
         old
     }
 
     /// The next root, signed with the present root keys and with `also`.
-    pub fn publish_root_with(&mut self, also: &[SecretKey]) {
+    pub(crate) fn publish_root_with(&mut self, also: &[SecretKey]) {
         self.root.header.version += 1;
         let signers: Vec<_> = self.keys["root"].iter().chain(also).collect();
         let bytes = metadata::seal(&self.root, &signers).unwrap();
         self.files.insert(format!("{}.root.json", self.root.header.version), bytes);
     }
-    pub fn publish_root(&mut self) {
+    pub(crate) fn publish_root(&mut self) {
         self.publish_root_with(&[]);
     }
 
@@ -110,14 +110,14 @@ impl Sim {
         if role == "targets" { &mut self.targets } else { self.delegated.get_mut(role).unwrap() }
     }
 
-    pub fn put(&mut self, role: &str, path: &str, bytes: &[u8]) {
+    pub(crate) fn put(&mut self, role: &str, path: &str, bytes: &[u8]) {
         let file = TargetFile::of(bytes);
         self.files.insert(file.place(path), bytes.to_vec());
         self.role(role).targets.insert(path.to_owned(), file);
     }
 
     /// The next version of everything below the root.
-    pub fn publish(&mut self) {
+    pub(crate) fn publish(&mut self) {
         self.publish_targets("targets");
         for role in self.delegated.keys().cloned().collect::<Vec<_>>() {
             self.publish_targets(&role);
@@ -126,12 +126,12 @@ impl Sim {
         self.publish_timestamp();
     }
 
-    pub fn publish_targets(&mut self, role: &str) {
+    pub(crate) fn publish_targets(&mut self, role: &str) {
         self.role(role).header.version += 1;
         self.write_targets(role);
     }
     /// The role as it is, without a new version.
-    pub fn write_targets(&mut self, role: &str) {
+    pub(crate) fn write_targets(&mut self, role: &str) {
         let keys: Vec<SecretKey> = self.keys[role].clone();
         let data = self.role(role).clone();
         let version = data.header.version;
@@ -139,27 +139,27 @@ impl Sim {
         self.snapshot.meta.insert(format!("{role}.json"), Pin::of(version, &bytes));
         self.files.insert(format!("{version}.{role}.json"), bytes);
     }
-    pub fn publish_snapshot(&mut self) {
+    pub(crate) fn publish_snapshot(&mut self) {
         self.snapshot.header.version += 1;
         self.write_snapshot();
     }
-    pub fn write_snapshot(&mut self) {
+    pub(crate) fn write_snapshot(&mut self) {
         let bytes = metadata::seal(&self.snapshot, &self.keys["snapshot"].iter().collect::<Vec<_>>()).unwrap();
         let version = self.snapshot.header.version;
         self.timestamp.meta.insert("snapshot.json".to_owned(), Pin::of(version, &bytes));
         self.files.insert(format!("{version}.snapshot.json"), bytes);
     }
-    pub fn publish_timestamp(&mut self) {
+    pub(crate) fn publish_timestamp(&mut self) {
         self.timestamp.header.version += 1;
         self.write_timestamp();
     }
-    pub fn write_timestamp(&mut self) {
+    pub(crate) fn write_timestamp(&mut self) {
         let bytes = metadata::seal(&self.timestamp, &self.keys["timestamp"].iter().collect::<Vec<_>>()).unwrap();
         self.files.insert("timestamp.json".to_owned(), bytes);
     }
 
     /// Changes the text of a published file and pins the result as if it were right, up to the timestamp.
-    pub fn tamper(&mut self, name: &str, change: impl FnOnce(String) -> String) {
+    pub(crate) fn tamper(&mut self, name: &str, change: impl FnOnce(String) -> String) {
         let text = String::from_utf8(self.files[name].clone()).unwrap();
         let changed = change(text.clone());
         assert_ne!(text, changed, "the change must change something");
@@ -181,7 +181,7 @@ impl Sim {
         }
     }
 
-    pub fn fetch(&self, fetch: &Fetch) -> Answer<'_> {
+    pub(crate) fn fetch(&self, fetch: &Fetch) -> Answer<'_> {
         if let Some(why) = self.failing.get(&fetch.path) {
             return Answer::Failed(why);
         }
@@ -197,27 +197,27 @@ impl Sim {
 
 /// A device: what it was born with, and what it keeps.
 #[derive(Clone)]
-pub struct Device {
-    pub initial_root: Vec<u8>,
-    pub stored: Stored,
-    pub floors: Floors,
+pub(crate) struct Device {
+    pub(crate) initial_root: Vec<u8>,
+    pub(crate) stored: Stored,
+    pub(crate) floors: Floors,
     /// What the last refresh asked for.
-    pub asked: Vec<String>,
+    pub(crate) asked: Vec<String>,
     /// What the last refresh stored.
-    pub wrote: Vec<String>,
+    pub(crate) wrote: Vec<String>,
 }
 
 impl Device {
-    pub fn born(sim: &Sim) -> Self {
+    pub(crate) fn born(sim: &Sim) -> Self {
         let initial_root = sim.files["1.root.json"].clone();
         Self { initial_root, stored: Stored::default(), floors: Floors::default(), asked: Vec::new(), wrote: Vec::new() }
     }
 
-    pub fn refresh(&mut self, sim: &Sim) -> Result<Repository, Refusal> {
+    pub(crate) fn refresh(&mut self, sim: &Sim) -> Result<Repository, Refusal> {
         self.refresh_by(sim, Rules::at(now()))
     }
 
-    pub fn refresh_by(&mut self, sim: &Sim, rules: Rules) -> Result<Repository, Refusal> {
+    pub(crate) fn refresh_by(&mut self, sim: &Sim, rules: Rules) -> Result<Repository, Refusal> {
         self.asked.clear();
         self.wrote.clear();
         let mut refresh = Refresh::begin(&self.initial_root, self.stored.clone(), &self.floors, rules)?;
@@ -241,11 +241,11 @@ impl Device {
         panic!("the refresh does not end")
     }
 
-    pub fn open(&self, rules: Rules) -> Result<Repository, Refusal> {
+    pub(crate) fn open(&self, rules: Rules) -> Result<Repository, Refusal> {
         Repository::open(&self.initial_root, self.stored.clone(), &self.floors, rules)
     }
 
-    pub fn refused(&mut self, sim: &Sim) -> Refusal {
+    pub(crate) fn refused(&mut self, sim: &Sim) -> Refusal {
         match self.refresh(sim) {
             Ok(_) => panic!("accepted, asked for {:?}", self.asked),
             Err(refusal) => refusal,
@@ -254,7 +254,7 @@ impl Device {
 }
 
 /// A keyring, for the library's own signing.
-pub fn ring(keys: &[SecretKey]) -> Keyring {
+pub(crate) fn ring(keys: &[SecretKey]) -> Keyring {
     let mut ring = Keyring::default();
     keys.iter().cloned().for_each(|key| ring.add(key));
     ring
