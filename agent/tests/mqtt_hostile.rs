@@ -1,5 +1,7 @@
 //! The agent's MQTT side against brokers that do not keep to the protocol. Mosquitto cannot be made to, so this one is played here.
 
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic and look at the clock")]
+
 use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
