@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `resume` | what a server's answer means: pure |
 //! | `client` | HTTP: requests, redirects, speed, which address next |
+//! | `transport` | what a broken exchange means |
 //! | `tar` | the offline bundle as a place to fetch from |
 //! | `sink`, `part` | the part file: written and hashed beside the event loop, checkpoints, digest |
 
@@ -17,6 +18,7 @@ mod part;
 pub mod resume;
 mod sink;
 pub mod tar;
+mod transport;
 
 pub use client::{Client, HttpSettings};
 pub use part::{free_space, preallocate};

@@ -1,5 +1,7 @@
 //! Downloads from a server that cuts, stalls, lies, changes its mind and sends the wrong bytes.
 
+#![expect(clippy::arithmetic_side_effects, clippy::expect_used, clippy::unwrap_used, reason = "a test may panic")]
+
 use slipway_agent::fetch::{Client, Download, Downloaded, FetchError, HttpSettings, RetryAdvice, Small};
 use slipway_agent::tls::{TlsSettings, client_config};
 use slipway_protocol::{Class, Refusal, Sha256, Sha512};

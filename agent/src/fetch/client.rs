@@ -2,15 +2,14 @@
 
 use super::resume::{self, Answer, Asked, Verdict};
 use super::sink::Sink;
+use super::transport::{Failure, chain, shown, transport};
 use super::{Download, Downloaded, FetchError, RetryAdvice, Small, checks};
 use bytes::Bytes;
 use reqwest::header::{self, HeaderName};
 use reqwest::{Response, redirect};
-use rustls::{CertificateError, ClientConfig};
+use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 use slipway_protocol::{Refusal, Sha256};
-use std::error::Error;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
@@ -69,32 +68,6 @@ pub struct Client {
     settings: Arc<HttpSettings>,
     /// Which address served which artifact wrongly, until that artifact's download ends: it is not asked again before.
     liars: Arc<Mutex<Vec<(Sha256, Url)>>>,
-}
-
-/// Why one address did not deliver.
-enum Failure {
-    /// This device's fault: other addresses would not help.
-    Here(Refusal),
-    /// Another address may.
-    There(Refusal, RetryAdvice),
-}
-
-impl Failure {
-    fn later(refusal: Refusal) -> Self {
-        Self::There(refusal, RetryAdvice::Later)
-    }
-    fn never(refusal: Refusal) -> Self {
-        Self::There(refusal, RetryAdvice::Never)
-    }
-}
-
-impl From<Failure> for FetchError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Here(refusal) => Self::later(refusal),
-            Failure::There(refusal, retry) => Self { refusal, retry, received: 0 },
-        }
-    }
 }
 
 impl Client {
@@ -446,59 +419,6 @@ fn redirects(allow_http: bool) -> redirect::Policy {
             attempt.follow()
         }
     })
-}
-
-/// What a broken exchange means.
-fn transport(url: &Url, error: &reqwest::Error) -> Failure {
-    let at = |check: Refusal, wanted: &str| check.with(format_args!("{}: {}", shown(url), chain(error)), wanted);
-    if let Some(tls) = tls_error(error) {
-        return Failure::later(match tls {
-            rustls::Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
-                at(checks::CLOCK_BEHIND, "a certificate that is valid at the device's time")
-            }
-            _ => at(checks::TLS, "a certificate that the configured roots vouch for"),
-        });
-    }
-    if error.is_redirect() {
-        Failure::never(at(checks::REDIRECT, "at most 5, and none from https to http"))
-    } else if error.is_connect() {
-        Failure::later(at(checks::CONNECT, "a connection"))
-    } else {
-        Failure::later(at(checks::CUT, "a complete answer"))
-    }
-}
-
-fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        // What is in an io::Error must be asked for: its source is already the one below, and they are nested.
-        let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        cause = inside.map_or_else(|| error.source(), |inside| Some(inside));
-    }
-    None
-}
-
-/// The causes of an error in one line, without what the library puts first: the URL, which may hold a secret.
-fn chain(error: &reqwest::Error) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if texts.last() != Some(&text) {
-            texts.push(text);
-        }
-        cause = error.source();
-    }
-    if texts.is_empty() { "failed".to_owned() } else { texts.join(": ") }
-}
-
-/// A URL for people: without user, password and query, which may be secrets.
-fn shown(url: &Url) -> String {
-    let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
-    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }
 
 fn answer(response: &Response) -> Answer {

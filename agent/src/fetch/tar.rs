@@ -218,7 +218,7 @@ mod tests {
     const SIZE: usize = 9 * 1024 * 1024 + 17;
 
     fn artifact() -> Vec<u8> {
-        (0..SIZE).map(|i| u8::try_from((i / 7 + i / 4096) % 251).unwrap()).collect()
+        (0..SIZE).map(|i| u8::try_from((i / 7) % 251).unwrap() ^ u8::try_from(i / 65_536).unwrap()).collect()
     }
 
     fn archive(dir: &Path, build: impl FnOnce(&mut tar::Builder<File>)) -> PathBuf {

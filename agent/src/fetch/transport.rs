@@ -1,0 +1,87 @@
+//! What a broken exchange with a server means, and how it is told without the secrets that a URL may hold.
+
+use super::{FetchError, RetryAdvice, checks};
+use rustls::CertificateError;
+use slipway_protocol::Refusal;
+use std::error::Error;
+use std::io;
+use url::Url;
+
+/// Why one address did not deliver.
+pub(super) enum Failure {
+    /// This device's fault: other addresses would not help.
+    Here(Refusal),
+    /// Another address may.
+    There(Refusal, RetryAdvice),
+}
+
+impl Failure {
+    pub(super) fn later(refusal: Refusal) -> Self {
+        Self::There(refusal, RetryAdvice::Later)
+    }
+    pub(super) fn never(refusal: Refusal) -> Self {
+        Self::There(refusal, RetryAdvice::Never)
+    }
+}
+
+impl From<Failure> for FetchError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Here(refusal) => Self::later(refusal),
+            Failure::There(refusal, retry) => Self { refusal, retry, received: 0 },
+        }
+    }
+}
+
+/// What a broken exchange means.
+pub(super) fn transport(url: &Url, error: &reqwest::Error) -> Failure {
+    let at = |check: Refusal, wanted: &str| check.with(format_args!("{}: {}", shown(url), chain(error)), wanted);
+    if let Some(tls) = tls_error(error) {
+        return Failure::later(match tls {
+            rustls::Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
+                at(checks::CLOCK_BEHIND, "a certificate that is valid at the device's time")
+            }
+            _ => at(checks::TLS, "a certificate that the configured roots vouch for"),
+        });
+    }
+    if error.is_redirect() {
+        Failure::never(at(checks::REDIRECT, "at most 5, and none from https to http"))
+    } else if error.is_connect() {
+        Failure::later(at(checks::CONNECT, "a connection"))
+    } else {
+        Failure::later(at(checks::CUT, "a complete answer"))
+    }
+}
+
+fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        // What is in an io::Error must be asked for: its source is already the one below, and they are nested.
+        let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause = inside.map_or_else(|| error.source(), |inside| Some(inside));
+    }
+    None
+}
+
+/// The causes of an error in one line, without what the library puts first: the URL, which may hold a secret.
+pub(super) fn chain(error: &reqwest::Error) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if texts.last() != Some(&text) {
+            texts.push(text);
+        }
+        cause = error.source();
+    }
+    if texts.is_empty() { "failed".to_owned() } else { texts.join(": ") }
+}
+
+/// A URL for people: without user, password and query, which may be secrets.
+pub(super) fn shown(url: &Url) -> String {
+    let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+}
