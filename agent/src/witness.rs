@@ -132,14 +132,17 @@ pub enum Phase {
     Inconsistent,
 }
 
-/// [`Installed`], without its slot's name where that follows from the rest: so that four components fit.
+/// [`Installed`] in few bytes, without its slot's name where that follows from the rest: so that four components fit.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kept {
+    #[serde(rename = "v")]
     version: Version,
+    #[serde(rename = "a")]
     artifact: Sha256,
+    #[serde(rename = "p")]
     payload: Sha256,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "s")]
     slot: Option<SlotName>,
 }
 
@@ -353,7 +356,10 @@ mod tests {
         Memory {
             generation,
             trusted_time: Some("2026-11-22T12:00:00Z".parse().unwrap()),
-            tuf: serde_json::json!({"root": 3, "timestamp": 812, "snapshot": 97, "targets": 12}),
+            tuf: serde_json::json!({
+                "root": 3, "root_digest": Sha256::of(b"root"), "timestamp": 812, "snapshot": 97,
+                "targets": {"targets": 12, "releases": 9, "channels": 44},
+            }),
             reports: 2000,
             components: BTreeMap::from([("edgecore".parse().unwrap(), edgecore)]),
             ..Memory::default()

@@ -51,7 +51,7 @@ fn a_slot_is_invisible_until_it_is_whole() {
     assert_eq!(hidden(&slots), 1);
     assert_eq!(stage(&slots, "v1.23.1", b"program").unwrap(), slot);
     assert_eq!(hidden(&slots), 0);
-    assert_eq!(slots.list(&name()).unwrap(), [slot.clone()]);
+    assert_eq!(slots.list(&name()).unwrap(), std::slice::from_ref(&slot));
     assert_eq!(slots.read(&name(), &slot).unwrap(), record);
     assert_eq!(slots.evidence(&name(), &slot).unwrap(), b"evidence");
     assert_eq!(slots.manifest(&name(), &slot).unwrap(), b"manifest");
@@ -163,7 +163,7 @@ fn the_current_slot_is_neither_replaced_nor_removed() {
 
     drop(slots.begin(&name(), &SlotName::of(&"v9.0.0".parse().unwrap(), &Sha256::of(b""))).unwrap());
     fs::create_dir_all(slots.home(&name()).join(".slipway-tmp.v0.1.0-abc/bin")).unwrap();
-    assert_eq!(slots.keep_only(&name(), std::slice::from_ref(&a)).unwrap(), [c.clone()]);
+    assert_eq!(slots.keep_only(&name(), std::slice::from_ref(&a)).unwrap(), std::slice::from_ref(&c));
     assert_eq!(slots.list(&name()).unwrap(), [a.clone(), b]);
     assert_eq!(hidden(&slots), 0);
     slots.remove(&name(), &a).unwrap();
@@ -185,7 +185,7 @@ fn an_existing_program_is_adopted_once() {
     let installed = adopt().unwrap();
     assert_eq!(adopt().unwrap(), installed);
     assert_eq!(installed.payload, Sha256::of(b"#!/bin/sh\n"));
-    assert_eq!(slots.list(&name()).unwrap(), [installed.slot.clone()]);
+    assert_eq!(slots.list(&name()).unwrap(), std::slice::from_ref(&installed.slot));
     assert!(slots.read(&name(), &installed.slot).unwrap().adopted);
     assert_eq!(slots.current(&name()).unwrap(), None, "which one runs is the machine's to say");
     slots.check_payload(&name(), &installed.slot, &installed.payload).unwrap();

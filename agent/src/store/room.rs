@@ -55,7 +55,7 @@ impl Room {
 
     fn take(&self) -> io::Result<()> {
         let mut file = durable::create(&self.reserve, 0o600)?;
-        match nix::fcntl::posix_fallocate(&file, 0, i64::try_from(RESERVE).unwrap_or(i64::MAX).into()) {
+        match nix::fcntl::posix_fallocate(&file, 0, i32::try_from(RESERVE).unwrap_or(i32::MAX).into()) {
             Ok(()) => {}
             Err(Errno::EOPNOTSUPP | Errno::EINVAL) => write_zeros(&mut file)?,
             Err(error) => return Err(error.into()),
@@ -65,6 +65,7 @@ impl Room {
     }
 
     /// Bytes that this process can still write; `None` where that is not known.
+    #[allow(clippy::useless_conversion, reason = "these are 32 bits wide on 32-bit ARM")]
     fn free(&self) -> Option<u64> {
         let stat = nix::sys::statvfs::statvfs(&self.dir).ok()?;
         // Some blocks of a file system may be root's alone.

@@ -437,7 +437,8 @@ fn no_damage_to_the_database_survives_three_starts_or_lowers_a_floor() {
         .find(|it| it.to_str().unwrap().starts_with("snap."));
     let snapshot = format!("state/{}", snapshot.unwrap().to_str().unwrap());
 
-    let mut damages: Vec<(String, Box<dyn Fn(&Path)>)> = Vec::new();
+    type Damage = Box<dyn Fn(&Path)>;
+    let mut damages: Vec<(String, Damage)> = Vec::new();
     for part in 0..12 {
         let at = length * part / 12;
         damages.push((
