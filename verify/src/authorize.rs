@@ -14,6 +14,13 @@ use std::ops::Deref;
 const RELEASE_ROLES: [&str; 2] = ["releases", "targets"];
 
 /// A value that was authorized. No constructor outside this module, and no `Deserialize`: a verdict is never stored, only evidence is.
+///
+/// ```compile_fail,E0277
+/// let forged: slipway_verify::Authorized<u8> = serde_json::from_str("1").unwrap();
+/// ```
+/// ```compile_fail,E0423
+/// let forged = slipway_verify::Authorized(1);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Authorized<T>(T);
 

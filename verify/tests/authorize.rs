@@ -1,6 +1,13 @@
 //! Both proofs together: a manifest that TUF vouches for and provenance that Sigstore vouches for, and each way they can fail to meet.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
 
-#[expect(dead_code, reason = "shared with other tests, none of which needs all of it")]
+#[expect(dead_code, clippy::result_large_err, reason = "shared with other tests, none of which needs all of it")]
 mod tuf_sim;
 
 use serde_json::{Value, json};

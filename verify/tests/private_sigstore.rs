@@ -2,6 +2,7 @@
 //!
 //! The private Sigstore of `slipway-world` signs anything as anybody, so each lie is told with valid signatures; damage to a finished bundle is
 //! tested apart from it.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
