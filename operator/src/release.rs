@@ -111,23 +111,28 @@ impl Repo {
     pub fn release(&mut self, options: &ReleaseOptions, now: Timestamp) -> Result<Manifest, Refusal> {
         let target = Manifest::target(&options.component, &options.version);
         let mut artifacts = Vec::new();
-        for artifact in &options.artifacts {
-            artifacts.push(self.import(options, artifact)?);
+        let mut proofs = Vec::new();
+        for given in &options.artifacts {
+            let proof = files::read(&given.provenance)?;
+            artifacts.push(describe(options, given, &proof)?);
+            proofs.push(proof);
         }
         let manifest = Manifest { v: 1, component: options.component.clone(), version: options.version.clone(), artifacts };
         let bytes = to_json(&manifest)?;
         Manifest::parse(&bytes).map_err(|why| ARTIFACT.with(why, "a manifest that devices can read"))?;
         if !options.unsafe_skip_verify {
-            self.verify(options, &manifest)?;
+            self.verify(&manifest, &proofs)?;
         }
         match self.target(&target)? {
-            Some(known) if known == bytes => Ok(manifest),
-            Some(_) => Err(RELEASED.with(&target, "a new version")),
-            None => {
-                self.publish(Signer::Releases, &target, &bytes, now)?;
-                Ok(manifest)
-            }
+            Some(known) if known == bytes => return Ok(manifest),
+            Some(_) => return Err(RELEASED.with(&target, "a new version")),
+            None => {}
         }
+        for ((artifact, given), proof) in manifest.artifacts.iter().zip(&options.artifacts).zip(&proofs) {
+            self.import(artifact, given, proof)?;
+        }
+        self.publish(Signer::Releases, &target, &bytes, now)?;
+        Ok(manifest)
     }
 
     /// The manifest of a release, if there is one.
@@ -139,50 +144,8 @@ impl Repo {
         self.target(&Manifest::target(component, version))?.map(parse).transpose()
     }
 
-    /// Copies an artifact and its provenance into `public/artifacts`, hashing on the way.
-    fn import(&self, options: &ReleaseOptions, artifact: &ArtifactOptions) -> Result<Artifact, Refusal> {
-        let plain = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+~".contains(c));
-        let Some(file_name) = artifact.file.file_name().and_then(|name| name.to_str()).filter(plain) else {
-            return Err(ARTIFACT.with(artifact.file.display(), "a file name of letters, digits and -_.+~"));
-        };
-        let known = KubeEdge::of(file_name);
-        if let Some(known) = &known
-            && (known.platform != artifact.platform || known.version != options.version)
-        {
-            return Err(ARTIFACT.with(
-                format_args!("{file_name} as {} for {}", options.version, artifact.platform),
-                format_args!("{} for {}", known.version, known.platform),
-            ));
-        }
-        let archive = [".tar.gz", ".tgz"].iter().any(|suffix| file_name.ends_with(suffix));
-        let member = artifact.member.clone().or_else(|| known.map(|known| known.member));
-        let below = format!("artifacts/{}/{}", options.component, options.version);
-        let folder = self.public_dir().join(&below);
-        let copy = copy(&artifact.file, &folder, file_name)?;
-        let proof = files::read(&artifact.provenance)?;
-        let proof_name = format!("{}.{file_name}.sigstore.json", Sha256::of(&proof));
-        files::write(&folder, &proof_name, &proof)?;
-        let join = |base: &String| format!("{}/{file_name}", base.trim_end_matches('/'));
-        let own = format!("{below}/{}.{file_name}", copy.sha256);
-        Ok(Artifact {
-            platform: artifact.platform,
-            name: artifact.name.clone().unwrap_or_else(|| file_name.to_owned()),
-            size: copy.size,
-            sha256: copy.sha256,
-            sha512: Some(copy.sha512),
-            urls: artifact.urls.iter().map(join).chain([own]).collect(),
-            format: if archive && member.is_some() { Format::TarGz } else { Format::File },
-            member: member.filter(|_| archive),
-            provenance: Provenance {
-                urls: vec![format!("{below}/{proof_name}")],
-                size: u64::try_from(proof.len()).unwrap_or(u64::MAX),
-                sha256: Sha256::of(&proof),
-            },
-        })
-    }
-
     /// What devices will check, checked here first: every artifact's provenance against the policy in this repository.
-    fn verify(&self, options: &ReleaseOptions, manifest: &Manifest) -> Result<(), Refusal> {
+    fn verify(&self, manifest: &Manifest, proofs: &[Vec<u8>]) -> Result<(), Refusal> {
         let path = format!("policies/{}.toml", manifest.component);
         let policy = self.target(&path)?.ok_or_else(|| NO_POLICY.with(format_args!("no {path}"), "a policy"))?;
         let policy = Policy::parse(&String::from_utf8_lossy(&policy))?;
@@ -190,42 +153,99 @@ impl Repo {
             Some(bytes) => SigstoreRoot::parse(&bytes)?,
             None => SigstoreRoot::public_good()?,
         };
-        for (artifact, given) in manifest.artifacts.iter().zip(&options.artifacts) {
+        for (artifact, proof) in manifest.artifacts.iter().zip(proofs) {
             let subject = Subject {
                 name: &artifact.name,
                 sha256: artifact.sha256,
                 sha512: artifact.sha512,
                 version: Some(&manifest.version),
             };
-            verify_provenance(&files::read(&given.provenance)?, &root, &policy, &subject)?;
+            verify_provenance(proof, &root, &policy, &subject)?;
         }
+        Ok(())
+    }
+
+    /// Copies an artifact and its provenance into `public/artifacts`, now that they may be seen.
+    fn import(&self, artifact: &Artifact, given: &ArtifactOptions, proof: &[u8]) -> Result<(), Refusal> {
+        let place = |urls: &[String]| urls.last().map(|url| self.public_dir().join(url)).unwrap_or_default();
+        let (file, proof_file) = (place(&artifact.urls), place(&artifact.provenance.urls));
+        let (Some(folder), Some(name), Some(proof_name)) = (file.parent(), name_of(&file), name_of(&proof_file)) else {
+            return Err(ARTIFACT.with(file.display(), "a place for it"));
+        };
+        let mut pending = Pending::create(folder)?;
+        let copied = read_through(&given.file, |bytes| pending.write(bytes))?;
+        if copied.sha256 != artifact.sha256 {
+            return Err(ARTIFACT.with(format_args!("{} changed while it was released", given.file.display()), artifact.sha256));
+        }
+        pending.commit(name)?;
+        files::write(folder, proof_name, proof)?;
         Ok(())
     }
 }
 
-struct Copy {
+fn name_of(path: &Path) -> Option<&str> {
+    path.file_name().and_then(|name| name.to_str())
+}
+
+/// What the manifest says about an artifact.
+fn describe(options: &ReleaseOptions, given: &ArtifactOptions, proof: &[u8]) -> Result<Artifact, Refusal> {
+    let plain = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+~".contains(c));
+    let Some(file_name) = name_of(&given.file).filter(plain) else {
+        return Err(ARTIFACT.with(given.file.display(), "a file name of letters, digits and -_.+~"));
+    };
+    let known = KubeEdge::of(file_name);
+    if let Some(known) = &known
+        && (known.platform != given.platform || known.version != options.version)
+    {
+        return Err(ARTIFACT.with(
+            format_args!("{file_name} as {} for {}", options.version, given.platform),
+            format_args!("{} for {}", known.version, known.platform),
+        ));
+    }
+    let archive = [".tar.gz", ".tgz"].iter().any(|suffix| file_name.ends_with(suffix));
+    let member = given.member.clone().or_else(|| known.map(|known| known.member));
+    let content = read_through(&given.file, |_| Ok(()))?;
+    let below = format!("artifacts/{}/{}", options.component, options.version);
+    let elsewhere = given.urls.iter().map(|base| format!("{}/{file_name}", base.trim_end_matches('/')));
+    let proof_digest = Sha256::of(proof);
+    Ok(Artifact {
+        platform: given.platform,
+        name: given.name.clone().unwrap_or_else(|| file_name.to_owned()),
+        size: content.size,
+        sha256: content.sha256,
+        sha512: Some(content.sha512),
+        urls: elsewhere.chain([format!("{below}/{}.{file_name}", content.sha256)]).collect(),
+        format: if archive && member.is_some() { Format::TarGz } else { Format::File },
+        member,
+        provenance: Provenance {
+            urls: vec![format!("{below}/{proof_digest}.{file_name}.sigstore.json")],
+            size: u64::try_from(proof.len()).unwrap_or(u64::MAX),
+            sha256: proof_digest,
+        },
+    })
+}
+
+/// What was read.
+struct Content {
     size: u64,
     sha256: Sha256,
     sha512: Sha512,
 }
 
-/// Copies a file of any size to `folder/<sha256>.<name>`.
-fn copy(from: &Path, folder: &Path, name: &str) -> Result<Copy, Refusal> {
-    let mut source = File::open(from).map_err(|error| file(from, &error))?;
-    let mut pending = Pending::create(folder)?;
+/// Reads a file of any size once, through both digests and `each`.
+fn read_through(path: &Path, mut each: impl FnMut(&[u8]) -> Result<(), Refusal>) -> Result<Content, Refusal> {
+    let mut source = File::open(path).map_err(|error| file(path, &error))?;
     let (mut sha256, mut sha512, mut size) = (sha2::Sha256::new(), sha2::Sha512::new(), 0_u64);
     let mut buffer = vec![0; 128 * 1024];
     loop {
-        let count = source.read(&mut buffer).map_err(|error| file(from, &error))?;
+        let count = source.read(&mut buffer).map_err(|error| file(path, &error))?;
         let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
         sha256.update(bytes);
         sha512.update(bytes);
         size = size.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
-        pending.write(bytes)?;
+        each(bytes)?;
     }
-    let (sha256, sha512) = (Sha256(sha256.finalize().into()), Sha512(sha512.finalize().into()));
-    pending.commit(&format!("{sha256}.{name}"))?;
-    Ok(Copy { size, sha256, sha512 })
+    Ok(Content { size, sha256: Sha256(sha256.finalize().into()), sha512: Sha512(sha512.finalize().into()) })
 }
 
 /// JSON as people like to read it.

@@ -179,6 +179,7 @@ fn a_release_that_devices_would_refuse_is_refused_here_with_the_same_code() {
     let refusal = operator.repo.release(&changed, now()).unwrap_err();
     assert!(refusal.code.starts_with("SLW-V-"), "{refusal}");
     assert_eq!(operator.repo.timestamp_version(), before, "nothing was published");
+    assert!(!operator.public().join("artifacts").exists(), "nor made visible");
     changed.unsafe_skip_verify = true;
     operator.repo.release(&changed, now()).unwrap();
 }
