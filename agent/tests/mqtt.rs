@@ -17,6 +17,7 @@ use slipway_protocol::{Event as Happened, FleetName, NodeName, Notice, Report, t
 use slipway_world::broker::{Access, Mosquitto};
 use slipway_world::tls::Authority;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -173,7 +174,10 @@ struct Operator {
 
 impl Operator {
     async fn new(broker: &Mosquitto) -> Self {
-        let mut options = MqttOptions::new("operator", "127.0.0.1", broker.port());
+        // One name each: two of one name would throw each other out for ever.
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("operator-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let mut options = MqttOptions::new(name, "127.0.0.1", broker.port());
         options.set_keep_alive(Duration::from_secs(5));
         options.set_max_packet_size(Some(1 << 20));
         let (client, mut event_loop) = AsyncClient::new(options, 64);
