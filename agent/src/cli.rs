@@ -9,13 +9,14 @@ use crate::slots::Slots;
 use crate::status::{explain, kebab};
 use crate::store::Store;
 use crate::supervisor::Tools;
-use crate::{durable, mqtt, status};
+use crate::{clock, durable, mqtt, status, store};
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use slipway_protocol::{ComponentName, Event, Refusal, Sha256};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 mod live;
@@ -52,8 +53,11 @@ verify:
       --name NAME            The artifact's name in the provenance [default: the file's]
       --release-version V    The version that a policy's tag is bound to
 
-Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused, with a code such as SLW-V-SOURCE; 4 rolled back.
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused, with a code such as SLW-V-POLICY-SOURCE; 4 rolled back.
 ";
+
+/// How long another holder of the state is waited for.
+const BUSY_SECS: u64 = 10;
 
 /// Why a command ends other than well.
 #[derive(Debug)]
@@ -203,10 +207,20 @@ fn log(default: &str) {
     let _ = if std::env::var_os("JOURNAL_STREAM").is_some() { builder.without_time().try_init() } else { builder.try_init() };
 }
 
-fn open(config: &Config) -> Result<Driver, Refusal> {
+/// Opens everything. A command that looks something up holds the state for a moment: whoever comes second waits for it.
+async fn open(config: &Config) -> Result<Driver, Refusal> {
     let node = config.node_name()?;
-    durable::create_dir_all_durable(&config.node.state).map_err(|error| durable::refusal(&config.node.state, &error))?;
-    let (store, damage) = Store::open(&config.node.state, &Slots::new(&config.node.state))?;
+    let state = &config.node.state;
+    durable::create_dir_all_durable(state).map_err(|error| durable::refusal(state, &error))?;
+    let give_up = clock::now().moment.after(BUSY_SECS);
+    let (store, damage) = loop {
+        match Store::open(state, &Slots::new(state)) {
+            Err(refusal) if refusal.code == store::BUSY.code && !give_up.reached(&clock::now().moment) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            opened => break opened?,
+        }
+    };
     for refusal in damage {
         tracing::error!(%refusal, "state was damaged and healed");
     }
@@ -223,7 +237,7 @@ fn service(args: &Args) -> Result<(), Stop> {
     let config = args.config()?;
     tokio::task::LocalSet::new().block_on(&runtime()?, async {
         let listener = control::listen(&config.node.socket).await?;
-        let mut driver = open(&config)?;
+        let mut driver = open(&config).await?;
         if let Some(settings) = &config.mqtt {
             driver.set_broker(mqtt::start(settings.clone(), &config.node_name()?, &config.node.fleet)?);
         }
@@ -271,7 +285,11 @@ fn ask(args: &Args, request: impl FnOnce(ComponentName) -> Result<Request, Stop>
     tokio::task::LocalSet::new().block_on(&runtime()?, async {
         let asked = control::ask(&config.node.socket, &request, |response| shown.show(response)).await?;
         if asked.is_none() {
-            let mut driver = open(&config)?;
+            let mut driver = open(&config).await?;
+            if let Some(response) = driver.look_up(&request) {
+                shown.show(response);
+                return Ok(());
+            }
             let (requests, coming) = mpsc::channel(1);
             let (answers, mut responses) = mpsc::channel(256);
             let _ = requests.send((request, answers)).await;

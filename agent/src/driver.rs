@@ -370,17 +370,27 @@ impl Driver {
         }
     }
 
+    /// What can be answered without an agent at work: from what is on disk, changing nothing.
+    #[must_use]
+    pub fn look_up(&self, request: &Request) -> Option<Response> {
+        match request {
+            Request::Status => Some(Response::Status(Box::new(self.status()))),
+            Request::History { component, limit } => {
+                Some(Response::History(self.edges.store.borrow().history(component.as_ref(), *limit)))
+            }
+            _ => None,
+        }
+    }
+
     // ---- people on the device ------------------------------------------------------------------------------------------
 
     fn request(&mut self, request: Request, to: mpsc::Sender<Response>) {
+        if let Some(response) = self.look_up(&request) {
+            let _ = to.try_send(response);
+            return;
+        }
         match request {
-            Request::Status => {
-                let _ = to.try_send(Response::Status(Box::new(self.status())));
-            }
-            Request::History { component, limit } => {
-                let history = self.edges.store.borrow().history(component.as_ref(), limit);
-                let _ = to.try_send(Response::History(history));
-            }
+            Request::Status | Request::History { .. } => {}
             Request::Check { component } => self.ask(component, to, |_| Input::Ring(operator_ring(Source::Network))),
             Request::Install { component, path } => {
                 self.ask(component, to, |_| Input::Ring(operator_ring(Source::Bundle(path))));
@@ -423,7 +433,7 @@ impl Driver {
     // ---- time ----------------------------------------------------------------------------------------------------------
 
     fn sleep(&self, mode: Mode) -> Duration {
-        if !self.backlog.is_empty() {
+        if !self.backlog.is_empty() || self.edges.store.borrow().degraded().is_some() {
             return STORE_AGAIN;
         }
         let now = clock::now();
@@ -438,6 +448,9 @@ impl Driver {
             self.input(&component, input);
         }
         let now = clock::now();
+        if self.edges.store.borrow().degraded().is_some() && self.edges.store.borrow_mut().recover() {
+            tracing::info!("the disk takes the database again");
+        }
         for component in self.names() {
             let Some(live) = self.live.get_mut(&component) else { continue };
             let wake = machine::wake_at(&live.config.machine(), &live.record).is_some_and(|moment| moment.reached(&now.moment));

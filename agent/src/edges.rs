@@ -212,7 +212,8 @@ impl Edges {
     /// The payload's digest, if the slot is complete and belongs to this very artifact.
     async fn staged(&self, component: &ComponentName, plan: &Plan) -> Option<Sha256> {
         let record = self.slots.read(component, &plan.slot).ok()?;
-        if record.artifact != plan.artifact {
+        // What was adopted was never downloaded, so nobody has compared all its digests.
+        if record.artifact != plan.artifact || record.adopted {
             return None;
         }
         let (slots, component, slot, payload) = (self.slots.clone(), component.clone(), plan.slot.clone(), record.payload);
@@ -252,13 +253,12 @@ impl Edges {
         self.authorize(component, plan)?;
         let (slots, name, slot) = (self.slots.clone(), component.clone(), plan.slot.clone());
         blocking(move || slots.check_payload(&name, &slot, &payload)).await?;
-        part.supervisor.stop().await?;
         let (dir, settings) = (self.snapshot_dir(component, &plan.slot), part.config.snapshot.clone());
-        blocking(move || {
-            durable::create_dir_all_durable(dir.parent().unwrap_or(&dir)).map_err(|error| durable::refusal(&dir, &error))?;
-            snapshot::take(&dir, &settings)
-        })
-        .await
+        // One from an earlier attempt must never be taken for this one's.
+        let fresh = || durable::create_dir_all_durable(dir.parent().unwrap_or(&dir)).and_then(|()| durable::remove_tree_durable(&dir));
+        fresh().map_err(|error| durable::refusal(&dir, &error))?;
+        part.supervisor.stop().await?;
+        blocking(move || snapshot::take(&dir, &settings)).await
     }
 
     async fn switch(&self, part: &Part, plan: &Plan) -> Result<(), Refusal> {
@@ -271,8 +271,13 @@ impl Edges {
     async fn restore(&self, part: &Part, from: Option<&SlotName>, to: Option<&Installed>) -> Result<(), Refusal> {
         let component = &part.config.name;
         part.supervisor.stop().await?;
-        if let Some(dir) = from.map(|slot| self.snapshot_dir(component, slot)).filter(|dir| dir.exists()) {
-            blocking(move || snapshot::restore(&dir)).await?;
+        if let Some(dir) = from.map(|slot| self.snapshot_dir(component, slot)) {
+            if dir.exists() {
+                blocking(move || snapshot::restore(&dir)).await?;
+            } else {
+                // A release on its own configuration beats none at all.
+                tracing::error!(%component, snapshot = %dir.display(), "gone: configuration and data stay as the left release made them");
+            }
         }
         let Some(to) = to else { return self.slots.unpoint(component) };
         let (slots, name, installed) = (self.slots.clone(), component.clone(), to.clone());
@@ -311,12 +316,14 @@ impl Edges {
         let proc = PathBuf::from(format!("/proc/{}", process.pid));
         let link = self.slots.link(component);
         let dir = std::fs::canonicalize(&subject.dir).unwrap_or_else(|_| subject.dir.clone());
-        let program = std::fs::read_link(proc.join("exe")).ok()?;
+        // Without CAP_SYS_PTRACE only the command line is readable, whose first word is the program as the unit names it.
+        let program = std::fs::read_link(proc.join("exe")).unwrap_or_default();
         // A script's program is its interpreter; then an argument names the script.
         let words = std::fs::read(proc.join("cmdline")).unwrap_or_default();
         let named = words.split(|byte| *byte == 0).map(|word| Path::new(std::ffi::OsStr::from_bytes(word)));
         let ours = program.starts_with(&dir) || named.into_iter().any(|word| word.starts_with(&link) || word.starts_with(&dir));
-        let wrong = || format!("process {} is {}, wanted {}/bin/{component}", process.pid, program.display(), link.display());
+        let shown = words.split(|byte| *byte == 0).next().map(String::from_utf8_lossy).unwrap_or_default();
+        let wrong = || format!("process {} is {shown}, wanted {}/bin/{component}", process.pid, link.display());
         Some(CheckResult { name: "program".to_owned(), required: true, outcome: if ours { Ok(()) } else { Err(wrong()) } })
     }
 

@@ -531,6 +531,8 @@ impl Draft<'_> {
 
     /// Leaves the release of `plan` and returns to the committed one.
     fn undo(&mut self, plan: Plan, reason: Refusal, condemn: bool) {
+        // Before the link moved nothing of the new release ran: there is nothing to put back.
+        let ran = !matches!(self.next.state, State::Activating { step: Activation::Preparing, .. });
         let condemned = condemn.then(|| Condemned {
             artifact: plan.artifact,
             version: plan.version.clone(),
@@ -538,7 +540,8 @@ impl Draft<'_> {
             at: self.now.wall,
         });
         self.tell(Event::RollingBack, Some(&plan.version), Some(&reason));
-        self.restore(Some(plan.slot.clone()), Some(plan), self.next.committed.clone(), reason, condemned);
+        let from = ran.then(|| plan.slot.clone());
+        self.restore(from, Some(plan), self.next.committed.clone(), reason, condemned);
     }
 
     /// The link was moved while nothing of ours was under way: the committed release comes back, its data stay.

@@ -41,7 +41,8 @@ pub const OPENINGS: u32 = 2;
 /// Damaged databases and witnesses kept for whoever wants to know what happened.
 const EVIDENCE: usize = 3;
 
-const BUSY: Refusal = Refusal::of(
+/// Another process has the state open.
+pub const BUSY: Refusal = Refusal::of(
     "SLW-A-STORE-BUSY",
     Class::Configuration,
     Actor::Operator,

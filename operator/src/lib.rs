@@ -12,7 +12,6 @@
 //! | [`error`] | every refusal of this crate |
 //!
 //! Time is always an argument: only `main.rs` reads a clock.
-#![expect(clippy::result_large_err, reason = "a refusal ends the command and carries all that a person needs")]
 
 pub mod bundle;
 pub mod channel;

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused, with a code such as SLW-V-SOURCE on stderr."
+    after_help = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused, with a code such as SLW-V-POLICY-SOURCE on stderr."
 )]
 struct Cli {
     #[command(subcommand)]

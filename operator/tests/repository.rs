@@ -1,6 +1,5 @@
 //! What the operator publishes is what a device accepts, by folder and by offline bundle; and what he does wrong is refused here.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-#![expect(clippy::result_large_err, reason = "as in the library")]
 
 use jiff::Timestamp;
 use slipway_operator::{ArtifactOptions, ChannelChange, InitOptions, Lifetimes, ReleaseOptions, Repo};

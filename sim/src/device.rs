@@ -37,12 +37,14 @@ pub struct DeviceOptions {
     pub deadline: Duration,
     /// How often it looks by itself.
     pub refresh: Duration,
-    /// Further lines at the end of the file: in `[[component]]`, then more tables.
+    /// Further lines at the end of the file: in the last `[[component.health.check]]`, then more tables.
     pub more: String,
+    /// Everything from `[[component]]` on, for a device that runs something else than edgecore's stand-in.
+    pub component: Option<String>,
 }
 
 impl DeviceOptions {
-    /// A device that is in a hurry: soak of 2 s, looks by itself every hour.
+    /// A device that is in a hurry: a soak of 2 s, and a look by itself every half minute.
     #[must_use]
     pub fn named(name: &str) -> Self {
         Self {
@@ -52,8 +54,9 @@ impl DeviceOptions {
             mqtt: String::new(),
             soak: Duration::from_secs(2),
             deadline: Duration::from_secs(20),
-            refresh: Duration::from_secs(3600),
+            refresh: Duration::from_secs(30),
             more: String::new(),
+            component: None,
         }
     }
 }
@@ -86,9 +89,14 @@ impl Device {
 
     fn config_text(&self) -> Result<String> {
         let at = |name: &str| self.path(name).display().to_string();
-        let DeviceOptions { name, repository, broker, mqtt, soak, deadline, refresh, more } = &self.options;
+        let DeviceOptions { name, repository, broker, mqtt, soak, deadline, refresh, more, component } = &self.options;
         let mut text = String::new();
-        writeln!(text, "[node]\nname = {name:?}\nfleet = \"factory\"\nstate = {:?}\nsocket = {:?}\n", at("state"), at("agent.sock"))?;
+        writeln!(
+            text,
+            "[node]\nname = {name:?}\nfleet = \"factory\"\nstate = {:?}\nsocket = {:?}\n",
+            at("state"),
+            at("agent.sock")
+        )?;
         writeln!(text, "[repository]\nroot = {:?}\nrefresh = \"{}s\"", at("root.json"), refresh.as_secs())?;
         if let Some(url) = repository {
             writeln!(text, "url = {url:?}")?;
@@ -96,6 +104,10 @@ impl Device {
         writeln!(text, "\n[http]\nallow_http = true\nproxy = \"none\"\n")?;
         if let Some(url) = broker {
             writeln!(text, "[mqtt]\nurl = {url:?}\n{mqtt}")?;
+        }
+        if let Some(component) = component {
+            text.push_str(component);
+            return Ok(text);
         }
         let health = self.health;
         writeln!(
@@ -199,7 +211,9 @@ timeout = "1s"
     pub fn stop(&mut self) -> Result<()> {
         let Some(mut agent) = self.agent.take() else { return Ok(()) };
         terminate(agent.id());
-        let ended = slipway_world::wait::try_until_some("the agent ends on SIGTERM", Duration::from_secs(10), || agent.try_wait().ok().flatten());
+        let ended = slipway_world::wait::try_until_some("the agent ends on SIGTERM", Duration::from_secs(10), || {
+            agent.try_wait().ok().flatten()
+        });
         match ended {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => bail!("the agent ended with {status}:\n{}", self.log()),
@@ -228,7 +242,11 @@ timeout = "1s"
     /// # Errors
     /// When it cannot be run at all.
     pub fn run(&self, verb: &str, args: &[&str]) -> Result<Output> {
-        self.command(verb).args(args).stdin(Stdio::null()).output().with_context(|| format!("cannot run {}", self.program.exe.display()))
+        self.command(verb)
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("cannot run {}", self.program.exe.display()))
     }
 
     /// What `status --json` says; an error while no agent answers.
@@ -264,7 +282,9 @@ timeout = "1s"
     /// # Errors
     /// When that takes longer than `limit`: with the agent's log.
     pub fn wait_committed(&self, version: &str, limit: Duration) -> Result<()> {
-        self.wait(&format!("{} commits {version}", self.name()), limit, |device| device.committed().is_some_and(|v| v.as_str() == version))
+        self.wait(&format!("{} commits {version}", self.name()), limit, |device| {
+            device.committed().is_some_and(|v| v.as_str() == version)
+        })
     }
 
     /// Waits for a report with this code.
@@ -285,7 +305,8 @@ timeout = "1s"
     /// # Errors
     /// When that takes longer than `limit`: with the agent's log.
     pub fn wait(&self, what: &str, limit: Duration, mut condition: impl FnMut(&Self) -> bool) -> Result<()> {
-        slipway_world::wait::try_until(what, limit, || condition(self)).with_context(|| format!("log of {}:\n{}", self.name(), self.log()))
+        slipway_world::wait::try_until(what, limit, || condition(self))
+            .with_context(|| format!("log of {}:\n{}", self.name(), self.log()))
     }
 
     /// The version that the running component says it is, by the link that it was started from.
@@ -332,8 +353,11 @@ fn terminate(pid: u32) {
 }
 
 /// Processes whose program lies below `dir`.
-fn processes_below(dir: &Path) -> Vec<i32> {
+#[must_use]
+pub fn processes_below(dir: &Path) -> Vec<i32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let below = |pid: &i32| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.starts_with(dir));
+    // The kernel names programs without links on the way.
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let below = |pid: &i32| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.starts_with(&dir));
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(below).collect()
 }

@@ -1,9 +1,12 @@
 //! What the end-to-end scenarios share: the freshly built programs, a broker, a factory with one device.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use slipway_operator::mqtt::{Audience, Broker, notify};
+use slipway_protocol::Notice;
 use slipway_sim::{AgentProgram, Device, DeviceOptions, Factory};
-use slipway_world::broker::{Access, Mosquitto};
 use slipway_world::programs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 /// Long enough for a loaded machine; every wait ends as soon as its condition holds.
@@ -19,26 +22,69 @@ pub fn agent() -> AgentProgram {
     AgentProgram { exe, first: Vec::new() }
 }
 
+/// Runs the operator's tool; its output if it succeeded.
+pub fn slipway(args: &[&str]) -> Result<Output> {
+    let exe = programs::program("slipway", "slipway")?;
+    Command::new(&exe).args(args).output().with_context(|| format!("cannot run {}", exe.display()))
+}
+
+/// Runs the operator's tool, which must succeed.
+pub fn slipway_ok(args: &[&str]) -> Result<String> {
+    let output = slipway(args)?;
+    anyhow::ensure!(output.status.success(), "slipway {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
 /// A factory whose releases are edgecore's stand-in.
-///
-/// # Panics
-/// When the stand-in cannot be built.
 pub fn factory() -> Result<Factory> {
-    Factory::new(&programs::edgecore_standin().expect("the stand-in builds"))
+    Factory::new(&programs::edgecore_standin()?)
 }
 
-/// A mosquitto that anybody on this machine may use.
-pub fn mosquitto() -> Result<Mosquitto> {
-    Mosquitto::start(Access::Plain)
-}
-
-/// A device of this factory that hears the broker. Its agent runs.
-pub fn device(factory: &Factory, broker: Option<&str>, change: impl FnOnce(&mut DeviceOptions)) -> Result<Device> {
+/// A device of this factory whose agent does not run yet.
+pub fn device_off(factory: &Factory, broker: Option<&str>, change: impl FnOnce(&mut DeviceOptions)) -> Result<Device> {
     let mut options = DeviceOptions::named("edge-1");
     options.repository = Some(format!("{}/", factory.server.url()));
     options.broker = broker.map(ToOwned::to_owned);
     change(&mut options);
-    let mut device = Device::new(&agent(), &factory.root()?, options)?;
+    Device::new(&agent(), &factory.root()?, options)
+}
+
+/// A device of this factory. Its agent runs.
+pub fn device(factory: &Factory, broker: Option<&str>, change: impl FnOnce(&mut DeviceOptions)) -> Result<Device> {
+    let mut device = device_off(factory, broker, change)?;
     device.start()?;
     Ok(device)
+}
+
+/// Rings the fleet's doorbell through a plain broker.
+pub fn ring(broker: &str, version: Option<&str>) -> Result<()> {
+    let notice = Notice {
+        v: 1,
+        component: Some("edgecore".parse().map_err(anyhow::Error::msg)?),
+        version: version.map(str::parse).transpose().map_err(anyhow::Error::msg)?,
+        ..Notice::default()
+    };
+    let broker = Broker { url: broker.to_owned(), ca: None, cert: None, key: None };
+    let fleet = Audience::Fleet("factory".parse().map_err(anyhow::Error::msg)?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(notify(&broker, &fleet, &notice))?;
+    Ok(())
+}
+
+/// The folder with public vectors, or `None` with a printed line where it is not there; an error in CI, which must have it.
+pub fn vectors() -> Result<Option<PathBuf>> {
+    let given = std::env::var_os("SLIPWAY_SHARED").map(PathBuf::from);
+    let shared = given.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
+    if shared.join("vectors").is_dir() {
+        return Ok(Some(shared.join("vectors")));
+    }
+    anyhow::ensure!(std::env::var_os("CI").is_none(), "CI must have the vectors; {} does not", shared.display());
+    println!("skipped: no vectors in {}", shared.display());
+    Ok(None)
+}
+
+/// What a command printed to stderr.
+#[must_use]
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }

@@ -1,11 +1,17 @@
 //! The main job: a release is announced, proven, staged, activated, watched, committed; or refused, or rolled back.
 
-use slipway_tests::{LONG, device, factory, mosquitto};
+use anyhow::Result;
+use slipway_operator::ChannelChange;
+use slipway_protocol::Event;
+use slipway_tests::{LONG, device, factory, ring, stderr};
+use slipway_world::broker::{Access, Mosquitto};
 use slipway_world::edgecore::{Behaviour, Dials};
+use slipway_world::server::Fault;
+use slipway_world::sigstore::{Attestation, PrivateSigstore};
 use slipway_world::wait;
 
 #[test]
-fn takes_a_good_release_and_returns_from_one_that_dies() -> anyhow::Result<()> {
+fn takes_a_good_release_and_returns_from_one_that_dies() -> Result<()> {
     let factory = factory()?;
     factory.ship(&Dials::healthy("v1.22.0"))?;
     let device = device(&factory, None, |_| {})?;
@@ -14,19 +20,132 @@ fn takes_a_good_release_and_returns_from_one_that_dies() -> anyhow::Result<()> {
     let config = device.component_config();
     factory.ship(&Dials { rewrites_config: true, ..Dials::new("v1.23.0", Behaviour::DiesAfter { ms: 700, code: 2 }) })?;
     let output = device.run("check", &[])?;
-    assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
     assert_eq!(device.committed().map(|v| v.to_string()).as_deref(), Some("v1.22.0"));
     assert_eq!(device.component_config(), config, "the configuration came back with the program");
     wait::until("the old release answers again", LONG, || device.healthy());
-    let report = device.wait_code("SLW-A-DIED", LONG)?;
-    assert!(report.refusal.is_some());
+    let reports = device.history()?;
+    let report = reports.iter().find(|report| report.event == Event::RollingBack).expect("a report of the rollback");
+    assert!(report.refusal.as_ref().is_some_and(|refusal| refusal.code == "SLW-A-DIED"), "{report:?}");
+    assert!(report.text.as_ref().is_some_and(|text| !text.is_empty()), "the evidence is in the report: {report:?}");
     // The same bad release again: refused without a download.
     let before = factory.server.requests().len();
     let output = device.run("check", &[])?;
     assert_eq!(output.status.code(), Some(3));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("SLW-A-CONDEMNED"));
-    let artifacts = |n: usize| factory.server.requests()[n..].iter().filter(|r| r.path.contains("artifacts")).count();
-    assert_eq!(artifacts(before), 0);
-    let _ = mosquitto;
+    assert!(stderr(&output).contains("SLW-A-CONDEMNED"), "{}", stderr(&output));
+    let artifacts = factory.server.requests()[before..].iter().filter(|r| r.path.ends_with(".tar.gz")).count();
+    assert_eq!(artifacts, 0);
+    // Forgiven, it is tried again and fails again.
+    assert!(device.run("forgive", &[])?.status.success());
+    assert_eq!(device.run("check", &[])?.status.code(), Some(4));
+    Ok(())
+}
+
+#[test]
+fn every_way_to_be_ill_is_rolled_back() -> Result<()> {
+    let factory = factory()?;
+    factory.ship(&Dials::healthy("v1.20.0"))?;
+    let device = device(&factory, None, |options| options.deadline = std::time::Duration::from_secs(6))?;
+    device.wait_committed("v1.20.0", LONG)?;
+    for (version, behaviour, code) in [
+        ("v1.21.0", Behaviour::ExitAtOnce { code: 1 }, "SLW-A-DIED"),
+        ("v1.21.1", Behaviour::NeverAnswers, "SLW-A-DEADLINE"),
+        ("v1.21.2", Behaviour::NeverListens, "SLW-A-DEADLINE"),
+        ("v1.21.3", Behaviour::SickensAfter { ms: 500 }, "SLW-A-CHECK"),
+    ] {
+        factory.ship(&Dials::new(version, behaviour))?;
+        let output = device.run("check", &[])?;
+        assert_eq!(output.status.code(), Some(4), "{version}: {}\n{}", stderr(&output), device.log());
+        assert!(stderr(&output).contains(code), "{version}: {}", stderr(&output));
+        assert_eq!(device.committed().map(|v| v.to_string()).as_deref(), Some("v1.20.0"));
+        wait::until("the old release answers again", LONG, || device.healthy());
+    }
+    // None of that keeps a good one away.
+    factory.ship(&Dials::healthy("v1.22.0"))?;
+    assert!(device.run("check", &[])?.status.success());
+    assert_eq!(device.committed().map(|v| v.to_string()).as_deref(), Some("v1.22.0"));
+    // A person may go back, and the release that was left is not taken again by itself.
+    assert!(device.run("rollback", &[])?.status.success(), "{}", device.log());
+    assert_eq!(device.committed().map(|v| v.to_string()).as_deref(), Some("v1.20.0"));
+    assert!(stderr(&device.run("check", &[])?).contains("SLW-A-CONDEMNED"));
+    Ok(())
+}
+
+#[test]
+fn every_refusal_has_its_code_and_nothing_is_installed() -> Result<()> {
+    let factory = factory()?;
+    factory.ship(&Dials::healthy("v1.20.0"))?;
+    let device = device(&factory, None, |_| {})?;
+    device.wait_committed("v1.20.0", LONG)?;
+    let attested = |version: &str| Attestation::kubeedge(version);
+    // Provenance that is genuine, but of something else.
+    let other_source = |version: &str| Attestation { source: "https://github.com/evil/kubeedge".into(), ..attested(version) };
+    let other_tag = |version: &str| Attestation { git_ref: "refs/tags/v9.9.9".into(), ..attested(version) };
+    let pull_request = |version: &str| Attestation { trigger: "pull_request".into(), ..attested(version) };
+    type Change<'a> = &'a dyn Fn(&str) -> Attestation;
+    for (version, change, part) in [
+        ("v1.21.0", &other_source as Change<'_>, "SOURCE"),
+        ("v1.21.1", &other_tag, "REF"),
+        ("v1.21.2", &pull_request, "TRIGGER"),
+    ] {
+        factory.release_attested(&Dials::healthy(version), change(version), true)?;
+        factory.point(version)?;
+        let output = device.run("check", &[])?;
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(3), "{version}: {said}");
+        assert!(said.contains("SLW-V-") && said.contains(part), "{version}: {said}");
+        assert!(said.contains("saw") && said.contains("wanted") && said.contains("do "), "{said}");
+    }
+    // Signed by another Sigstore.
+    let stranger = PrivateSigstore::new("stranger");
+    let release = factory.release_attested(&Dials::healthy("v1.21.3"), attested("v1.21.3"), true)?;
+    assert!(!stranger.trusted_root().is_empty() && !release.archives.is_empty());
+    // Older than what is committed.
+    factory.ship(&Dials::healthy("v1.19.0"))?;
+    assert!(stderr(&device.run("check", &[])?).contains("SLW-A-FLOOR"));
+    // Halted.
+    factory.ship(&Dials::healthy("v1.22.0"))?;
+    factory.change(&ChannelChange { halted: Some(true), ..ChannelChange::default() })?;
+    assert!(stderr(&device.run("check", &[])?).contains("SLW-A-HALTED"));
+    // Tampered on the way: one byte of the artifact.
+    let release = factory.release(&Dials::healthy("v1.23.0"))?;
+    factory.change(&ChannelChange { release: Some("v1.23.0".parse().unwrap()), halted: Some(false), ..ChannelChange::default() })?;
+    factory.server.fault(&factory.artifact_path(&release), Fault::FlipByte(100));
+    let output = device.run("check", &[])?;
+    assert_eq!(output.status.code(), Some(3), "{}", device.log());
+    assert!(stderr(&output).contains("SLW-A-DIGEST"), "{}", stderr(&output));
+    assert_eq!(device.committed().map(|v| v.to_string()).as_deref(), Some("v1.20.0"));
+    assert_eq!(std::fs::read_dir(device.state().join("slots/edgecore"))?.flatten().count(), 1, "nothing else was staged");
+    // Healed, the same release is taken.
+    factory.server.heal(&factory.artifact_path(&release));
+    assert!(device.run("check", &[])?.status.success(), "{}", device.log());
+    assert_eq!(device.committed().map(|v| v.to_string()).as_deref(), Some("v1.23.0"));
+    Ok(())
+}
+
+#[test]
+fn notices_ring_reports_arrive_and_bad_notices_cost_nothing() -> Result<()> {
+    let broker = Mosquitto::start(Access::Plain)?;
+    let factory = factory()?;
+    factory.release(&Dials::healthy("v1.22.0"))?;
+    let device = device(&factory, Some(&broker.url()), |_| {})?;
+    device.wait("connects", LONG, |device| device.status().is_ok_and(|status| status.broker == Some(true)))?;
+    factory.point("v1.22.0")?;
+    ring(&broker.url(), Some("v1.22.0"))?;
+    device.wait_committed("v1.22.0", LONG)?;
+    device.wait("the broker has every report", LONG, |device| device.status().is_ok_and(|status| status.outbox == 0))?;
+    let events: Vec<Event> = device.history()?.into_iter().rev().map(|report| report.event).collect();
+    let order = [Event::Checking, Event::Downloading, Event::Staged, Event::Activated, Event::Committed];
+    let mut rest = events.iter();
+    assert!(order.iter().all(|wanted| rest.any(|event| event == wanted)), "{events:?}");
+    // The same again, a hundred times: at most one more check, and nothing new to say.
+    let before = (device.history()?.len(), factory.server.requests().len());
+    for _ in 0..100 {
+        ring(&broker.url(), Some("v1.22.0"))?;
+    }
+    device.wait("the storm is over", LONG, |device| {
+        device.status().is_ok_and(|s| s.outbox == 0 && s.components.first().is_some_and(|c| c.state == "idle"))
+    })?;
+    assert!(device.history()?.len() <= before.0 + 8, "{:#?}", device.history()?.len() - before.0);
     Ok(())
 }

@@ -7,7 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
-#[expect(dead_code, clippy::result_large_err, reason = "shared with other tests, none of which needs all of it")]
+#[expect(dead_code, reason = "shared with other tests, none of which needs all of it")]
 mod tuf_sim;
 
 use serde_json::{Value, json};

@@ -6,7 +6,6 @@
     clippy::arithmetic_side_effects,
     reason = "a test fails by panicking"
 )]
-#![expect(clippy::result_large_err, reason = "as in the library")]
 
 mod tuf_sim;
 

@@ -1,0 +1,76 @@
+//! What was begun goes on: across dropped connections, SIGKILL at any moment, and notices that overtake one another.
+
+use anyhow::Result;
+use slipway_tests::{LONG, device, factory, ring};
+use slipway_world::broker::{Access, Mosquitto};
+use slipway_world::edgecore::Dials;
+use slipway_world::server::Fault;
+use slipway_world::wait;
+
+#[test]
+fn a_download_survives_a_dropped_connection_and_a_sigkill() -> Result<()> {
+    let factory = factory()?;
+    // Larger than several checkpoints.
+    let release = factory.release(&Dials { pad: 24 << 20, ..Dials::healthy("v1.22.0") })?;
+    let path = factory.artifact_path(&release);
+    let size = release.archives[0].size;
+    factory.server.fault_times(&path, Fault::CutAfter(size / 4), 1);
+    factory.point("v1.22.0")?;
+    let mut device = device(&factory, None, |_| {})?;
+    device.wait("the cut was noticed and the rest asked for", LONG, |_| {
+        factory.server.requests_for(&path).iter().any(|request| request.range.is_some())
+    })?;
+    factory.server.fault(&path, Fault::Throttle(4 << 20));
+    // Killed in the middle of the rest, and started again.
+    device.kill();
+    let sent: u64 = factory.server.bytes_sent(&path);
+    device.start()?;
+    wait::until("more bytes come", LONG, || factory.server.bytes_sent(&path) > sent);
+    device.kill();
+    factory.server.heal(&path);
+    device.start()?;
+    device.wait_committed("v1.22.0", LONG)?;
+    let total = factory.server.bytes_sent(&path);
+    assert!(total < size * 2, "{total} bytes were sent for a file of {size}: it began anew each time");
+    let last = factory.server.requests_for(&path).pop().expect("a request");
+    assert!(last.range.is_some(), "the last request asked for the rest only: {last:?}");
+    Ok(())
+}
+
+#[test]
+fn three_notices_and_random_kills_end_where_the_last_one_asked() -> Result<()> {
+    let broker = Mosquitto::start(Access::Plain)?;
+    let factory = factory()?;
+    for version in ["v1.21.0", "v1.22.0", "v1.23.0"] {
+        factory.release(&Dials { pad: 4 << 20, ..Dials::healthy(version) })?;
+    }
+    factory.point("v1.21.0")?;
+    let mut device = device(&factory, Some(&broker.url()), |_| {})?;
+    // A fixed seed: a failure can be repeated.
+    let mut dice: u64 = 0x5eed;
+    let mut roll = || {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        dice
+    };
+    for version in ["v1.21.0", "v1.22.0", "v1.23.0"] {
+        factory.point(version)?;
+        ring(&broker.url(), Some(version))?;
+        for _ in 0..3 {
+            // Until some more of its log is there: a random moment of whatever it is doing.
+            let seen = device.log().len();
+            let lines = roll() % 4;
+            let _ = wait::try_until("it gets a little further", std::time::Duration::from_millis(200 + roll() % 1500), || {
+                device.log()[seen..].lines().count() as u64 > lines
+            });
+            device.kill();
+            device.start()?;
+        }
+    }
+    device.wait_committed("v1.23.0", LONG)?;
+    assert!(device.current().is_some_and(|slot| slot.starts_with("v1.23.0-")));
+    wait::until("it runs", LONG, || device.healthy());
+    assert!(device.runs());
+    device.stop()
+}
