@@ -200,9 +200,11 @@ impl Args {
 
 /// Logs go to stderr: with time for a person, without for the journal, which has its own.
 fn log(default: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).with_ansi(colour);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).with_ansi(colour);
     // A second subscriber in one process (tests, the simulator) is fine as it is.
     let _ = if std::env::var_os("JOURNAL_STREAM").is_some() { builder.without_time().try_init() } else { builder.try_init() };
 }
@@ -270,10 +272,10 @@ fn ask(args: &Args, request: impl FnOnce(ComponentName) -> Result<Request, Stop>
     // `history` of everything and `status` need no component; the others name one.
     let component = match args.component(&config) {
         Ok(component) => component,
-        Err(_) if args.component.is_none() && args.file.is_none() && config.components.len() > 1 => config.components.first().map_or_else(
-            || Err(Stop::Usage("no component is configured".into())),
-            |first| Ok(first.name.clone()),
-        )?,
+        Err(_) if args.component.is_none() && args.file.is_none() && config.components.len() > 1 => config
+            .components
+            .first()
+            .map_or_else(|| Err(Stop::Usage("no component is configured".into())), |first| Ok(first.name.clone()))?,
         Err(stop) => return Err(stop),
     };
     let request = request(component)?;
@@ -309,7 +311,9 @@ fn ask(args: &Args, request: impl FnOnce(ComponentName) -> Result<Request, Stop>
 /// What an ending means for the exit code.
 fn ended(ending: Option<&Ending>) -> Result<(), Stop> {
     match ending {
-        Some(Ending { event: Event::Refused | Event::Inconsistent, refusal: Some(refusal), .. }) => Err(Stop::Refused(Box::new(refusal.clone()))),
+        Some(Ending { event: Event::Refused | Event::Inconsistent, refusal: Some(refusal), .. }) => {
+            Err(Stop::Refused(Box::new(refusal.clone())))
+        }
         Some(Ending { event: Event::RolledBack, refusal, .. }) => match refusal {
             Some(refusal) if refusal.code == crate::machine::checks::ASKED.code => Ok(()),
             Some(refusal) => {

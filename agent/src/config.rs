@@ -156,7 +156,7 @@ impl Config {
     /// Names the line and what is wrong.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         let config: Self = toml::from_str(text).map_err(|error| {
-            let line = error.span().map(|span| text.get(..span.start).unwrap_or(text).lines().count().max(1));
+            let line = error.span().map(|span| text.get(..span.start).unwrap_or(text).matches('\n').count().saturating_add(1));
             let place = line.map_or_else(String::new, |line| format!("line {line}: "));
             CONFIG.with(format_args!("{place}{}", error.message()), "")
         })?;
@@ -175,7 +175,8 @@ impl Config {
             }
         }
         if names.len() > crate::witness::COMPONENT_LIMIT {
-            return Err(CONFIG.with(format_args!("{} components", names.len()), format_args!("at most {}", crate::witness::COMPONENT_LIMIT)));
+            return Err(CONFIG
+                .with(format_args!("{} components", names.len()), format_args!("at most {}", crate::witness::COMPONENT_LIMIT)));
         }
         if self.repository.refresh < Duration::from_secs(1) {
             return Err(CONFIG.with("repository.refresh below 1s", "a duration such as \"1h\""));
@@ -183,7 +184,9 @@ impl Config {
         if let Some(url) = &self.repository.url {
             let http = url.scheme() == "http" && self.http.allow_http;
             if url.scheme() != "https" && !http {
-                return Err(CONFIG.with(format_args!("repository.url = {url}"), "https, or http with `allow_http = true` in [http]"));
+                return Err(
+                    CONFIG.with(format_args!("repository.url = {url}"), "https, or http with `allow_http = true` in [http]")
+                );
             }
         }
         for path in [&self.node.state, &self.node.socket] {

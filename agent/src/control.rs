@@ -158,7 +158,9 @@ pub async fn ask(path: &Path, request: &Request, mut each: impl FnMut(Response))
     let failed = |error: std::io::Error| SOCKET.with(format_args!("{}: {error}", path.display()), "an answer");
     let stream = match UnixStream::connect(path).await {
         Ok(stream) => stream,
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => return Ok(None),
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
         Err(error) => return Err(failed(error)),
     };
     let (from, mut to) = stream.into_split();
@@ -167,7 +169,8 @@ pub async fn ask(path: &Path, request: &Request, mut each: impl FnMut(Response))
     to.write_all(&line).await.map_err(failed)?;
     let mut lines = BufReader::new(from).lines();
     while let Some(line) = lines.next_line().await.map_err(failed)? {
-        let response: Response = serde_json::from_str(&line).map_err(|error| SOCKET.with(error, "an answer of this agent's version"))?;
+        let response: Response =
+            serde_json::from_str(&line).map_err(|error| SOCKET.with(error, "an answer of this agent's version"))?;
         let last = !matches!(response, Response::Report(_));
         each(response);
         if last {

@@ -26,6 +26,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 const LOOK_AFTER: Duration = Duration::from_secs(3);
 /// A record that could not be made durable is tried again this often: the disk may be full for days.
 const STORE_AGAIN: Duration = Duration::from_secs(2);
+/// How long saying goodbye to the broker may take.
+const GOODBYE: Duration = Duration::from_secs(4);
 /// Least time between two progress reports of one component.
 const PROGRESS_SECS: u64 = 1;
 
@@ -122,7 +124,12 @@ impl Driver {
     }
 
     /// Runs until `stop` resolves, or in [`Mode::OneShot`] until there is nothing to do. Must run inside a `LocalSet`.
-    pub async fn run(&mut self, mode: Mode, mut requests: mpsc::Receiver<(Request, mpsc::Sender<Response>)>, stop: impl Future<Output = ()>) {
+    pub async fn run(
+        &mut self,
+        mode: Mode,
+        mut requests: mpsc::Receiver<(Request, mpsc::Sender<Response>)>,
+        stop: impl Future<Output = ()>,
+    ) {
         tokio::pin!(stop);
         let watchdog = watchdog_interval();
         let mut alive = tokio::time::interval(watchdog.unwrap_or(LONGEST_SLEEP));
@@ -134,7 +141,9 @@ impl Driver {
                 match self.edges.adopt(&component) {
                     Ok(Some(adopted)) => self.input(&component, Input::Adopted(adopted)),
                     Ok(None) => {}
-                    Err(refusal) => tracing::error!(%component, %refusal, "what runs here could not be adopted; the first update has no way back"),
+                    Err(refusal) => {
+                        tracing::error!(%component, %refusal, "what runs here could not be adopted; the first update has no way back")
+                    }
                 }
             }
             let link = self.edges.slots.current(&component).unwrap_or_else(|refusal| {
@@ -163,10 +172,13 @@ impl Driver {
                 () = tokio::time::sleep(sleep) => self.tick(mode),
             }
         }
-        if let Some((to, _)) = self.broker.take() {
-            let _ = to.send(ToBroker::Stop).await;
-            // The task says goodbye and ends; closing takes a moment, a dead broker must not take longer.
-            let _ = tokio::time::timeout(Duration::from_secs(2), to.closed()).await;
+        if let Some((to, mut from)) = self.broker.take() {
+            let goodbye = async {
+                let _ = to.send(ToBroker::Stop).await;
+                while from.recv().await.is_some() {}
+            };
+            // A broker that does not answer must not hold up a shutdown.
+            let _ = tokio::time::timeout(GOODBYE, goodbye).await;
         }
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
     }
@@ -286,7 +298,9 @@ impl Driver {
         {
             let _ = to.try_send(ToBroker::Progress(report.clone()));
         }
-        self.followers.retain(|follower| follower.component != *component || follower.to.try_send(Response::Report(report.clone())).is_ok());
+        self.followers.retain(|follower| {
+            follower.component != *component || follower.to.try_send(Response::Report(report.clone())).is_ok()
+        });
     }
 
     // ---- reports -----------------------------------------------------------------------------------------------------
@@ -300,7 +314,8 @@ impl Driver {
             });
         }
         self.offer();
-        let settled = self.live.get(component).is_none_or(|live| matches!(live.record.state, State::Idle | State::Inconsistent { .. }));
+        let settled =
+            self.live.get(component).is_none_or(|live| matches!(live.record.state, State::Idle | State::Inconsistent { .. }));
         if settled || waits {
             let ending = self.live.get(component).and_then(|live| live.record.last.clone());
             let (done, rest): (Vec<_>, Vec<_>) =
@@ -335,6 +350,14 @@ impl Driver {
                 self.connected = true;
                 self.offered = 0;
                 self.offer();
+                // Notices may have been lost meanwhile, so look soon; not all devices at once, if it was the broker that was away.
+                let now = clock::now();
+                let soon = now.moment.after(first_refresh(self.refresh, now.dice));
+                for live in self.live.values_mut() {
+                    if !live.timer.reached(&soon) {
+                        live.timer = soon.clone();
+                    }
+                }
             }
             FromBroker::Disconnected(why) => {
                 tracing::warn!(%why, "no broker");

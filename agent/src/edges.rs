@@ -184,7 +184,9 @@ impl Edges {
         };
         let checkpoint = |at| self.store.borrow_mut().set_cursor(&artifact.sha256, at);
         let size = artifact.size;
-        let percent = |at: u64| progress(u8::try_from(u128::from(at).saturating_mul(100).checked_div(size.into()).unwrap_or(0)).unwrap_or(100));
+        let percent = |at: u64| {
+            progress(u8::try_from(u128::from(at).saturating_mul(100).checked_div(size.into()).unwrap_or(0)).unwrap_or(100))
+        };
         let fetched = match &plan.source {
             Source::Network => {
                 let base = self.base.as_ref();
@@ -193,7 +195,12 @@ impl Edges {
             }
             Source::Bundle(path) => {
                 let tar = self.bundle(path).await.map_err(never)?;
-                let name = artifact.urls.iter().find(|url| tar.names().any(|name| name == **url)).cloned().unwrap_or_else(|| artifact.name.clone());
+                let name = artifact
+                    .urls
+                    .iter()
+                    .find(|url| tar.names().any(|name| name == **url))
+                    .cloned()
+                    .unwrap_or_else(|| artifact.name.clone());
                 tar.copy_to_part(&name, &download, percent, checkpoint).await
             }
         };
@@ -255,7 +262,8 @@ impl Edges {
         blocking(move || slots.check_payload(&name, &slot, &payload)).await?;
         let (dir, settings) = (self.snapshot_dir(component, &plan.slot), part.config.snapshot.clone());
         // One from an earlier attempt must never be taken for this one's.
-        let fresh = || durable::create_dir_all_durable(dir.parent().unwrap_or(&dir)).and_then(|()| durable::remove_tree_durable(&dir));
+        let fresh =
+            || durable::create_dir_all_durable(dir.parent().unwrap_or(&dir)).and_then(|()| durable::remove_tree_durable(&dir));
         fresh().map_err(|error| durable::refusal(&dir, &error))?;
         part.supervisor.stop().await?;
         blocking(move || snapshot::take(&dir, &settings)).await
@@ -298,7 +306,8 @@ impl Edges {
         match self.prober.sample(&part.config.health, &part.supervisor, &subject).await {
             Ok(mut sample) => {
                 sample.checks.extend(self.runs_it(component, &subject, &sample.process));
-                let ill = matches!(sample.process, ProcessState::Dead(_)) || sample.checks.iter().any(|c| c.required && c.outcome.is_err());
+                let ill = matches!(sample.process, ProcessState::Dead(_))
+                    || sample.checks.iter().any(|c| c.required && c.outcome.is_err());
                 let evidence = if ill { part.supervisor.evidence().await } else { String::new() };
                 Some((sample, evidence))
             }
@@ -350,7 +359,9 @@ impl Edges {
         let parts = self.parts_in(&self.state.join("downloads"), |name| {
             name.split('.').next().and_then(|digest| digest.parse().ok()).is_some_and(|digest| downloads.contains(&digest))
         });
-        let snapshots = self.parts_in(&self.state.join("snapshots").join(component.as_str()), |name| keep.iter().any(|slot| slot.as_str() == name));
+        let snapshots = self.parts_in(&self.state.join("snapshots").join(component.as_str()), |name| {
+            keep.iter().any(|slot| slot.as_str() == name)
+        });
         let trust = self.trust.collect(&self.floors());
         for refusal in [gone, parts, snapshots, trust].into_iter().filter_map(Result::err) {
             tracing::warn!(%component, %refusal, "could not clear away");
@@ -394,7 +405,13 @@ impl Edges {
 }
 
 /// From the part file to a slot that is complete, durable and carries its own proof.
-fn unpack_to_slot(slots: &Slots, part: &Path, plan: &Plan, release: &Authorized<Release>, proof: &Proof) -> Result<Sha256, Refusal> {
+fn unpack_to_slot(
+    slots: &Slots,
+    part: &Path,
+    plan: &Plan,
+    release: &Authorized<Release>,
+    proof: &Proof,
+) -> Result<Sha256, Refusal> {
     let artifact = &release.artifact;
     let component = &release.manifest.component;
     let mut writer = slots.begin(component, &plan.slot)?;

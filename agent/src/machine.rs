@@ -361,7 +361,8 @@ impl Draft<'_> {
         let patient = ring.by != By::Operator;
         match self.next.state.clone() {
             State::Idle => {
-                let too_soon = self.next.checked.as_ref().is_some_and(|at| !at.after(self.settings.gap).reached(&self.now.moment));
+                let too_soon =
+                    self.next.checked.as_ref().is_some_and(|at| !at.after(self.settings.gap).reached(&self.now.moment));
                 if patient && too_soon { self.keep(ring) } else { self.check(ring, Retry::default()) }
             }
             // Nothing is under way but a pause: what is asked for may have changed, so ask again.
@@ -452,7 +453,9 @@ impl Draft<'_> {
                 }
             },
             State::Checking { .. } => self.call_off(None),
-            State::Downloading { plan, .. } | State::Staging { plan } | State::Staged { plan, .. } => self.call_off(Some(plan.version)),
+            State::Downloading { plan, .. } | State::Staging { plan } | State::Staged { plan, .. } => {
+                self.call_off(Some(plan.version))
+            }
             State::Activating { plan, .. } | State::Probation { plan, .. } => {
                 let reason = checks::CALLED_OFF.with(&plan.version, "the operator's consent");
                 self.undo(plan, reason, true);
@@ -475,8 +478,9 @@ impl Draft<'_> {
     }
 
     fn forgive(&mut self, artifact: Option<Sha256>) {
-        let (forgiven, kept) =
-            std::mem::take(&mut self.next.condemned).into_iter().partition(|c: &Condemned| artifact.is_none_or(|a| a == c.artifact));
+        let (forgiven, kept) = std::mem::take(&mut self.next.condemned)
+            .into_iter()
+            .partition(|c: &Condemned| artifact.is_none_or(|a| a == c.artifact));
         self.next.condemned = kept;
         let forgiven: Vec<Condemned> = forgiven;
         for condemned in &forgiven {
@@ -591,7 +595,8 @@ impl Draft<'_> {
 
 /// Seconds to wait after `failures` earlier failures.
 fn pause(settings: &Settings, failures: u32, dice: u32, again: Again) -> u64 {
-    let doubled = settings.retry_first.saturating_mul(1_u64.checked_shl(failures.min(32)).unwrap_or(u64::MAX)).min(settings.retry_most);
+    let doubled =
+        settings.retry_first.saturating_mul(1_u64.checked_shl(failures.min(32)).unwrap_or(u64::MAX)).min(settings.retry_most);
     let half = doubled.div_euclid(2);
     let chance = u64::from(dice).checked_rem(half.saturating_add(1)).unwrap_or(0);
     let pause = half.saturating_add(chance).max(1);

@@ -75,7 +75,11 @@ pub struct AckToken {
 ///
 /// # Errors
 /// Settings that cannot work: see [`MqttSettings::validate`]. A broker that is away is no error: it is dialled for ever.
-pub fn start(settings: MqttSettings, node: &NodeName, fleet: &FleetName) -> Result<(mpsc::Sender<ToBroker>, mpsc::Receiver<FromBroker>), Refusal> {
+pub fn start(
+    settings: MqttSettings,
+    node: &NodeName,
+    fleet: &FleetName,
+) -> Result<(mpsc::Sender<ToBroker>, mpsc::Receiver<FromBroker>), Refusal> {
     settings.validate()?;
     let (to_broker, commands) = mpsc::channel(64);
     let (events, from_broker) = mpsc::channel(64);

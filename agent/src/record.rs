@@ -190,7 +190,8 @@ impl TryFrom<String> for SlotName {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
         let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
-        let good = !text.is_empty() && text.len() <= 96 && text.bytes().all(safe) && !text.starts_with('.') && !text.contains("..");
+        let good =
+            !text.is_empty() && text.len() <= 96 && text.bytes().all(safe) && !text.starts_with('.') && !text.contains("..");
         if good { Ok(Self(text)) } else { Err(format!("{:?} is no slot name", slipway_protocol::refusal::printable(&text))) }
     }
 }

@@ -125,7 +125,8 @@ impl Status {
         let roles = edges.trust.repository(&edges.floors()).map_or_else(
             |_| Vec::new(),
             |repository| {
-                let role = |role: slipway_verify::tuf::RoleState| Role { name: role.name, version: role.version, expires: role.expires };
+                let role =
+                    |role: slipway_verify::tuf::RoleState| Role { name: role.name, version: role.version, expires: role.expires };
                 repository.roles().into_iter().map(role).collect()
             },
         );
@@ -151,7 +152,8 @@ impl Status {
         };
         let _ = writeln!(out, "Node:      {} (fleet {})", self.node, self.fleet);
         let _ = writeln!(out, "Broker:    {broker}, {} reports waiting", self.outbox);
-        let trust: Vec<String> = self.roles.iter().map(|role| format!("{} v{} until {}", role.name, role.version, day(role.expires))).collect();
+        let trust: Vec<String> =
+            self.roles.iter().map(|role| format!("{} v{} until {}", role.name, role.version, day(role.expires))).collect();
         let _ = writeln!(out, "Metadata:  {}", if trust.is_empty() { "none yet".to_owned() } else { trust.join(", ") });
         let header = ["COMPONENT", "CHANNEL", "STATE", "COMMITTED", "PREVIOUS", "FLOOR", "LAST"].map(str::to_owned);
         let rows: Vec<[String; 7]> = std::iter::once(header).chain(self.components.iter().map(ComponentStatus::row)).collect();
@@ -198,7 +200,8 @@ impl ComponentStatus {
     }
 
     fn row(&self) -> [String; 7] {
-        let version = |installed: &Option<Installed>| installed.as_ref().map_or_else(dash, |installed| installed.version.to_string());
+        let version =
+            |installed: &Option<Installed>| installed.as_ref().map_or_else(dash, |installed| installed.version.to_string());
         let state = self.target.as_ref().map_or_else(|| self.state.clone(), |target| format!("{} {target}", self.state));
         let last = self.last.as_ref().map_or_else(dash, |last| {
             let version = last.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();

@@ -91,7 +91,9 @@ impl Transport {
     async fn get(&self, path: &str, limit: u64) -> Result<Small, FetchError> {
         match self {
             Self::Http(client, base) => {
-                let url = base.join(path).map_err(|error| fail(MISSING.with(format_args!("{path}: {error}"), "a relative URL"), false))?;
+                let url = base
+                    .join(path)
+                    .map_err(|error| fail(MISSING.with(format_args!("{path}: {error}"), "a relative URL"), false))?;
                 client.get_small(&url, limit).await
             }
             Self::Tar(tar) => {
@@ -190,7 +192,9 @@ impl Trust {
         let dir = config.node.state.join("trust");
         for sub in ["tuf", "targets", "evidence"] {
             let sub = dir.join(sub);
-            durable::create_dir_all_durable(&sub).and_then(|()| durable::sweep(&sub)).map_err(|error| durable::refusal(&sub, &error))?;
+            durable::create_dir_all_durable(&sub)
+                .and_then(|()| durable::sweep(&sub))
+                .map_err(|error| durable::refusal(&sub, &error))?;
         }
         let initial_root = read_limited(&config.repository.root)?;
         Refresh::begin(&initial_root, Stored::default(), &Floors::default(), Rules::accepted_before())
@@ -210,7 +214,8 @@ impl Trust {
     /// Refreshes the metadata, resolves the component's channel and authorises the release it names. All that was verified is durable
     /// when this returns.
     pub async fn check(&self, transport: Option<&Transport>, asked: &Asked) -> Checked {
-        let mut checked = Checked { floors: asked.floors.clone(), signed: None, notes: Vec::new(), result: Err(NO_REPOSITORY.into()) };
+        let mut checked =
+            Checked { floors: asked.floors.clone(), signed: None, notes: Vec::new(), result: Err(NO_REPOSITORY.into()) };
         checked.result = match transport {
             Some(transport) => self.resolve(transport, asked, &mut checked).await,
             None => Err(NO_REPOSITORY.with("none", "a URL or an offline bundle").into()),
@@ -261,7 +266,9 @@ impl Trust {
         };
         let wait = match channel.admits(&self.node, asked.now) {
             Admission::Now => None,
-            Admission::At(start) => Some(Some(u64::try_from(start.duration_since(asked.now).as_secs()).unwrap_or(0).saturating_add(1))),
+            Admission::At(start) => {
+                Some(Some(u64::try_from(start.duration_since(asked.now).as_secs()).unwrap_or(0).saturating_add(1)))
+            }
             Admission::NotPlanned => Some(None),
         };
         Ok(Candidate { plan, halted: channel.halted, wait })
@@ -446,7 +453,8 @@ impl Trust {
             let channel = Channel::target(&component.name, &component.channel);
             let release = self.cached_target(&repository, &channel).and_then(|target| Channel::parse(target.bytes()).ok());
             let manifest = release.map(|channel| Manifest::target(&component.name, &channel.release));
-            for path in [Some(channel), manifest.clone(), Some(policy_target(&component.name)), Some(SIGSTORE_TARGET.to_owned())] {
+            for path in [Some(channel), manifest.clone(), Some(policy_target(&component.name)), Some(SIGSTORE_TARGET.to_owned())]
+            {
                 keep.extend(path.and_then(|path| repository.lookup(&path).ok()?.sha256));
             }
             let manifest = manifest.and_then(|path| self.cached_target(&repository, &path));
@@ -458,7 +466,11 @@ impl Trust {
             let failed = |error: std::io::Error| durable::refusal(&folder, &error);
             for entry in std::fs::read_dir(&folder).map_err(failed)? {
                 let entry = entry.map_err(failed)?;
-                let known = entry.file_name().to_str().and_then(|name| name.parse::<Sha256>().ok()).is_some_and(|name| keep.contains(&name));
+                let known = entry
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse::<Sha256>().ok())
+                    .is_some_and(|name| keep.contains(&name));
                 if !known {
                     durable::remove_file_durable(&entry.path()).map_err(failed)?;
                 }
@@ -468,7 +480,10 @@ impl Trust {
     }
 
     fn component(&self, name: &ComponentName) -> Result<&Component, Refusal> {
-        self.components.iter().find(|component| component.name == *name).ok_or_else(|| NO_POLICY.with(name, "a configured component"))
+        self.components
+            .iter()
+            .find(|component| component.name == *name)
+            .ok_or_else(|| NO_POLICY.with(name, "a configured component"))
     }
 
     fn cache_name(&self, folder: &str, digest: &Sha256) -> PathBuf {
@@ -504,7 +519,8 @@ fn policy_target(component: &ComponentName) -> String {
 
 fn local_policy(component: &Component) -> Result<Option<Policy>, Refusal> {
     let Some(path) = &component.policy else { return Ok(None) };
-    let policy = parse_policy(&read_limited(path)?).map_err(|why| Refusal { seen: format!("{}: {}", path.display(), why.seen), ..why })?;
+    let policy =
+        parse_policy(&read_limited(path)?).map_err(|why| Refusal { seen: format!("{}: {}", path.display(), why.seen), ..why })?;
     if policy.component() != &component.name {
         return Err(NO_POLICY.with(format_args!("{} is for {}", path.display(), policy.component()), &component.name));
     }

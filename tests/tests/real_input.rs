@@ -67,7 +67,17 @@ impl Operator {
 
     fn announce(&self, version: &str) -> Result<()> {
         slipway_ok(&["channel", text(&self.repo), "--component", "sigstore-js", "--release", version])?;
-        slipway_ok(&["notify", "--broker", &self.broker, "--fleet", "factory", "--component", "sigstore-js", "--version", version])?;
+        slipway_ok(&[
+            "notify",
+            "--broker",
+            &self.broker,
+            "--fleet",
+            "factory",
+            "--component",
+            "sigstore-js",
+            "--version",
+            version,
+        ])?;
         Ok(())
     }
 }
@@ -123,7 +133,8 @@ fn a_real_package_with_real_provenance() -> Result<()> {
         let refused = operator.release(version, &package, provenance, false)?;
         assert_eq!(refused.status.code(), Some(3), "{}", stderr(&refused));
         let said = stderr(&refused);
-        let code = said.split_whitespace().find(|word| word.starts_with("SLW-V-")).context("a code")?.trim_end_matches(':').to_owned();
+        let code =
+            said.split_whitespace().find(|word| word.starts_with("SLW-V-")).context("a code")?.trim_end_matches(':').to_owned();
         assert!(operator.release(version, &package, provenance, true)?.status.success());
         operator.announce(version)?;
         device.wait("refuses it too, with that code", LONG, |device| {
@@ -134,7 +145,13 @@ fn a_real_package_with_real_provenance() -> Result<()> {
     }
 
     // A policy that names another source: the very same package is not wanted any more.
-    operator.policy(dir.path(), &POLICY.replace("source = \"https://github.com/sigstore/sigstore-js\"", "source = \"https://github.com/sigstore/sigstore-jx\""))?;
+    operator.policy(
+        dir.path(),
+        &POLICY.replace(
+            "source = \"https://github.com/sigstore/sigstore-js\"",
+            "source = \"https://github.com/sigstore/sigstore-jx\"",
+        ),
+    )?;
     assert!(operator.release("2.1.3", &package, &provenance, true)?.status.success());
     operator.announce("2.1.3")?;
     let report = device.wait_code("SLW-V-POLICY-SOURCE", LONG)?;

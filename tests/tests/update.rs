@@ -109,7 +109,11 @@ fn every_refusal_has_its_code_and_nothing_is_installed() -> Result<()> {
     assert!(stderr(&device.run("check", &[])?).contains("SLW-A-HALTED"));
     // Tampered on the way: one byte of the artifact.
     let release = factory.release(&Dials::healthy("v1.23.0"))?;
-    factory.change(&ChannelChange { release: Some("v1.23.0".parse().unwrap()), halted: Some(false), ..ChannelChange::default() })?;
+    factory.change(&ChannelChange {
+        release: Some("v1.23.0".parse().unwrap()),
+        halted: Some(false),
+        ..ChannelChange::default()
+    })?;
     factory.server.fault(&factory.artifact_path(&release), Fault::FlipByte(100));
     let output = device.run("check", &[])?;
     assert_eq!(output.status.code(), Some(3), "{}", device.log());

@@ -75,7 +75,11 @@ impl Shown {
                 writeln!(out, "{}", line(report))
             }
             Response::Done(_) | Response::Refused(_) => {
-                if std::mem::take(&mut self.open_line) { writeln!(out) } else { Ok(()) }
+                if std::mem::take(&mut self.open_line) {
+                    writeln!(out)
+                } else {
+                    Ok(())
+                }
             }
         }
     }
@@ -90,7 +94,8 @@ fn line(report: &Report) -> String {
 fn table(reports: &[Report]) -> String {
     let header = ["SEQ", "TIME", "COMPONENT", "EVENT", "FROM", "TO", "CODE"].map(str::to_owned);
     let row = |report: &Report| {
-        let version = |version: &Option<slipway_protocol::Version>| version.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        let version =
+            |version: &Option<slipway_protocol::Version>| version.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         [
             report.seq.to_string(),
             minute(report.time),

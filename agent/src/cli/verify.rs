@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 pub(super) fn run(args: &Args) -> Result<(), Stop> {
     let what = args.file.as_ref().ok_or_else(|| Stop::Usage("verify wants an artifact or its sha256: digest".into()))?;
-    let given: Option<Sha256> = what.to_str().filter(|text| text.starts_with("sha256:")).map(str::parse).transpose().map_err(Stop::Usage)?;
+    let given: Option<Sha256> =
+        what.to_str().filter(|text| text.starts_with("sha256:")).map(str::parse).transpose().map_err(Stop::Usage)?;
     let path = PathBuf::from(what);
     let (sha256, sha512) = match given {
         Some(digest) => (digest, None),

@@ -11,8 +11,12 @@ impl Draft<'_> {
     /// An answer to the current order. One that does not fit the state cannot be (its epoch would be older) and changes nothing.
     pub(super) fn answer(&mut self, answer: Answer) {
         match (answer, self.next.state.clone()) {
-            (Answer::Checked(verdict), State::Checking { ring, retry }) if retry.at.is_none() => self.checked(verdict, ring, retry),
-            (Answer::Fetched(result), State::Downloading { plan, retry }) if retry.at.is_none() => self.fetched(result, plan, retry),
+            (Answer::Checked(verdict), State::Checking { ring, retry }) if retry.at.is_none() => {
+                self.checked(verdict, ring, retry)
+            }
+            (Answer::Fetched(result), State::Downloading { plan, retry }) if retry.at.is_none() => {
+                self.fetched(result, plan, retry)
+            }
             (Answer::Staged(result), State::Staging { plan }) => self.staged(result, plan),
             (Answer::Prepared(result), State::Activating { plan, payload, step: Activation::Preparing }) => {
                 self.prepared(result, plan, payload);
@@ -209,7 +213,8 @@ impl Draft<'_> {
                 }
                 self.end(Event::Inconsistent, to.as_ref().map(|to| to.version.clone()).as_ref(), Some(&refusal), true);
                 let at = Some(self.now.moment.after(self.settings.retry_most));
-                self.next.state = State::Inconsistent { to, from, reason: refusal, retry: Retry { failures: 0, since: None, at } };
+                self.next.state =
+                    State::Inconsistent { to, from, reason: refusal, retry: Retry { failures: 0, since: None, at } };
             }
             (Err(refusal), State::RollingBack { .. } | State::Inconsistent { .. }) => {
                 self.end(Event::Retrying, None, Some(&refusal), false);
@@ -232,7 +237,8 @@ impl Draft<'_> {
 
     /// Only what a rollback may need stays.
     pub(super) fn collect(&mut self) {
-        let keep = [&self.next.committed, &self.next.previous].into_iter().flatten().map(|installed| installed.slot.clone()).collect();
+        let keep =
+            [&self.next.committed, &self.next.previous].into_iter().flatten().map(|installed| installed.slot.clone()).collect();
         self.effects.push(Effect::Collect { keep });
     }
 }

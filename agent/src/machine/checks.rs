@@ -107,5 +107,10 @@ pub const STARTS: Refusal = Refusal::of(
     "find out what restarts the device; `slipway-agent forgive` tries the release again",
 );
 /// The rollout has not come this far.
-pub const WAVE: Refusal =
-    Refusal::of("SLW-A-WAVE", Class::Policy, Actor::Operator, "rollout wave", "nothing: the device takes the release when its wave begins");
+pub const WAVE: Refusal = Refusal::of(
+    "SLW-A-WAVE",
+    Class::Policy,
+    Actor::Operator,
+    "rollout wave",
+    "nothing: the device takes the release when its wave begins",
+);

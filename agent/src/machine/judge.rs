@@ -30,7 +30,8 @@ pub fn judge(settings: &Settings, watch: &Watch, sample: &Sample, now: &Moment) 
             let before = watch.process.as_ref();
             if before.is_some_and(|before| before != process) || before.is_none() && process.restarts > 0 {
                 let seen = format!("process {} after {} restarts", process.pid, process.restarts);
-                let wanted = before.map_or_else(|| "no restart".to_owned(), |p| format!("process {} after {} restarts", p.pid, p.restarts));
+                let wanted = before
+                    .map_or_else(|| "no restart".to_owned(), |p| format!("process {} after {} restarts", p.pid, p.restarts));
                 return Judgement::RollBack(checks::RESTARTED.with(seen, wanted));
             }
             watch.process = Some(process.clone());
@@ -43,14 +44,17 @@ pub fn judge(settings: &Settings, watch: &Watch, sample: &Sample, now: &Moment) 
         }
         ProcessState::None => {}
     }
-    let failed = sample.checks.iter().filter(|check| check.required).find_map(|check| Some((check, check.outcome.as_ref().err()?)));
+    let failed =
+        sample.checks.iter().filter(|check| check.required).find_map(|check| Some((check, check.outcome.as_ref().err()?)));
     if let Some((check, why)) = failed {
         well = false;
         let was_well = watch.healthy_since.is_some() || watch.failures > 0;
         if was_well {
             watch.failures = watch.failures.saturating_add(1);
             if watch.failures >= settings.failures {
-                return Judgement::RollBack(checks::CHECK.with(format_args!("{}: {why}", check.name), "every required check well"));
+                return Judgement::RollBack(
+                    checks::CHECK.with(format_args!("{}: {why}", check.name), "every required check well"),
+                );
             }
         }
     }

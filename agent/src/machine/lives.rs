@@ -189,7 +189,8 @@ impl World {
         self.pids += 1;
         let pid = self.pids;
         // As kubeedge.md measured: an older release exits at once on a configuration that a newer one rewrote.
-        self.running = self.link.clone().filter(|slot| self.config <= number(slot)).map(|slot| (slot, Process { pid, restarts: 0 }));
+        self.running =
+            self.link.clone().filter(|slot| self.config <= number(slot)).map(|slot| (slot, Process { pid, restarts: 0 }));
         if let Some((slot, _)) = &self.running {
             self.config = number(slot);
         }

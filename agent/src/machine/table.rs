@@ -46,19 +46,18 @@ fn states() -> Vec<(&'static str, State)> {
         ("probation, soaked", State::Probation { plan: plan(SLOT_B), payload, watch: watch(Some(moment(0, 900))) }),
         ("rolling back", rolling(Retry::default())),
         ("rolling back, last try", rolling(Retry { failures: 5, ..Retry::default() })),
-        (
-            "inconsistent",
-            State::Inconsistent { to: Some(release(SLOT_A)), from: None, reason: checks::DIED, retry: pause(100) },
-        ),
+        ("inconsistent", State::Inconsistent { to: Some(release(SLOT_A)), from: None, reason: checks::DIED, retry: pause(100) }),
     ]
 }
 
 fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
     let answer = |answer| Input::Answer { epoch, answer };
-    let failure = |again| Failure { refusal: Refusal::of("X-NET", slipway_protocol::Class::Network, slipway_protocol::Actor::Network, "n", ""), again };
-    let candidate = |n, halted, wait| {
-        answer(Answer::Checked(Verdict::Candidate(Box::new(Candidate { plan: plan(n), halted, wait }))))
+    let failure = |again| Failure {
+        refusal: Refusal::of("X-NET", slipway_protocol::Class::Network, slipway_protocol::Actor::Network, "n", ""),
+        again,
     };
+    let candidate =
+        |n, halted, wait| answer(Answer::Checked(Verdict::Candidate(Box::new(Candidate { plan: plan(n), halted, wait }))));
     let sample = |process, well: bool| {
         let outcome = if well { Ok(()) } else { Err("no".to_owned()) };
         answer(Answer::Sampled(Sample { process, checks: vec![CheckResult { name: "c".into(), required: true, outcome }] }))
@@ -139,7 +138,8 @@ fn whole_table_is_as_reviewed() {
         };
         for (input_name, input) in inputs(record.epoch) {
             let t = step(&settings, &record, input, &at(1000));
-            let orders: Vec<_> = t.effects.iter().map(|effect| format!("{effect:?}").split(' ').next().unwrap().to_owned()).collect();
+            let orders: Vec<_> =
+                t.effects.iter().map(|effect| format!("{effect:?}").split(' ').next().unwrap().to_owned()).collect();
             let told: Vec<_> = t
                 .told
                 .iter()
@@ -202,7 +202,11 @@ fn pauses_double_have_jitter_and_an_end() {
     assert_eq!(pause(&settings, 0, 0, Again::After(u64::MAX)), settings.give_up);
     // A day of failures ends the download; the timer asks again later.
     let first = Retry { failures: 90, since: Some(moment(0, 1000)), at: None };
-    let record = Record { epoch: 1, state: State::Downloading { plan: plan(1), retry: first }, ..Record::new("edgecore".parse().unwrap()) };
+    let record = Record {
+        epoch: 1,
+        state: State::Downloading { plan: plan(1), retry: first },
+        ..Record::new("edgecore".parse().unwrap())
+    };
     let failed = Answer::Fetched(Err(Failure { refusal: checks::HALTED, again: Again::Later }));
     let t = step(&settings, &record, Input::Answer { epoch: 1, answer: failed }, &at(1000 + settings.give_up));
     assert_eq!(t.next.state, State::Idle);

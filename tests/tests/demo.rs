@@ -1,0 +1,26 @@
+//! The demo: its story really happens, it ends with 0, and it leaves nothing behind.
+
+use anyhow::Result;
+use slipway_world::programs;
+use std::process::{Command, Stdio};
+
+/// Takes about a minute: it tells the whole story, with real soaks and a throttled download.
+#[test]
+fn the_story_happens_and_nothing_is_left_behind() -> Result<()> {
+    let exe = programs::program("slipway-sim", "slipway-sim")?;
+    let scratch = tempfile::tempdir()?;
+    let output = Command::new(&exe).env("TMPDIR", scratch.path()).env("NO_COLOR", "1").stdin(Stdio::null()).output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    for word in ["SLW-V-POLICY-SOURCE", "SLW-A-DIGEST", "SLW-A-DIED"] {
+        assert!(said.contains(word), "{word} is not in the story:\n{said}");
+    }
+    assert!(!said.contains('\u{1b}'), "no colour where there is no terminal");
+    let left: Vec<_> = std::fs::read_dir(scratch.path())?.flatten().map(|entry| entry.path()).collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+    let below = |pid: &i32| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.starts_with(scratch.path()));
+    let processes =
+        std::fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(below).count();
+    assert_eq!(processes, 0, "processes were left behind");
+    Ok(())
+}

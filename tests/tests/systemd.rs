@@ -1,0 +1,211 @@
+//! A real systemd: the agent's own unit, edgecore's unit with and without the drop-in, rollback, power cuts.
+//!
+//! Runs in a throw-away machine by systemd-nspawn (`tests/lib/nspawn.sh`), which needs root; `tests/run` prepares it.
+
+use anyhow::{Context as _, Result, ensure};
+use slipway_sim::Factory;
+use slipway_tests::{LONG, agent, factory};
+use slipway_world::edgecore::{Behaviour, Dials};
+use slipway_world::{programs, wait};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A machine; gone when dropped.
+struct Machine {
+    script: PathBuf,
+    name: String,
+    root: PathBuf,
+}
+
+impl Machine {
+    /// `None` with a printed line where machines cannot be had; an error in CI, which must have them.
+    fn new(name: &str) -> Result<Option<Self>> {
+        let Some(script) = std::env::var_os("SLIPWAY_NSPAWN").map(PathBuf::from) else {
+            ensure!(std::env::var_os("CI").is_none(), "CI must run this by tests/run, as root");
+            println!("skipped: run it by tests/run, as root");
+            return Ok(None);
+        };
+        let mut machine = Self { script, name: name.to_owned(), root: PathBuf::new() };
+        machine.verb("new", &[])?;
+        machine.root = String::from_utf8(machine.verb("path", &[])?.stdout)?.trim().into();
+        Ok(Some(machine))
+    }
+
+    fn verb(&self, verb: &str, args: &[&str]) -> Result<Output> {
+        let output = Command::new(&self.script).arg(verb).arg(&self.name).args(args).stdin(Stdio::null()).output()?;
+        ensure!(output.status.success(), "{verb} {args:?}: {}{}", text(&output.stdout), text(&output.stderr));
+        Ok(output)
+    }
+
+    fn exec(&self, command: &str) -> Result<Output> {
+        Ok(Command::new(&self.script).args(["exec", &self.name, "sh", "-c", command]).stdin(Stdio::null()).output()?)
+    }
+
+    /// The output of a command that must succeed.
+    fn ok(&self, command: &str) -> Result<String> {
+        let output = self.exec(command)?;
+        ensure!(output.status.success(), "{command}: {}{}\n{}", text(&output.stdout), text(&output.stderr), self.journal());
+        Ok(text(&output.stdout))
+    }
+
+    fn journal(&self) -> String {
+        self.exec("journalctl --no-pager -n 60 -o cat -u slipway-agent -u edgecore")
+            .map(|output| text(&output.stdout))
+            .unwrap_or_default()
+    }
+
+    fn put(&self, path: &str, bytes: &[u8], mode: u32) -> Result<()> {
+        let path = self.root.join(path.trim_start_matches('/'));
+        std::fs::create_dir_all(path.parent().context("a folder")?)?;
+        std::fs::write(&path, bytes)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+        Ok(())
+    }
+
+    fn wait(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) -> Result<()> {
+        wait::try_until(what, LONG, || condition(self)).with_context(|| self.journal())
+    }
+
+    fn committed(&self) -> Option<String> {
+        let output = self.exec("slipway-agent status --json").ok()?;
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        Some(status["components"][0]["committed"]["version"].as_str()?.to_owned())
+    }
+
+    /// The slot that edgecore's main process was started from.
+    fn running(&self) -> Result<String> {
+        self.ok("readlink /proc/$(systemctl show -P MainPID edgecore)/exe")
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = Command::new(&self.script).args(["rm", &self.name]).stdin(Stdio::null()).output();
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+const EDGECORE_UNIT: &str = "\
+[Unit]
+Description=edgecore.service
+[Service]
+Type=simple
+ExecStart=/usr/local/bin/edgecore
+Environment=EDGECORE_HEALTH=127.0.0.1:PORT
+Restart=always
+RestartSec=10
+KillMode=process
+[Install]
+WantedBy=multi-user.target
+";
+
+fn repository_file(name: &str) -> Result<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd").join(name);
+    std::fs::read(&path).with_context(|| path.display().to_string())
+}
+
+/// A node as keadm leaves it, with the agent installed as the README says.
+fn node(machine: &Machine, factory: &Factory) -> Result<()> {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let old = slipway_world::edgecore::payload(&programs::edgecore_standin()?, &Dials::healthy("v1.21.0"))?;
+    machine.put("/usr/local/bin/edgecore", &old, 0o755)?;
+    machine.put("/usr/local/bin/slipway-agent", &std::fs::read(agent().exe)?, 0o755)?;
+    machine.put("/etc/systemd/system/edgecore.service", EDGECORE_UNIT.replace("PORT", &port.to_string()).as_bytes(), 0o644)?;
+    machine.put("/etc/systemd/system/slipway-agent.service", &repository_file("slipway-agent.service")?, 0o644)?;
+    machine.put("/etc/kubeedge/config/edgecore.yaml", b"apiVersion: v1\nmine: kept\n", 0o640)?;
+    std::fs::create_dir_all(machine.root.join("var/lib/kubeedge"))?;
+    machine.put("/etc/slipway/root.json", &factory.root()?, 0o644)?;
+    let url = factory.server.url();
+    let config = format!(
+        r#"
+[node]
+name = "node-1"
+fleet = "factory"
+[repository]
+url = "{url}"
+root = "/etc/slipway/root.json"
+refresh = "1h"
+[http]
+allow_http = true
+[[component]]
+name = "edgecore"
+channel = "stable"
+run.unit = "edgecore.service"
+adopt = {{ path = "/usr/local/bin/edgecore", version = "v1.21.0" }}
+snapshot.files = ["/etc/kubeedge/config/edgecore.yaml"]
+[component.health]
+soak = "2s"
+deadline = "8s"
+interval = "200ms"
+[[component.health.check]]
+name = "healthz"
+http = "http://127.0.0.1:{port}/healthz"
+required = true
+"#
+    );
+    machine.put("/etc/slipway/agent.toml", config.as_bytes(), 0o600)
+}
+
+#[test]
+fn a_node_is_taken_over_updated_rolled_back_and_survives_a_power_cut() -> Result<()> {
+    let Some(machine) = Machine::new("slipway-agent")? else { return Ok(()) };
+    let factory = factory()?;
+    // A channel that asks for what is there: nothing is pulled before the test says so.
+    factory.ship(&Dials::healthy("v1.21.0"))?;
+    node(&machine, &factory)?;
+    machine.verb("boot", &[])?;
+    machine.ok("systemctl enable --now edgecore slipway-agent")?;
+    assert_eq!(machine.ok("systemctl show -P ActiveState slipway-agent")?.trim(), "active", "Type=notify: it said READY");
+    machine.wait("what ran before is adopted", |machine| machine.committed().as_deref() == Some("v1.21.0"))?;
+
+    // Without the drop-in the unit goes on with the old program, healthy as it is: nothing may be committed that never ran.
+    factory.ship(&Dials::healthy("v1.22.0"))?;
+    let output = machine.exec("slipway-agent check")?;
+    assert_eq!(output.status.code(), Some(4), "{}{}", text(&output.stdout), machine.journal());
+    let said = text(&output.stderr);
+    assert!(said.contains("program") && said.contains("/usr/local/bin/edgecore"), "{said}");
+    assert_eq!(machine.committed().as_deref(), Some("v1.21.0"));
+
+    // With it, the same release is taken, once forgiven.
+    machine.put(
+        "/etc/systemd/system/edgecore.service.d/slipway.conf",
+        &repository_file("edgecore.service.d/slipway.conf")?,
+        0o644,
+    )?;
+    machine.ok("systemctl daemon-reload && systemctl restart edgecore && slipway-agent forgive && slipway-agent check")?;
+    assert_eq!(machine.committed().as_deref(), Some("v1.22.0"));
+    let slot = machine.running()?;
+    assert!(slot.contains("/slots/edgecore/v1.22.0-"), "{slot}");
+
+    // One that answers and then dies, under a unit that would restart it for ever, with the configuration rewritten.
+    let dies = Behaviour::DiesAfter { ms: 800, code: 2 };
+    factory.ship(&Dials { rewrites_config: true, ..Dials::new("v1.23.0", dies) })?;
+    let output = machine.exec("slipway-agent check")?;
+    assert_eq!(output.status.code(), Some(4), "{}{}", text(&output.stderr), machine.journal());
+    assert_eq!(machine.running()?, slot);
+    assert_eq!(machine.ok("stat -c %a /etc/kubeedge/config/edgecore.yaml")?.trim(), "640");
+    assert_eq!(machine.ok("cat /etc/kubeedge/config/edgecore.yaml")?, "apiVersion: v1\nmine: kept\n");
+
+    // The power goes while the next one is on probation. After the boot the agent goes on by itself, in its own unit.
+    factory.ship(&Dials::healthy("v1.24.0"))?;
+    machine.ok("(slipway-agent check >/dev/null 2>&1 &)")?;
+    machine.wait("probation", |machine| {
+        machine.exec("slipway-agent status").is_ok_and(|o| text(&o.stdout).contains("probation v1.24.0"))
+    })?;
+    machine.verb("kill", &[])?;
+    machine.verb("boot", &[])?;
+    machine.wait("it is committed after the boot", |machine| machine.committed().as_deref() == Some("v1.24.0"))?;
+    assert!(machine.running()?.contains("/slots/edgecore/v1.24.0-"));
+
+    // A stopped agent leaves the component alone.
+    let before = machine.ok("systemctl show -P MainPID edgecore")?;
+    machine.ok("systemctl stop slipway-agent")?;
+    assert_eq!(machine.ok("systemctl show -P MainPID,ActiveState edgecore")?.lines().next(), before.lines().next());
+    let result = machine.ok("systemctl show -P Result slipway-agent")?;
+    assert_eq!(result.trim(), "success", "it ended well on SIGTERM");
+    Ok(())
+}
