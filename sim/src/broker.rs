@@ -40,7 +40,6 @@ fn config(address: SocketAddr) -> Config {
         external_auth: None,
         dynamic_filters: true,
     };
-    let server =
-        ServerSettings { name: "v5".into(), listen: address, tls: None, next_connection_delay_ms: 1, connections };
+    let server = ServerSettings { name: "v5".into(), listen: address, tls: None, next_connection_delay_ms: 1, connections };
     Config { id: 0, router, v5: Some(HashMap::from([("v5".to_owned(), server)])), ..Config::default() }
 }

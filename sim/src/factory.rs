@@ -86,11 +86,17 @@ impl Factory {
     ///
     /// # Errors
     /// When the operator's tool refuses.
-    pub fn release_attested(&self, dials: &Dials, attestation: Attestation, unsafe_skip_verify: bool) -> Result<edgecore::Release> {
+    pub fn release_attested(
+        &self,
+        dials: &Dials,
+        attestation: Attestation,
+        unsafe_skip_verify: bool,
+    ) -> Result<edgecore::Release> {
         let platform = Platform::current();
         let out = self.dir.path().join("builds").join(&dials.version);
         let attestation = attestation.at(now().as_second() - 60);
-        let release = edgecore::Release::write_attested(&out, &self.sigstore, &self.standin, &[platform.arch()], dials, attestation)?;
+        let release =
+            edgecore::Release::write_attested(&out, &self.sigstore, &self.standin, &[platform.arch()], dials, attestation)?;
         let archive = release.archives.first().context("an archive")?;
         let artifact = ArtifactOptions {
             platform,
@@ -156,7 +162,11 @@ impl Factory {
 fn find(dir: &Path, name: &str) -> Option<PathBuf> {
     std::fs::read_dir(dir).ok()?.flatten().find_map(|entry| {
         let path = entry.path();
-        if path.is_dir() { find(&path, name) } else { path.file_name().is_some_and(|file| file.to_string_lossy().ends_with(name)).then_some(path) }
+        if path.is_dir() {
+            find(&path, name)
+        } else {
+            path.file_name().is_some_and(|file| file.to_string_lossy().ends_with(name)).then_some(path)
+        }
     })
 }
 

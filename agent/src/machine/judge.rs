@@ -87,6 +87,7 @@ pub(super) fn overdue(watch: &Watch, settings: &Settings, now: &Moment) -> Refus
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "an overflow in a test fails the test")]
 mod tests {
     use super::*;
     use crate::clock::BootId;
