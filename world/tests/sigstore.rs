@@ -2,86 +2,17 @@
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
-use sigstore_crypto::{CryptoProvider, Error, HashContext, SigningScheme};
 use sigstore_trust_root::TrustedRoot;
-use sigstore_types::{Bundle, DerPublicKey, HashAlgorithm};
+use sigstore_types::{Bundle, DerPublicKey};
 use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy};
 use slipway_world::sigstore::{Attestation, Evidence, ManagedKey, PrivateSigstore, Subject, generator_generic};
-use std::sync::Once;
 
 const ARTIFACT: &[u8] = b"what was built";
 const NAME: &str = "kubeedge-v1.23.1-linux-arm64.tar.gz";
 const ISSUER: &str = "https://token.actions.githubusercontent.com";
 
-/// Verification only, on the RustCrypto curves that the fake world signs with.
-#[derive(Debug)]
-struct RustCrypto;
-
-struct Hasher<D>(D);
-
-impl<D: sha2::Digest + Send> HashContext for Hasher<D> {
-    fn update(&mut self, data: &[u8]) {
-        self.0.update(data);
-    }
-    fn finalize(self: Box<Self>) -> Vec<u8> {
-        self.0.finalize().to_vec()
-    }
-}
-
-fn refused(scheme: SigningScheme) -> Error {
-    Error::Verification(scheme.name().to_owned())
-}
-
-impl CryptoProvider for RustCrypto {
-    fn hash(&self, algorithm: HashAlgorithm) -> Result<Box<dyn HashContext>, Error> {
-        use sha2::Digest as _;
-        Ok(match algorithm {
-            HashAlgorithm::Sha2256 => Box::new(Hasher(sha2::Sha256::new())),
-            HashAlgorithm::Sha2384 => Box::new(Hasher(sha2::Sha384::new())),
-            HashAlgorithm::Sha2512 => Box::new(Hasher(sha2::Sha512::new())),
-            other => return Err(Error::UnsupportedAlgorithm(format!("{other:?}"))),
-        })
-    }
-
-    fn verify_raw(&self, scheme: SigningScheme, key: &[u8], data: &[u8], signature: &[u8]) -> Result<(), Error> {
-        if scheme == SigningScheme::Ed25519 {
-            let key: [u8; 32] = key.try_into().map_err(|_| refused(scheme))?;
-            let key = ed25519_dalek::VerifyingKey::from_bytes(&key).map_err(|_| refused(scheme))?;
-            let signature = ed25519_dalek::Signature::from_slice(signature).map_err(|_| refused(scheme))?;
-            return key.verify_strict(data, &signature).map_err(|_| refused(scheme));
-        }
-        let algorithm = scheme.hash_algorithm().ok_or_else(|| refused(scheme))?;
-        let mut hash = self.hash(algorithm)?;
-        hash.update(data);
-        self.verify_prehashed(scheme, key, &hash.finalize(), signature)
-    }
-
-    fn verify_prehashed(&self, scheme: SigningScheme, key: &[u8], digest: &[u8], sig: &[u8]) -> Result<(), Error> {
-        use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
-        let verdict = match scheme {
-            SigningScheme::EcdsaP256Sha256 => {
-                let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(key).map_err(|_| refused(scheme))?;
-                let signature = p256::ecdsa::Signature::from_der(sig).map_err(|_| refused(scheme))?;
-                key.verify_prehash(digest, &signature)
-            }
-            SigningScheme::EcdsaP384Sha384 => {
-                let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(key).map_err(|_| refused(scheme))?;
-                let signature = p384::ecdsa::Signature::from_der(sig).map_err(|_| refused(scheme))?;
-                key.verify_prehash(digest, &signature)
-            }
-            other => return Err(Error::UnsupportedAlgorithm(other.name().to_owned())),
-        };
-        verdict.map_err(|_| refused(scheme))
-    }
-}
-
-fn crypto() {
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| sigstore_crypto::install_default_provider(&RustCrypto).expect("installed once"));
-}
-
 fn verify_as(root: &[u8], bundle: &[u8], artifact: &[u8], policy: &VerificationPolicy) -> Result<()> {
-    crypto();
+    slipway_verify::provider::install();
     let root = TrustedRoot::from_json(std::str::from_utf8(root)?)?;
     let bundle = Bundle::from_json(std::str::from_utf8(bundle)?)?;
     let result = sigstore_verify::verify(artifact, &bundle, policy, &root)?;
@@ -170,7 +101,7 @@ fn a_blob_signature_verifies_against_its_artifact_only() {
 
 #[test]
 fn a_managed_key_signs_without_a_certificate() {
-    crypto();
+    slipway_verify::provider::install();
     let world = PrivateSigstore::new("ours");
     let root = TrustedRoot::from_json(std::str::from_utf8(&world.trusted_root()).unwrap()).unwrap();
     let key = ManagedKey::new("release");
@@ -240,7 +171,7 @@ fn a_signature_made_after_the_certificate_ended_is_refused() {
 
 #[test]
 fn the_certificate_says_what_fulcio_would_say() {
-    crypto();
+    slipway_verify::provider::install();
     let world = PrivateSigstore::new("ours");
     let bundle = world.attest(&kubeedge());
     let root = TrustedRoot::from_json(std::str::from_utf8(&world.trusted_root()).unwrap()).unwrap();
