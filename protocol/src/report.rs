@@ -46,6 +46,8 @@ pub struct Report {
 pub enum Event {
     /// The new release is current and being watched.
     Activated,
+    /// The staged release is being made current.
+    Activating,
     /// Looking for a release.
     Checking,
     /// The release passed probation; automatic rollback is over.
@@ -68,6 +70,8 @@ pub enum Event {
     RollingBack,
     /// Verified content is in its slot, not yet in use.
     Staged,
+    /// The downloaded artifact is being unpacked to its slot.
+    Staging,
     /// The agent started.
     Started,
     /// Already runs what its channel says.

@@ -116,7 +116,10 @@ impl Draft<'_> {
 
     fn fetched(&mut self, result: Result<(), Failure>, plan: Plan, retry: Retry) {
         match result {
-            Ok(()) => self.stage(plan),
+            Ok(()) => {
+                self.tell(Event::Staging, Some(&plan.version), None);
+                self.stage(plan);
+            }
             Err(Failure { refusal, again }) => match self.again(retry, again) {
                 Some(retry) => {
                     self.end(Event::Retrying, Some(&plan.version), Some(&refusal), false);
@@ -131,6 +134,7 @@ impl Draft<'_> {
         match result {
             Ok(payload) => {
                 self.tell(Event::Staged, Some(&plan.version), None);
+                self.tell(Event::Activating, Some(&plan.version), None);
                 self.prepare(plan, payload);
             }
             Err(refusal) => {

@@ -5,7 +5,7 @@
 
 use super::*;
 use crate::clock::BootId;
-use crate::record::{Process, ProcessState, Source};
+use crate::record::{Process, ProcessState, Sample, Source};
 use proptest::prelude::*;
 use slipway_protocol::{Actor, Class, Platform};
 use std::collections::{BTreeMap, BTreeSet};

@@ -5,7 +5,7 @@
 use super::lives::{artifact, moment, plan, release};
 use super::*;
 use crate::clock::BootId;
-use crate::record::{Activation, CheckResult, Process, ProcessState, Source};
+use crate::record::{Activation, CheckResult, Process, ProcessState, Sample, Source};
 use std::fmt::Write;
 
 const SLOT_A: u32 = 1;

@@ -1,0 +1,190 @@
+//! The loop's talk: reports to broker and commands, notices from the broker, requests from people on the device.
+
+use super::{Driver, Follower, Live, first_refresh, plan_version, report};
+use crate::clock;
+use crate::control::{Request, Response};
+use crate::machine::{Input, Told};
+use crate::mqtt::{FromBroker, ToBroker, WINDOW};
+use crate::record::{By, Record, Ring, Source, State};
+use crate::status;
+use slipway_protocol::{ComponentName, Event, Notice, Report};
+use tokio::sync::mpsc;
+
+/// Least time between two progress reports of one component.
+const PROGRESS_SECS: u64 = 1;
+
+impl Driver {
+    /// At most one a second, never stored: what matters is where it is now.
+    pub(super) fn progress(&mut self, component: &ComponentName, epoch: u64, percent: u8) {
+        let now = clock::now();
+        let Some(live) = self.live.get_mut(component).filter(|live| live.record.epoch == epoch) else { return };
+        let fresh = live.progressed.as_ref().and_then(|at| now.moment.since(at)).is_some_and(|secs| secs < PROGRESS_SECS);
+        if fresh {
+            return;
+        }
+        live.progressed = Some(now.moment.clone());
+        let told = Told { event: Event::Progress, to: plan_version(&live.record.state), refusal: None };
+        let state = status::state_name(&live.record.state);
+        let from = live.record.committed.as_ref().map(|installed| installed.version.clone());
+        let mut report = self::report(&self.node, &self.fleet, component, now.wall, state, &told, from, None);
+        report.percent = Some(percent);
+        if let Some((to, _)) = &self.broker
+            && self.connected
+        {
+            let _ = to.try_send(ToBroker::Progress(report.clone()));
+        }
+        self.followers.retain(|follower| {
+            follower.component != *component || follower.to.try_send(Response::Report(report.clone())).is_ok()
+        });
+    }
+
+    pub(super) fn tell(&mut self, component: &ComponentName, reports: Vec<Report>) {
+        // Whoever waits for a wave may wait for days.
+        let waits = reports.iter().any(|report| report.event == Event::Waiting);
+        for report in reports {
+            self.followers.retain(|follower| {
+                follower.component != *component || follower.to.try_send(Response::Report(report.clone())).is_ok()
+            });
+        }
+        self.offer();
+        let settled =
+            self.live.get(component).is_none_or(|live| matches!(live.record.state, State::Idle | State::Inconsistent { .. }));
+        if settled || waits {
+            let ending = self.live.get(component).and_then(|live| live.record.last.clone());
+            let (done, rest): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.followers).into_iter().partition(|follower| follower.component == *component);
+            self.followers = rest;
+            for follower in done {
+                let _ = follower.to.try_send(Response::Done(ending.clone()));
+            }
+        }
+    }
+
+    /// Gives the broker's side the oldest reports that it does not have yet, a window at a time.
+    fn offer(&mut self) {
+        let Some((to, _)) = self.broker.as_ref().filter(|_| self.connected) else { return };
+        let oldest = self.edges.store.borrow().outbox(0, WINDOW);
+        for report in oldest {
+            if report.seq <= self.offered {
+                continue;
+            }
+            let seq = report.seq;
+            if to.try_send(ToBroker::Report(report)).is_err() {
+                break;
+            }
+            self.offered = seq;
+        }
+    }
+
+    pub(super) fn broker_says(&mut self, message: FromBroker) {
+        match message {
+            FromBroker::Connected => {
+                tracing::info!("connected to the broker");
+                self.connected = true;
+                self.offered = 0;
+                self.offer();
+                // Notices may have been lost meanwhile, so look soon; not all devices at once, if it was the broker that was away.
+                let now = clock::now();
+                let soon = now.moment.after(first_refresh(self.refresh, now.dice));
+                for live in self.live.values_mut() {
+                    if !live.timer.reached(&soon) {
+                        live.timer = soon.clone();
+                    }
+                }
+            }
+            FromBroker::Disconnected(why) => {
+                tracing::warn!(%why, "no broker");
+                self.connected = false;
+            }
+            FromBroker::Delivered(seq) => {
+                if let Err(refusal) = self.edges.store.borrow_mut().acknowledge(seq) {
+                    // It will be sent again; its number tells that it is a repeat.
+                    tracing::warn!(%refusal, "a delivered report could not be taken from the outbox");
+                }
+                self.offer();
+            }
+            FromBroker::BadNotice(why) => tracing::warn!(%why, "not a notice"),
+            FromBroker::Notice { notice, ack } => {
+                self.notice(&notice);
+                if let Some((to, _)) = &self.broker {
+                    let _ = to.try_send(ToBroker::Acknowledge(ack));
+                }
+            }
+        }
+    }
+
+    /// A doorbell: which component is a hint, and so is everything else in it.
+    fn notice(&mut self, notice: &Notice) {
+        let meant = |live: &Live| {
+            notice.component.as_ref().is_none_or(|name| *name == live.config.name)
+                && notice.channel.as_ref().is_none_or(|channel| *channel == live.config.channel)
+        };
+        let components: Vec<_> = self.live.values().filter(|live| meant(live)).map(|live| live.config.name.clone()).collect();
+        for component in components {
+            let ring = Ring { by: By::Notice, source: Source::Network, hint: notice.version.clone() };
+            self.input(&component, Input::Ring(ring));
+        }
+    }
+
+    /// What can be answered without an agent at work: from what is on disk, changing nothing.
+    #[must_use]
+    pub fn look_up(&self, request: &Request) -> Option<Response> {
+        match request {
+            Request::Status => Some(Response::Status(Box::new(self.status()))),
+            Request::History { component, limit } => {
+                Some(Response::History(self.edges.store.borrow().history(component.as_ref(), *limit)))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn request(&mut self, request: Request, to: mpsc::Sender<Response>) {
+        if let Some(response) = self.look_up(&request) {
+            let _ = to.try_send(response);
+            return;
+        }
+        match request {
+            Request::Status | Request::History { .. } => {}
+            Request::Check { component } => self.ask(component, to, |_| Input::Ring(operator_ring(Source::Network))),
+            Request::Install { component, path } => {
+                self.ask(component, to, |_| Input::Ring(operator_ring(Source::Bundle(path))));
+            }
+            Request::Rollback { component } => self.ask(component, to, |_| Input::Rollback),
+            Request::Forgive { component, artifact } => self.ask(component, to, |_| Input::Forgive(artifact)),
+        }
+    }
+
+    fn ask(&mut self, component: ComponentName, to: mpsc::Sender<Response>, input: impl FnOnce(&Record) -> Input) {
+        let Some(live) = self.live.get(&component) else {
+            let known = self.names().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let _ = to.try_send(Response::Refused(status::UNKNOWN_COMPONENT.with(component, known)));
+            return;
+        };
+        let input = input(&live.record);
+        let forgive = matches!(input, Input::Forgive(_));
+        let before = live.record.clone();
+        self.followers.push(Follower { component: component.clone(), to });
+        self.input(&component, input);
+        // What changed nothing, or was only noted, is over at once.
+        let over = self.live.get(&component).is_none_or(|live| forgive || live.record == before);
+        if over {
+            self.tell_done(&component);
+        }
+    }
+
+    fn tell_done(&mut self, component: &ComponentName) {
+        let ending = self.live.get(component).and_then(|live| live.record.last.clone());
+        if let Some(follower) = self.followers.pop_if(|follower| follower.component == *component) {
+            let _ = follower.to.try_send(Response::Done(ending));
+        }
+    }
+
+    fn status(&self) -> status::Status {
+        let records = self.live.values().map(|live| (&live.config, &live.record));
+        status::Status::of(&self.node, &self.fleet, self.broker.as_ref().map(|_| self.connected), &self.edges, records)
+    }
+}
+
+const fn operator_ring(source: Source) -> Ring {
+    Ring { by: By::Operator, source, hint: None }
+}

@@ -1,0 +1,195 @@
+//! What goes into the machine and what comes out: inputs, answers, effects, transitions, and the numbers it works with.
+
+use crate::record::{Installed, Plan, Record, Ring, Sample, SlotName};
+use slipway_protocol::{Event, Refusal, Sha256, Version};
+
+/// The numbers a component's configuration gives the machine. Seconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long everything required must be well without a break.
+    pub soak: u64,
+    /// By when that must have happened, counted from activation.
+    pub deadline: u64,
+    /// Required checks that may fail in a row, once they were well, before the release is rolled back.
+    pub failures: u32,
+    /// Starts of agent or device during one probation before the release is rolled back.
+    pub starts: u32,
+    /// Notices closer together than this are answered by one check.
+    pub gap: u64,
+    /// First pause between retries; doubles up to `retry_most`, with jitter.
+    pub retry_first: u64,
+    /// Longest pause between retries.
+    pub retry_most: u64,
+    /// When to stop retrying and wait for the next notice or timer.
+    pub give_up: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { soak: 90, deadline: 300, failures: 3, starts: 3, gap: 5, retry_first: 5, retry_most: 900, give_up: 86_400 }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// The agent started; `link` is what `current/<component>` names.
+    Started {
+        /// The slot that is current.
+        link: Option<SlotName>,
+    },
+    /// What ran before Slipway is in a slot now and current: the first update has a way back.
+    Adopted(Installed),
+    /// Somebody wants the component checked.
+    Ring(Ring),
+    /// A moment that [`wake_at`] named has come.
+    Wake,
+    /// An effect is done.
+    Answer {
+        /// The epoch of the record that ordered it.
+        epoch: u64,
+        /// What came of it.
+        answer: Answer,
+    },
+    /// The operator wants the previous release back, or the running update called off.
+    Rollback,
+    /// The operator lets a condemned artifact be tried again; all of them when `None`.
+    Forgive(Option<Sha256>),
+}
+
+/// What came of an effect.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// Of [`Effect::Check`].
+    Checked(Verdict),
+    /// Of [`Effect::Fetch`].
+    Fetched(Result<(), Failure>),
+    /// Of [`Effect::Stage`]: SHA-256 of what is in the slot.
+    Staged(Result<Sha256, Refusal>),
+    /// Of [`Effect::Prepare`].
+    Prepared(Result<(), Refusal>),
+    /// Of [`Effect::Switch`].
+    Switched(Result<(), Refusal>),
+    /// Of [`Effect::Watch`], again and again.
+    Sampled(Sample),
+    /// Of [`Effect::Restore`].
+    Restored(Result<(), Refusal>),
+}
+
+/// Something that did not work.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// Why.
+    pub refusal: Refusal,
+    /// Whether trying again can help.
+    pub again: Again,
+}
+
+/// Whether trying again can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// It cannot.
+    Never,
+    /// After a pause.
+    Later,
+    /// Not before this many seconds, as the server said.
+    After(u64),
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// This release should run here; metadata, provenance and policy agree.
+    Candidate(Box<Candidate>),
+    /// No.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// The version it is about, when that much is known.
+        version: Option<Version>,
+    },
+    /// It could not be found out.
+    Failed(Failure),
+}
+
+/// A release that is authorised, before the device's own conditions are judged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// What to install.
+    pub plan: Plan,
+    /// The rollout is halted: nothing new begins.
+    pub halted: bool,
+    /// Seconds until the rollout reaches this node; `None` when it has, `Some(None)` when no wave goes that far yet.
+    pub wait: Option<Option<u64>>,
+}
+
+/// What is to be done. Each is idempotent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Refresh metadata, resolve the channel, fetch and verify the provenance.
+    Check {
+        /// Who asked, and where to look.
+        ring: Ring,
+    },
+    /// Fetch the artifact; goes on where it stopped.
+    Fetch {
+        /// What.
+        plan: Plan,
+    },
+    /// Unpack the artifact to its slot.
+    Stage {
+        /// What.
+        plan: Plan,
+    },
+    /// Verify again, stop the component, put configuration and data by.
+    Prepare {
+        /// What.
+        plan: Plan,
+        /// SHA-256 that the slot's payload must have.
+        payload: Sha256,
+    },
+    /// Point the link at the slot and start the component.
+    Switch {
+        /// What.
+        plan: Plan,
+    },
+    /// Look at the component until told otherwise; a newer epoch ends it.
+    Watch {
+        /// What.
+        plan: Plan,
+    },
+    /// Stop the component, put configuration and data back, point the link at `to`, start it.
+    Restore {
+        /// The slot that is left: names the snapshot.
+        from: Option<SlotName>,
+        /// The release that runs afterwards.
+        to: Option<Installed>,
+    },
+    /// Remove all slots, snapshots and partial downloads but these. No answer.
+    Collect {
+        /// What stays.
+        keep: Vec<SlotName>,
+    },
+}
+
+/// Something to be reported: the driver adds node, time and sequence number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// What happened.
+    pub event: Event,
+    /// The version it is about.
+    pub to: Option<Version>,
+    /// Why.
+    pub refusal: Option<Refusal>,
+}
+
+/// What to remember, then what to do, and what to tell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transition {
+    /// To be durable before any effect.
+    pub next: Record,
+    /// To be carried out, each stamped with `next.epoch`.
+    pub effects: Vec<Effect>,
+    /// To be durable together with `next`.
+    pub told: Vec<Told>,
+}
