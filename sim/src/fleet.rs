@@ -110,8 +110,8 @@ impl Fleet {
                 let Some(name) = names.iter().find(|name| **name == *report.node.as_str()) else { continue };
                 now.insert(name, doing(&report));
                 let events = course.entry(name).or_default();
-                // The very first start may be heard late; it belongs to no chapter.
-                let stray = events.is_empty() && report.event == Event::Started;
+                // The very first start may be heard late, and devices look by their own timers too: that belongs to no chapter.
+                let stray = if report.event == Event::Started { events.is_empty() } else { !wanted.about(&report) };
                 if stray || report.event == Event::Progress || found.contains_key(name.as_str()) {
                     continue;
                 }
@@ -123,7 +123,11 @@ impl Fleet {
                     self.screen.line(&line);
                     found.insert(name, report);
                 } else if wanted.excludes(&report) {
-                    let why = report.refusal.as_ref().map(|refusal| format!(", {refusal}")).unwrap_or_default();
+                    let why = report
+                        .refusal
+                        .as_ref()
+                        .map(|refusal| format!(": saw {}, wanted {}", refusal.seen, refusal.wanted))
+                        .unwrap_or_default();
                     bail!("{name}: expected {wanted}, saw {}{why}", doing(&report));
                 } else {
                     self.screen.event(&format!("     {name}  {:>6}  {}", seconds(time), doing(&report)));
@@ -289,15 +293,16 @@ fn doing(report: &Report) -> String {
     format!("{what}{version}{code}")
 }
 
-/// The way that ended in `last`, in one line.
+/// The way that ended in `last`, in one line. `staging` is left out once it is `staged`.
 fn journey(events: &[Event], last: &Report) -> String {
     let mut steps: Vec<String> = Vec::new();
-    for event in events.iter().take(events.len().saturating_sub(1)).map(|event| kebab(*event)) {
-        if steps.last() != Some(&event) {
-            steps.push(event);
+    let earlier = events.iter().take(events.len().saturating_sub(1)).map(|event| kebab(*event));
+    for step in earlier.chain([doing(last)]) {
+        if steps.last().is_some_and(|before| before.split("ing").next().is_some_and(|stem| step.starts_with(stem))) {
+            steps.pop();
         }
+        steps.push(step);
     }
-    steps.push(doing(last));
     steps.join(" → ")
 }
 
@@ -319,6 +324,8 @@ mod tests {
         let events = [Event::Checking, Event::Checking, Event::Downloading, Event::Committed];
         assert_eq!(journey(&events, &last), "checking → downloading → committed v1.2.3");
         assert_eq!(journey(&[], &last), "committed v1.2.3");
+        let back = [Event::Staged, Event::Activated, Event::RollingBack, Event::RolledBack];
+        assert_eq!(journey(&back, &report("rolled-back", "")), "staged → activated → rolled-back");
     }
 
     #[test]

@@ -165,7 +165,7 @@ fn tampered(fleet: &mut Fleet) -> Result<String> {
     let artifact = fleet.factory.artifact_path(&release);
     let middle = release.archives.first().context("an archive")?.size / 2;
     // Never healed: a device that looks by its own timer must not find the release good after all and spoil the next chapter.
-
+    fleet.factory.server.fault(&artifact, Fault::FlipByte(middle));
     fleet.factory.point(TAMPERED)?;
     fleet.ring(TAMPERED)?;
     let code = "SLW-A-DIGEST";
