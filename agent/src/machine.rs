@@ -189,9 +189,11 @@ impl Draft<'_> {
                     self.next.state = State::Checking { ring: Ring { hint, ..asked }, retry };
                 }
             }
-            State::Downloading { retry, .. } if retry.at.is_some() => {
+            State::Downloading { mut retry, .. } if retry.at.is_some() => {
                 if ring.by == By::Notice {
-                    self.check(ring, retry);
+                    // Like a pause between checks: sooner, but a storm of notices gets no storm of downloads.
+                    retry.at = earlier(retry.at, self.now.moment.after(self.settings.gap));
+                    self.next.state = State::Checking { ring, retry };
                 }
             }
             // Only a running release is a place to update from: what was asked for waits until one runs. A person's ring also tries now.
@@ -304,6 +306,13 @@ impl Draft<'_> {
         }
     }
 
+    /// What a person asked for while something was under way does not wait for the pause after its failure: that may last a day.
+    fn heed(&mut self) {
+        if let Some(ring) = self.next.ring.take_if(|ring| ring.by == By::Operator) {
+            self.check(ring, Retry::default());
+        }
+    }
+
     // ---- orders --------------------------------------------------------------------------------------------------------
 
     /// Back to idle; a ring that came meanwhile is answered at once unless a check has only just ended.
@@ -318,7 +327,8 @@ impl Draft<'_> {
     }
 
     fn check(&mut self, ring: Ring, retry: Retry) {
-        self.next.ring = None;
+        // What is to be looked for elsewhere is not answered by this check.
+        self.next.ring.take_if(|kept| kept.source == ring.source);
         if ring.by != By::Timer && retry.failures == 0 {
             self.tell(Event::Checking, ring.hint.clone().as_ref(), None);
         }

@@ -57,6 +57,7 @@ impl Draft<'_> {
                 Some(retry) => {
                     self.end(Event::Retrying, None, Some(&refusal), false);
                     self.next.state = State::Checking { ring, retry };
+                    self.heed();
                 }
                 None => self.refuse(&refusal, None, news),
             },
@@ -98,6 +99,7 @@ impl Draft<'_> {
                 let refusal = checks::WAVE.with(shown(secs.map(|secs| format!("{secs} s to go")).as_ref()), "its wave");
                 self.end(Event::Waiting, Some(&plan.version), Some(&refusal), news);
                 self.next.state = State::Checking { ring, retry: Retry { at: Some(self.now.moment.after(pause)), ..retry } };
+                self.heed();
             }
         }
     }
@@ -124,6 +126,7 @@ impl Draft<'_> {
                 Some(retry) => {
                     self.end(Event::Retrying, Some(&plan.version), Some(&refusal), false);
                     self.next.state = State::Downloading { plan, retry };
+                    self.heed();
                 }
                 None => self.refuse(&refusal, Some(&plan.version), true),
             },

@@ -155,6 +155,9 @@ fn whole_table_is_as_reviewed() {
             let order = t.effects.iter().any(|effect| !matches!(effect, Effect::Collect { .. }));
             assert!(!order || t.next.epoch > record.epoch, "every order has an epoch of its own");
             assert!(t.next.floor >= record.floor, "the floor only rises");
+            let checks = t.effects.iter().any(|effect| matches!(effect, Effect::Check { .. }));
+            let heard = matches!(&t.next.state, State::Checking { retry, .. } if retry.at.is_none());
+            assert!(!checks || heard, "{state_name}, {input_name}: nobody waits for the check's answer");
         }
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/machine/table.txt");
@@ -190,6 +193,30 @@ fn a_hundred_notices_are_one_check() {
         record = step(&settings, &record, Input::Ring(ring(By::Timer)), &at(2005 + second * 10)).next;
     }
     assert_eq!(told, 1);
+}
+
+#[test]
+fn what_a_person_asks_for_meanwhile_does_not_wait_for_a_pause() {
+    let settings = Settings::default();
+    let asked = Ring { by: By::Operator, source: Source::Bundle("/media/usb/slipway.tar".into()), hint: None };
+    let failure = || Failure { refusal: checks::HALTED, again: Again::Later };
+    let later = Candidate { plan: plan(SLOT_B), halted: false, wait: Some(None) };
+    let checking = || State::Checking { ring: ring(By::Timer), retry: Retry::default() };
+    for (state, answer) in [
+        (checking(), Answer::Checked(Verdict::Failed(failure()))),
+        (checking(), Answer::Checked(Verdict::Candidate(Box::new(later)))),
+        (State::Downloading { plan: plan(SLOT_B), retry: Retry::default() }, Answer::Fetched(Err(failure()))),
+    ] {
+        let record = Record { epoch: 7, state, ..Record::new("edgecore".parse().unwrap()) };
+        let kept = step(&settings, &record, Input::Ring(asked.clone()), &at(1000)).next;
+        assert_eq!(kept.ring.as_ref(), Some(&asked));
+        let t = step(&settings, &kept, Input::Answer { epoch: 7, answer }, &at(1001));
+        assert_eq!(t.effects, [Effect::Check { ring: asked.clone() }]);
+    }
+    // Nor is a look elsewhere taken for its answer.
+    let record = Record { state: checking(), ring: Some(asked.clone()), ..Record::new("edgecore".parse().unwrap()) };
+    let t = step(&settings, &record, Input::Started { link: None }, &at(1000));
+    assert_eq!(t.next.ring, Some(asked));
 }
 
 #[test]
