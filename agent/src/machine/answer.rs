@@ -185,6 +185,8 @@ impl Draft<'_> {
         self.next.floor = highest(self.next.floor.as_ref(), highest(plan.floor.as_ref(), Some(&plan.version))).cloned();
         let new = Installed { version: plan.version.clone(), artifact: plan.artifact, payload, slot: plan.slot };
         self.next.previous = self.next.committed.replace(new);
+        // The watch ends with the epoch that ordered it.
+        self.next.epoch = self.next.epoch.saturating_add(1);
         self.end(Event::Committed, Some(&plan.version), None, true);
         self.collect();
         self.settle();

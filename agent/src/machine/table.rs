@@ -155,6 +155,8 @@ fn whole_table_is_as_reviewed() {
             let order = t.effects.iter().any(|effect| !matches!(effect, Effect::Collect { .. }));
             assert!(!order || t.next.epoch > record.epoch, "every order has an epoch of its own");
             assert!(t.next.floor >= record.floor, "the floor only rises");
+            let watched = |record: &Record| matches!(record.state, State::Probation { .. });
+            assert!(!watched(&record) || watched(&t.next) || t.next.epoch > record.epoch, "the watch goes on after {input_name}");
             let checks = t.effects.iter().any(|effect| matches!(effect, Effect::Check { .. }));
             let heard = matches!(&t.next.state, State::Checking { retry, .. } if retry.at.is_none());
             assert!(!checks || heard, "{state_name}, {input_name}: nobody waits for the check's answer");
