@@ -74,6 +74,8 @@ struct Part {
 }
 
 impl Edges {
+    /// Held beside it by those that touch the process: a download may take hours, and the process must not stay dead for so long.
+    handled: Mutex<()>,
     /// Opens everything that effects need.
     ///
     /// # Errors
@@ -92,7 +94,10 @@ impl Edges {
         for component in &config.components {
             let run = state.join("run").join(component.name.as_str());
             let supervisor = Supervisor::new(&component.name, &component.run, slots.link(&component.name), run, tools);
-            parts.insert(component.name.clone(), Part { config: component.clone(), supervisor, busy: Rc::default() });
+            parts.insert(
+                component.name.clone(),
+                Part { config: component.clone(), supervisor, busy: Rc::default(), handled: Mutex::default() },
+            );
         }
         let base = config.repository.url.clone().map(with_slash);
         Ok(Self { store: RefCell::new(store), slots, trust, client, base, prober: Prober::new(&tls)?, state, parts })
@@ -126,6 +131,8 @@ impl Edges {
 
     async fn check(&self, component: &ComponentName, ring: &Ring) -> Verdict {
         let transport = match &ring.source {
+        let touches = matches!(effect, Effect::Prepare { .. } | Effect::Switch { .. } | Effect::Restore { .. });
+        let _in_hand = if touches { Some(part.handled.lock().await) } else { None };
             Source::Network => self.base.clone().map(|base| Transport::Http(self.client.clone(), base)),
             Source::Bundle(path) => match self.bundle(path).await {
                 Ok(tar) => Some(Transport::Tar(tar)),
@@ -345,7 +352,7 @@ impl Edges {
     pub fn ensure_running(&self, component: &ComponentName) {
         let Some(part) = self.parts.get(component) else { return };
         // While an effect works on the process, whether it should run is that effect's business.
-        let Ok(_free) = part.busy.try_lock() else { return };
+        let Ok(_free) = part.handled.try_lock() else { return };
         match part.supervisor.ensure_running() {
             Ok(true) => tracing::warn!(%component, "had ended and was started again"),
             Ok(false) => {}
