@@ -62,6 +62,9 @@ pub struct Edges {
     prober: Prober,
     state: PathBuf,
     parts: BTreeMap<ComponentName, Part>,
+    /// The metadata on disk is one for all components: a refresh of one must neither take back what another's has just raised, nor
+    /// be seen half done.
+    metadata: Mutex<()>,
 }
 
 /// What belongs to one component.
@@ -71,11 +74,11 @@ struct Part {
     supervisor: Supervisor,
     /// One effect at a time: those that touch the disk or the process run to their end even when nobody wants their answer any more.
     busy: Rc<Mutex<()>>,
+    /// Held beside it by those that touch the process: a download may take hours, and the process must not stay dead for so long.
+    handled: Mutex<()>,
 }
 
 impl Edges {
-    /// Held beside it by those that touch the process: a download may take hours, and the process must not stay dead for so long.
-    handled: Mutex<()>,
     /// Opens everything that effects need.
     ///
     /// # Errors
@@ -100,7 +103,17 @@ impl Edges {
             );
         }
         let base = config.repository.url.clone().map(with_slash);
-        Ok(Self { store: RefCell::new(store), slots, trust, client, base, prober: Prober::new(&tls)?, state, parts })
+        Ok(Self {
+            store: RefCell::new(store),
+            slots,
+            trust,
+            client,
+            base,
+            prober: Prober::new(&tls)?,
+            state,
+            parts,
+            metadata: Mutex::default(),
+        })
     }
 
     /// Trusted time: never before this program was built, nor before any signed time seen.
@@ -118,6 +131,8 @@ impl Edges {
     pub async fn perform(&self, component: &ComponentName, effect: &Effect, progress: &mut dyn FnMut(u8)) -> Option<Answer> {
         let part = self.parts.get(component)?;
         let _one_at_a_time = part.busy.lock().await;
+        let touches = matches!(effect, Effect::Prepare { .. } | Effect::Switch { .. } | Effect::Restore { .. });
+        let _in_hand = if touches { Some(part.handled.lock().await) } else { None };
         Some(match effect {
             Effect::Check { ring } => Answer::Checked(self.check(component, ring).await),
             Effect::Fetch { plan } => Answer::Fetched(self.fetch(component, plan, progress).await),
@@ -131,14 +146,13 @@ impl Edges {
 
     async fn check(&self, component: &ComponentName, ring: &Ring) -> Verdict {
         let transport = match &ring.source {
-        let touches = matches!(effect, Effect::Prepare { .. } | Effect::Switch { .. } | Effect::Restore { .. });
-        let _in_hand = if touches { Some(part.handled.lock().await) } else { None };
             Source::Network => self.base.clone().map(|base| Transport::Http(self.client.clone(), base)),
             Source::Bundle(path) => match self.bundle(path).await {
                 Ok(tar) => Some(Transport::Tar(tar)),
                 Err(refusal) => return Verdict::Refused { refusal, version: None },
             },
         };
+        let _alone = self.metadata.lock().await;
         let asked = Asked {
             component: component.clone(),
             now: self.trusted(&clock::now()),
@@ -173,7 +187,7 @@ impl Edges {
 
     async fn fetch(&self, component: &ComponentName, plan: &Plan, progress: &mut dyn FnMut(u8)) -> Result<(), Failure> {
         let never = |refusal| Failure { refusal, again: Again::Never };
-        let (release, _) = self.authorize(component, plan).map_err(never)?;
+        let (release, _) = self.authorize(component, plan).await.map_err(never)?;
         if self.staged(component, plan).await.is_some() {
             return Ok(());
         }
@@ -236,7 +250,7 @@ impl Edges {
     }
 
     async fn stage(&self, component: &ComponentName, plan: &Plan) -> Result<Sha256, Refusal> {
-        let (release, proof) = self.authorize(component, plan)?;
+        let (release, proof) = self.authorize(component, plan).await?;
         let payload = match self.staged(component, plan).await {
             Some(payload) => payload,
             None => {
@@ -264,7 +278,7 @@ impl Edges {
 
     async fn prepare(&self, part: &Part, plan: &Plan, payload: Sha256) -> Result<(), Refusal> {
         let component = &part.config.name;
-        self.authorize(component, plan)?;
+        self.authorize(component, plan).await?;
         let (slots, name, slot) = (self.slots.clone(), component.clone(), plan.slot.clone());
         blocking(move || slots.check_payload(&name, &slot, &payload)).await?;
         let (dir, settings) = (self.snapshot_dir(component, &plan.slot), part.config.snapshot.clone());
@@ -392,7 +406,8 @@ impl Edges {
         Ok(())
     }
 
-    fn authorize(&self, component: &ComponentName, plan: &Plan) -> Result<(Authorized<Release>, Proof), Refusal> {
+    async fn authorize(&self, component: &ComponentName, plan: &Plan) -> Result<(Authorized<Release>, Proof), Refusal> {
+        let _whole = self.metadata.lock().await;
         self.trust.authorize(component, plan, &self.floors())
     }
 
