@@ -12,7 +12,7 @@ use crate::record::{CheckResult, Installed, Plan, ProcessState, Ring, Sample, Sl
 use crate::slots::{SLOT_FORMAT, SlotRecord, Slots};
 use crate::snapshot;
 use crate::store::Store;
-use crate::supervisor::{Supervisor, Tools};
+use crate::supervisor::{Run, Supervisor, Tools};
 use crate::tls;
 use crate::trust::{Asked, NoCandidate, Proof, Transport, Trust};
 use crate::unpack;
@@ -299,6 +299,11 @@ impl Edges {
 
     async fn restore(&self, part: &Part, from: Option<&SlotName>, to: Option<&Installed>) -> Result<(), Refusal> {
         let component = &part.config.name;
+        if let Some(to) = to {
+            // Before anything is stopped: what cannot be started in its place is no reason to.
+            let (slots, name, installed) = (self.slots.clone(), component.clone(), to.clone());
+            blocking(move || slots.check_payload(&name, &installed.slot, &installed.payload)).await?;
+        }
         part.supervisor.stop().await?;
         if let Some(dir) = from.map(|slot| self.snapshot_dir(component, slot)) {
             if dir.exists() {
@@ -308,9 +313,16 @@ impl Edges {
                 tracing::error!(%component, snapshot = %dir.display(), "gone: configuration and data stay as the left release made them");
             }
         }
-        let Some(to) = to else { return self.slots.unpoint(component) };
-        let (slots, name, installed) = (self.slots.clone(), component.clone(), to.clone());
-        blocking(move || slots.check_payload(&name, &installed.slot, &installed.payload)).await?;
+        let Some(to) = to else {
+            self.slots.unpoint(component)?;
+            // A unit may have run a program of its own before us, and nobody else starts it again.
+            if matches!(part.config.run.run, Run::Unit(_))
+                && let Err(refusal) = part.supervisor.start().await
+            {
+                tracing::warn!(%component, %refusal, "there is no release to go back to, and its unit does not start without one");
+            }
+            return Ok(());
+        };
         self.slots.point(component, &to.slot)?;
         part.supervisor.start().await
     }
