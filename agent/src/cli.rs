@@ -4,6 +4,7 @@ use crate::config::{self, Config};
 use crate::control::{self, Request};
 use crate::driver::{Driver, Mode};
 use crate::edges::Edges;
+use crate::machine::checks;
 use crate::record::Ending;
 use crate::slots::Slots;
 use crate::status::{explain, kebab};
@@ -279,6 +280,7 @@ fn ask(args: &Args, request: impl FnOnce(ComponentName) -> Result<Request, Stop>
         Err(stop) => return Err(stop),
     };
     let request = request(component)?;
+    let back = matches!(request, Request::Rollback { .. });
     let needs_one = !matches!(request, Request::Status | Request::History { .. });
     if needs_one {
         args.component(&config)?;
@@ -301,21 +303,33 @@ fn ask(args: &Args, request: impl FnOnce(ComponentName) -> Result<Request, Stop>
                     shown.show(response);
                 }
             };
-            tokio::join!(driver.run(Mode::OneShot, coming, signalled()), printing);
+            let working = async move {
+                driver.run(Mode::OneShot, coming, signalled()).await;
+                // Lets go of the answers that it still owes when it was interrupted: printing would wait for them for ever.
+                drop(driver);
+            };
+            tokio::join!(working, printing);
         }
         Ok::<(), Refusal>(())
     })?;
-    shown.finish()
+    shown.finish(back)
 }
 
-/// What an ending means for the exit code.
-fn ended(ending: Option<&Ending>) -> Result<(), Stop> {
+/// What an ending means for the exit code; `back` when to go back, or to call it off, was what was asked for.
+fn ended(ending: Option<&Ending>, back: bool) -> Result<(), Stop> {
+    let code = ending.and_then(|ending| ending.refusal.as_ref()).map(|refusal| &refusal.code);
+    if back && code.is_some_and(|code| [&checks::ASKED.code, &checks::CALLED_OFF.code].contains(&code)) {
+        return Ok(());
+    }
     match ending {
+        Some(Ending { event: Event::Retrying, refusal: Some(refusal), .. }) => {
+            Err(Stop::Failed(format!("not yet: the agent tries again while it runs\n{}", explain(refusal).trim_end())))
+        }
         Some(Ending { event: Event::Refused | Event::Inconsistent, refusal: Some(refusal), .. }) => {
             Err(Stop::Refused(Box::new(refusal.clone())))
         }
         Some(Ending { event: Event::RolledBack, refusal, .. }) => match refusal {
-            Some(refusal) if refusal.code == crate::machine::checks::ASKED.code => Ok(()),
+            Some(refusal) if refusal.code == checks::ASKED.code => Ok(()),
             Some(refusal) => {
                 let _ = write!(std::io::stderr(), "{}", explain(refusal));
                 Err(Stop::RolledBack)

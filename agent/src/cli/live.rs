@@ -32,9 +32,9 @@ impl Shown {
         };
     }
 
-    pub(super) fn finish(self) -> Result<(), Stop> {
+    pub(super) fn finish(self, back: bool) -> Result<(), Stop> {
         match self.ending {
-            Some(Ok(ending)) => ended(ending.as_ref()),
+            Some(Ok(ending)) => ended(ending.as_ref(), back),
             Some(Err(stop)) => Err(stop),
             None => Err(Stop::Failed("interrupted; what was begun goes on when the agent runs again".into())),
         }

@@ -39,17 +39,19 @@ impl Driver {
     }
 
     pub(super) fn tell(&mut self, component: &ComponentName, reports: Vec<Report>) {
-        // Whoever waits for a wave may wait for days.
-        let waits = reports.iter().any(|report| report.event == Event::Waiting);
         for report in reports {
             self.followers.retain(|follower| {
                 follower.component != *component || follower.to.try_send(Response::Report(report.clone())).is_ok()
             });
         }
         self.offer();
-        let settled =
-            self.live.get(component).is_none_or(|live| matches!(live.record.state, State::Idle | State::Inconsistent { .. }));
-        if settled || waits {
+        // A wave may be days away, and so may a network that is down: what to look for is not known yet, so nothing is under way.
+        let settled = self.live.get(component).is_none_or(|live| match &live.record.state {
+            State::Idle | State::Inconsistent { .. } => true,
+            State::Checking { retry, .. } => retry.at.is_some(),
+            _ => false,
+        });
+        if settled {
             let ending = self.live.get(component).and_then(|live| live.record.last.clone());
             let (done, rest): (Vec<_>, Vec<_>) =
                 std::mem::take(&mut self.followers).into_iter().partition(|follower| follower.component == *component);
@@ -162,20 +164,11 @@ impl Driver {
         };
         let input = input(&live.record);
         let forgive = matches!(input, Input::Forgive(_));
-        let before = live.record.clone();
         self.followers.push(Follower { component: component.clone(), to });
         self.input(&component, input);
-        // What changed nothing, or was only noted, is over at once.
-        let over = self.live.get(&component).is_none_or(|live| forgive || live.record == before);
-        if over {
-            self.tell_done(&component);
-        }
-    }
-
-    fn tell_done(&mut self, component: &ComponentName) {
-        let ending = self.live.get(component).and_then(|live| live.record.last.clone());
-        if let Some(follower) = self.followers.pop_if(|follower| follower.component == *component) {
-            let _ = follower.to.try_send(Response::Done(ending));
+        // To forgive is over at once, and how an earlier attempt ended is no answer to it.
+        if forgive && let Some(follower) = self.followers.pop_if(|follower| follower.component == component) {
+            let _ = follower.to.try_send(Response::Done(None));
         }
     }
 
