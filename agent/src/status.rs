@@ -235,7 +235,8 @@ pub fn explain(refusal: &Refusal) -> String {
     let mut out = format!("{}: {}\n", refusal.code, refusal.check);
     for (label, value) in [("saw", refusal.seen.as_str()), ("wanted", &refusal.wanted), ("do", &refusal.advice)] {
         if !value.is_empty() {
-            let _ = writeln!(out, "  {label:<7} {value}");
+            // Evidence is several log lines in one value.
+            let _ = writeln!(out, "  {label:<7} {}", value.replace(" | ", "\n          "));
         }
     }
     out

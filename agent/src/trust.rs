@@ -55,6 +55,13 @@ const MISSING: Refusal = Refusal::of(
     "file that signed metadata names",
     "publish the whole repository again; a server must not miss a file that its metadata names",
 );
+const NO_CHANNEL: Refusal = Refusal::of(
+    "SLW-A-NO-CHANNEL",
+    Class::Configuration,
+    Actor::Operator,
+    "channel in the operator's repository",
+    "point it at a release with `slipway channel`, or correct `channel` in the [[component]] table",
+);
 const NO_POLICY: Refusal = Refusal::of(
     "SLW-A-NO-POLICY",
     Class::Configuration,
@@ -229,6 +236,9 @@ impl Trust {
         checked.notes.extend(repository.notes().iter().cloned());
 
         let target = Channel::target(&component.name, &component.channel);
+        if repository.lookup(&target).is_err_and(|why| why.code == "SLW-T-NO-TARGET") {
+            return Err(NO_CHANNEL.with(format_args!("no {target}"), "the channel that this component follows").into());
+        }
         let signed = self.target(transport, &repository, &target).await?;
         let channel = Channel::parse(signed.bytes()).map_err(|why| CHANNEL.with(why, target.as_str()))?;
         if channel.component != component.name || channel.channel != component.channel {

@@ -61,8 +61,9 @@ pub fn judge(settings: &Settings, watch: &Watch, sample: &Sample, now: &Moment) 
     if well {
         watch.failures = 0;
         let since = watch.healthy_since.get_or_insert_with(|| now.clone()).clone();
-        // The soak is judged before the deadline: with both reached in one look the release has shown what was asked of it.
-        if now.since(&since).is_some_and(|secs| secs >= settings.soak) {
+        // Moments are whole seconds: one more than the soak is at least the whole of it. Judged before the deadline: with both reached
+        // in one look the release has shown what was asked of it.
+        if now.since(&since).is_some_and(|secs| secs > settings.soak) {
             return Judgement::Commit;
         }
     } else {
@@ -132,10 +133,10 @@ mod tests {
         let well = |n| repeat_n(look(7, 0, true), n);
         let ill = |n| repeat_n(look(7, 0, false), n);
         // A wanted check that fails (`cloud` above) never stands in the way.
-        assert_eq!(run(well(10)), ("commit".into(), 5));
-        assert_eq!(run(ill(4).chain(well(10))), ("commit".into(), 9), "slow to start");
+        assert_eq!(run(well(10)), ("commit".into(), 6));
+        assert_eq!(run(ill(4).chain(well(10))), ("commit".into(), 10), "slow to start");
         assert_eq!(run(ill(30)).0, "SLW-A-DEADLINE", "never well");
-        assert_eq!(run(well(2).chain(ill(2)).chain(well(10))), ("commit".into(), 9), "a hiccup starts the soak again");
+        assert_eq!(run(well(2).chain(ill(2)).chain(well(10))), ("commit".into(), 10), "a hiccup starts the soak again");
         assert_eq!(run(well(2).chain(ill(9))), ("SLW-A-CHECK".into(), 4), "three in a row after being well");
         assert_eq!(run(well(4).chain([dead()])), ("SLW-A-DIED".into(), 4));
         assert_eq!(run(well(4).chain([look(8, 1, true)])), ("SLW-A-RESTARTED".into(), 4), "dies after it was well");
@@ -143,7 +144,7 @@ mod tests {
         let flapping = (0..30).map(|n| look(7, 0, n % 2 == 0));
         assert_eq!(run(flapping).0, "SLW-A-DEADLINE", "never well for a whole soak");
         let file = Sample { process: ProcessState::None, checks: vec![] };
-        assert_eq!(run(repeat_n(file, 10)), ("commit".into(), 5), "a component without a process");
+        assert_eq!(run(repeat_n(file, 10)), ("commit".into(), 6), "a component without a process");
     }
 
     #[test]
