@@ -41,7 +41,7 @@ Commands:
 Options:
   -c, --config FILE    Configuration [default: /etc/slipway/agent.toml]
       --component C    Which component; needed only where several are configured
-      --json           For machines: JSON lines
+      --json           For machines: JSON, of history and of what happens one object a line
   -n, --limit N        history: at most N reports [default: 20]
       --artifact D     forgive: only the artifact with this SHA-256
   -h, --help           This
@@ -268,7 +268,8 @@ async fn signalled() {
 
 /// Asks the running agent; where none runs, this process is the agent for as long as it takes.
 fn ask(args: &Args, request: impl FnOnce(ComponentName) -> Result<Request, Stop>) -> Result<(), Stop> {
-    log("warn");
+    // What happens is shown by `live`; the log would say it twice.
+    log("error");
     let config = args.config()?;
     // `history` of everything and `status` need no component; the others name one.
     let component = match args.component(&config) {
@@ -336,6 +337,9 @@ fn ended(ending: Option<&Ending>, back: bool) -> Result<(), Stop> {
             }
             None => Err(Stop::RolledBack),
         },
+        Some(Ending { event: Event::Waiting, refusal: Some(refusal), .. }) => {
+            Ok(write!(std::io::stderr(), "{}", explain(refusal))?)
+        }
         Some(Ending { event, .. }) => {
             tracing::debug!(event = %kebab(*event), "ended");
             Ok(())

@@ -148,10 +148,11 @@ impl Status {
         let broker = match self.broker {
             Some(true) => "connected",
             Some(false) => "not connected",
-            None => "none",
+            None => "no service runs, or none is configured",
         };
+        let reports = if self.outbox == 1 { "report" } else { "reports" };
         let _ = writeln!(out, "Node:      {} (fleet {})", self.node, self.fleet);
-        let _ = writeln!(out, "Broker:    {broker}, {} reports waiting", self.outbox);
+        let _ = writeln!(out, "Broker:    {broker}; {} {reports} waiting", self.outbox);
         let trust: Vec<String> =
             self.roles.iter().map(|role| format!("{} v{} until {}", role.name, role.version, day(role.expires))).collect();
         let _ = writeln!(out, "Metadata:  {}", if trust.is_empty() { "none yet".to_owned() } else { trust.join(", ") });

@@ -129,7 +129,9 @@ struct ReleaseArgs {
     /// Its version; read from KubeEdge's file names
     #[arg(long)]
     version: Option<Version>,
-    /// PLATFORM=FILE[,member=PATH][,name=NAME]; just FILE for KubeEdge's archives. Repeat for more platforms
+    /// PLATFORM=FILE[,member=PATH][,name=NAME]; just FILE for KubeEdge's archives. PLATFORM is linux/amd64, linux/arm64,
+    /// linux/arm or any; member is the program's path in an archive (without it, FILE is the program itself); name is the
+    /// artifact's name in its provenance, if it is not the file's. Repeat for more platforms
     #[arg(long = "artifact", required = true, value_name = "ARTIFACT")]
     artifacts: Vec<ArtifactArg>,
     /// Sigstore bundle that proves the build: FILE for all artifacts, or PLATFORM=FILE
@@ -252,10 +254,21 @@ fn main() -> ExitCode {
                 return ExitCode::SUCCESS;
             }
             // With stderr gone too there is nobody left to tell.
-            let _unheard = writeln!(stderr(), "slipway: {error:#}");
-            if error.downcast_ref::<Refusal>().is_some() { ExitCode::from(3) } else { ExitCode::FAILURE }
+            let (text, code) = match error.downcast_ref::<Refusal>() {
+                Some(refusal) => (explain(refusal), ExitCode::from(3)),
+                None => (format!("{error:#}"), ExitCode::FAILURE),
+            };
+            let _unheard = writeln!(stderr(), "slipway: {text}");
+            code
         }
     }
+}
+
+/// A refusal over several lines, as devices show it.
+fn explain(refusal: &Refusal) -> String {
+    let values = [("saw", refusal.seen.as_str()), ("wanted", &refusal.wanted), ("do", &refusal.advice)];
+    let lines = values.iter().filter(|(_, value)| !value.is_empty()).map(|(label, value)| format!("\n  {label:<7} {value}"));
+    format!("{}: {}{}", refusal.code, refusal.check, lines.collect::<String>())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where the operator's tool reads the clock")]
@@ -311,8 +324,8 @@ fn init(dir: &Path, days: &Days) -> anyhow::Result<()> {
 
 serve            {dir}/public with any web server
 copy to devices  {dir}/public/metadata/1.root.json as /etc/slipway/root.json
-take offline     {dir}/keys/root.pem and {dir}/keys/targets.pem, now; {dir}/keys/releases.pem between releases
-keep here        {dir}/keys/channels.pem, {dir}/keys/snapshot.pem, {dir}/keys/timestamp.pem
+take offline     {dir}/keys/root.pem now, targets.pem once the policies are in, releases.pem between releases
+keep here        {dir}/keys/channels.pem, snapshot.pem, timestamp.pem
 run daily        slipway refresh {dir}
 next             slipway policy add {dir} edgecore.toml"
     ))
@@ -346,6 +359,7 @@ fn release(args: ReleaseArgs) -> anyhow::Result<()> {
     say(&format!("released {} {}", manifest.component, manifest.version))?;
     for artifact in &manifest.artifacts {
         say(&format!("{:<12} {:>12} bytes  sha256:{}  {}", artifact.platform, artifact.size, artifact.sha256, artifact.name))?;
+        say(&format!("{:<12} installs {}", "", artifact.member.as_deref().unwrap_or("the file itself")))?;
     }
     let verified = if options.unsafe_skip_verify { "NOT verified here" } else { "verified with the repository's policy" };
     say(&format!("provenance {verified}"))?;
