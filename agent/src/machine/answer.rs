@@ -1,7 +1,7 @@
 //! What the machine does with the answer to an order.
 
 use super::{Again, Answer, Candidate, Draft, Effect, Failure, Judgement, Verdict, checks, judge, shown};
-use crate::record::{Activation, CONDEMNED_LIMIT, Installed, Plan, Retry, Ring, Sample, State, Watch};
+use crate::record::{Activation, By, CONDEMNED_LIMIT, Installed, Plan, Retry, Ring, Sample, State, Watch};
 use slipway_protocol::{Event, Refusal, Sha256, Version};
 
 /// Restores that may fail before the component is called inconsistent.
@@ -49,7 +49,7 @@ impl Draft<'_> {
 
     fn checked(&mut self, verdict: Verdict, ring: Ring, retry: Retry) {
         self.next.checked = Some(self.now.moment.clone());
-        let news = ring.by == crate::record::By::Operator;
+        let news = ring.by == By::Operator;
         match verdict {
             Verdict::Candidate(candidate) => self.judge_candidate(*candidate, ring, retry, news),
             Verdict::Refused { refusal, version } => self.refuse(&refusal, version.as_ref(), news),
@@ -98,6 +98,8 @@ impl Draft<'_> {
                 let pause = secs.unwrap_or(self.settings.retry_most).clamp(1, self.settings.retry_most);
                 let refusal = checks::WAVE.with(shown(secs.map(|secs| format!("{secs} s to go")).as_ref()), "its wave");
                 self.end(Event::Waiting, Some(&plan.version), Some(&refusal), news);
+                // Whoever asked has been told; that it still waits is no news, however often it is looked at.
+                let ring = Ring { by: By::Timer, ..ring };
                 self.next.state = State::Checking { ring, retry: Retry { at: Some(self.now.moment.after(pause)), ..retry } };
                 self.heed();
             }
