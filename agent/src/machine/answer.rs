@@ -218,6 +218,14 @@ impl Draft<'_> {
                 self.end(Event::RolledBack, version.as_ref(), Some(&reason), true);
                 self.settle();
             }
+            // A person asked to go back, and there is no going back: what was left runs again, and is no worse for it.
+            (Err(refusal), State::RollingBack { to, retry, .. })
+                if retry.failures >= RESTORE_TRIES && to != self.next.committed =>
+            {
+                let left = self.next.committed.clone();
+                self.tell(Event::RollingBack, to.map(|to| to.version).as_ref(), Some(&refusal));
+                self.restore(None, None, left, refusal, None);
+            }
             (Err(refusal), State::RollingBack { from, to, retry, condemn, .. }) if retry.failures >= RESTORE_TRIES => {
                 if let Some(condemned) = condemn {
                     self.next.condemned.push(condemned);

@@ -222,6 +222,44 @@ fn what_a_person_asks_for_meanwhile_does_not_wait_for_a_pause() {
 }
 
 #[test]
+fn waiting_for_a_wave_is_told_once_whoever_asked() {
+    let settings = Settings::default();
+    let state = State::Checking { ring: ring(By::Operator), retry: Retry::default() };
+    let mut record = Record { state, ..Record::new("edgecore".parse().unwrap()) };
+    let mut told = 0;
+    for look in 0..10 {
+        let later = Candidate { plan: plan(SLOT_B), halted: false, wait: Some(None) };
+        let answer = Answer::Checked(Verdict::Candidate(Box::new(later)));
+        let t = step(&settings, &record, Input::Answer { epoch: record.epoch, answer }, &at(1000 + look * 1000));
+        let woken = step(&settings, &t.next, Input::Wake, &at(1900 + look * 1000));
+        told += t.told.len() + woken.told.len();
+        record = woken.next;
+    }
+    assert_eq!(told, 1);
+}
+
+#[test]
+fn a_person_who_cannot_go_back_keeps_what_runs() {
+    let settings = Settings::default();
+    let mut record =
+        Record { committed: Some(release(SLOT_B)), previous: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
+    record = step(&settings, &record, Input::Rollback, &at(1000)).next;
+    for failure in 1..20 {
+        let now = at(1000 + failure * 1000);
+        let failed = Input::Answer { epoch: record.epoch, answer: Answer::Restored(Err(checks::HALTED)) };
+        let t = step(&settings, &record, failed, &now);
+        if t.effects == [(Effect::Restore { from: None, to: Some(release(SLOT_B)) })] {
+            let back = Input::Answer { epoch: t.next.epoch, answer: Answer::Restored(Ok(())) };
+            let end = step(&settings, &t.next, back, &now).next;
+            assert_eq!((end.state, end.committed, end.condemned), (State::Idle, Some(release(SLOT_B)), vec![]));
+            return;
+        }
+        record = step(&settings, &t.next, Input::Wake, &at(1900 + failure * 1000)).next;
+    }
+    panic!("never came back: {:?}", record.state);
+}
+
+#[test]
 fn pauses_double_have_jitter_and_an_end() {
     let settings = Settings::default();
     assert_eq!((pause(&settings, 0, 0, Again::Later), pause(&settings, 0, 2, Again::Later)), (2, 4));
