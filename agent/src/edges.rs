@@ -395,7 +395,7 @@ impl Edges {
         let snapshots = self.parts_in(&self.state.join("snapshots").join(component.as_str()), |name| {
             keep.iter().any(|slot| slot.as_str() == name)
         });
-        let trust = self.trust.collect(&self.floors());
+        let trust = self.trust.collect(&self.floors(), downloads);
         for refusal in [gone, parts, snapshots, trust].into_iter().filter_map(Result::err) {
             tracing::warn!(%component, %refusal, "could not clear away");
         }

@@ -452,11 +452,12 @@ impl Trust {
         Repository::open(&self.initial_root, self.stored()?, floors, Rules::accepted_before())
     }
 
-    /// Removes what nothing of `keep` needs: targets of older metadata, evidence of releases that are gone. Slots have their own copies.
+    /// Removes what nothing needs any more: targets of older metadata, evidence of releases that are gone. Slots have their own copies;
+    /// the proof of artifacts that are `under_way` is nowhere else, although the channel may name another release by now.
     ///
     /// # Errors
     /// Of the file system.
-    pub fn collect(&self, floors: &Floors) -> Result<(), Refusal> {
+    pub fn collect(&self, floors: &Floors, under_way: &[Sha256]) -> Result<(), Refusal> {
         let Ok(repository) = self.repository(floors) else { return Ok(()) };
         let mut keep = BTreeSet::new();
         for component in &self.components {
@@ -470,6 +471,15 @@ impl Trust {
             let manifest = manifest.and_then(|path| self.cached_target(&repository, &path));
             let artifacts = manifest.and_then(|target| Manifest::parse(target.bytes()).ok()).map(|manifest| manifest.artifacts);
             keep.extend(artifacts.into_iter().flatten().map(|artifact| artifact.provenance.sha256));
+        }
+        let targets = self.dir.join("targets");
+        for entry in std::fs::read_dir(&targets).map_err(|error| durable::refusal(&targets, &error))?.flatten() {
+            let Some(bytes) = read_file(&entry.path()).filter(|_| !under_way.is_empty()) else { continue };
+            let artifacts = Manifest::parse(&bytes).map(|manifest| manifest.artifacts).unwrap_or_default();
+            if artifacts.iter().any(|artifact| under_way.contains(&artifact.sha256)) {
+                keep.insert(Sha256::of(&bytes));
+                keep.extend(artifacts.iter().map(|artifact| artifact.provenance.sha256));
+            }
         }
         for folder in ["targets", "evidence"] {
             let folder = self.dir.join(folder);
