@@ -9,7 +9,7 @@ use slipway_protocol::{Artifact, ComponentName, Format, Manifest, Platform, Prov
 use slipway_verify::provenance::{Subject, verify_provenance};
 use slipway_verify::{Policy, SigstoreRoot};
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -204,6 +204,9 @@ fn describe(options: &ReleaseOptions, given: &ArtifactOptions, proof: &[u8]) -> 
     }
     let archive = [".tar.gz", ".tgz"].iter().any(|suffix| file_name.ends_with(suffix));
     let member = given.member.clone().or_else(|| known.map(|known| known.member));
+    if let Some(member) = member.as_deref().filter(|_| archive) {
+        has_member(&given.file, member)?;
+    }
     let content = read_through(&given.file, |_| Ok(()))?;
     let below = format!("artifacts/{}/{}", options.component, options.version);
     let elsewhere = given.urls.iter().map(|base| format!("{}/{file_name}", base.trim_end_matches('/')));
@@ -224,6 +227,33 @@ fn describe(options: &ReleaseOptions, given: &ArtifactOptions, proof: &[u8]) -> 
         },
     })
 }
+
+/// A device takes exactly one regular file of that name out of the archive; better to learn here that it cannot.
+fn has_member(archive: &Path, member: &str) -> Result<(), Refusal> {
+    let unreadable = |error: std::io::Error| ARTIFACT.with(format_args!("{}: {error}", archive.display()), "a readable .tar.gz");
+    let source = File::open(archive).map_err(|error| file(archive, &error))?;
+    let mut entries = tar::Archive::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(source)));
+    let (mut found, mut names) = (0_usize, Vec::new());
+    for entry in entries.entries().map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let name = entry.path_bytes().into_owned();
+        let name = name.strip_prefix(b"./").unwrap_or(&name);
+        if name == member.as_bytes() && entry.header().entry_type().is_file() {
+            found = found.saturating_add(1);
+        }
+        if names.len() < NAMES_SHOWN && entry.header().entry_type().is_file() {
+            names.push(String::from_utf8_lossy(name).into_owned());
+        }
+    }
+    match found {
+        1 => Ok(()),
+        0 => Err(ARTIFACT.with(format_args!("no {member} among {}, …", names.join(", ")), "the archive's file to install")),
+        more => Err(ARTIFACT.with(format_args!("{member} {more} times"), "once")),
+    }
+}
+
+/// Names told to somebody whose file is not among them.
+const NAMES_SHOWN: usize = 10;
 
 /// What was read.
 struct Content {

@@ -36,12 +36,19 @@ fn a_day_of_an_operator() {
     fs::write(path("edgecore.toml"), "component = \"edgecore\"\npreset = \"kubeedge\"\n").unwrap();
     assert_eq!(done(&["policy", "add", &repo, &path("edgecore.toml")]), "published policies/edgecore.toml\n");
     let archive = path("kubeedge-v1.23.1-linux-arm64.tar.gz");
-    fs::write(&archive, "not really").unwrap();
+    let other = slipway_world::edgecore::tarball("v1.23.0", "arm64", b"edgecore");
+    fs::write(&archive, other).unwrap();
     fs::write(path("proof"), "{}").unwrap();
     let release = ["release", &repo, "--artifact", &archive, "--provenance", &path("proof")];
+    // Another version's archive under this one's name: its edgecore is in another folder, and no device could install it.
     let refused = slipway(&release);
     assert_eq!(refused.status.code(), Some(3));
-    assert!(text(&refused.stderr).starts_with("slipway: SLW-V-"), "{}", text(&refused.stderr));
+    let said = text(&refused.stderr);
+    assert!(said.contains("SLW-O-ARTIFACT") && said.contains("kubeedge-v1.23.0-linux-arm64/edge/edgecore"), "{said}");
+    fs::write(&archive, slipway_world::edgecore::tarball("v1.23.1", "arm64", b"edgecore")).unwrap();
+    let refused = slipway(&release);
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(text(&refused.stderr).contains("SLW-V-"), "{}", text(&refused.stderr));
     assert!(done(&[&release[..], &["--unsafe-skip-verify"]].concat()).contains("NOT verified"));
     assert_eq!(slipway(&["channel", &repo, "--release", "v1.23.2"]).status.code(), Some(3));
     done(&["channel", &repo, "--release", "v1.23.1", "--wave", "2026-11-23T00:00:00Z=10%"]);

@@ -42,13 +42,13 @@ checks! {
     ROOT_CHAIN = "SLW-T-ROOT-CHAIN", EndlessData, Network, "number of new roots in one refresh",
         "what was verified is kept: the next refresh continues; if it never ends, the server is hostile";
     ROOT_FORK = "SLW-T-ROOT-FORK", WrongSigner, Attacker, "there is one root of each version",
-        "two different roots of one version are signed: a root key is stolen or was misused; stop and rotate the root keys";
+        "if this device was set up with another repository's root.json before, give it a fresh state directory; else a root key is stolen or was misused: stop and rotate the root keys";
     ROOT_VERSION = "SLW-T-ROOT-VERSION", Rollback, Attacker, "a new root is exactly one version newer",
         "publish every root under its own number";
     SAME_KEY = "SLW-T-SAME-KEY", WrongSigner, Attacker, "distinct keys, not key ids, count toward a threshold",
         "list each public key once";
     SIGNATURES = "SLW-T-SIGNATURES", WrongSigner, Attacker, "signatures by the keys that must sign",
-        "sign with the right keys; if that was done, somebody else signed this";
+        "check that the device has this repository's root.json and that the right keys signed; if both is so, somebody else signed this";
     STALE = "SLW-T-STALE", Network, Network, "could not ask whether there is something newer",
         "nothing to do: it is tried again; what was verified stays in force";
     TARGET = "SLW-T-TARGET", ArbitrarySoftware, Attacker, "a target has the signed length and digest",
