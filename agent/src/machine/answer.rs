@@ -68,7 +68,8 @@ impl Draft<'_> {
     fn judge_candidate(&mut self, candidate: Candidate, ring: Ring, retry: Retry, news: bool) {
         let Candidate { plan, halted, wait } = candidate;
         if let Some(committed) = &self.next.committed {
-            if committed.artifact == plan.artifact {
+            // The same archive under a newer version is an update: its manifest may name another member.
+            if committed.version == plan.version && committed.artifact == plan.artifact {
                 return self.up_to_date(&plan, news);
             }
             if committed.version == plan.version {

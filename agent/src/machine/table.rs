@@ -301,3 +301,27 @@ fn restarts_do_not_stretch_probation() {
     let last = step(&settings, &record, Input::Started { link }, &reboot);
     assert!(matches!(last.next.state, State::RollingBack { .. }), "and not for ever");
 }
+
+#[test]
+fn the_same_artifact_under_a_newer_version_is_an_update_and_another_under_the_same_is_none() {
+    let record = Record {
+        epoch: 1,
+        state: State::Checking { ring: ring(By::Timer), retry: Retry::default() },
+        committed: Some(release(SLOT_A)),
+        ..Record::new("edgecore".parse().unwrap())
+    };
+    let next = |plan: Plan| {
+        let candidate = Box::new(Candidate { plan, halted: false, wait: None });
+        let answer = Input::Answer { epoch: 1, answer: Answer::Checked(Verdict::Candidate(candidate)) };
+        step(&Settings::default(), &record, answer, &at(1000)).next
+    };
+    // A release that was repaired in its manifest (another member, say) has the same archive.
+    let newer = plan(SLOT_B).version;
+    let again =
+        Plan { slot: SlotName::of(&newer, &artifact(SLOT_A)), version: newer, artifact: artifact(SLOT_A), ..plan(SLOT_A) };
+    assert!(matches!(next(again).state, State::Downloading { .. }));
+    let same = next(plan(SLOT_A));
+    assert_eq!((same.state, same.last.unwrap().event), (State::Idle, Event::UpToDate));
+    let other = Plan { artifact: artifact(SLOT_B), slot: SlotName::of(&plan(SLOT_A).version, &artifact(SLOT_B)), ..plan(SLOT_A) };
+    assert_eq!(next(other).last.unwrap().refusal.unwrap().code, checks::SAME_VERSION.code);
+}
