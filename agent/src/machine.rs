@@ -249,7 +249,8 @@ impl Draft<'_> {
 
     fn rollback(&mut self) {
         match self.next.state.clone() {
-            State::Idle => match (self.next.committed.clone(), self.next.previous.clone()) {
+            // A check is no update yet: one that is under way, or has waited for the network all day, is not what is to be undone.
+            State::Idle | State::Checking { .. } => match (self.next.committed.clone(), self.next.previous.clone()) {
                 (Some(current), Some(previous)) => {
                     let reason = checks::ASKED.with(&current.version, &previous.version);
                     let condemn = Condemned {
@@ -261,13 +262,13 @@ impl Draft<'_> {
                     self.tell(Event::RollingBack, Some(&current.version), Some(&reason));
                     self.restore(Some(current.slot), None, Some(previous), reason, Some(condemn));
                 }
+                _ if self.next.state != State::Idle => self.call_off(None),
                 (current, _) => {
                     let version = current.map(|installed| installed.version);
                     let refusal = checks::NOTHING_BEFORE.with("none", "a previous release");
                     self.end(Event::Refused, version.as_ref(), Some(&refusal), true);
                 }
             },
-            State::Checking { .. } => self.call_off(None),
             State::Downloading { plan, .. } | State::Staging { plan } | State::Staged { plan, .. } => {
                 self.call_off(Some(plan.version))
             }
