@@ -65,6 +65,8 @@ pub struct Driver {
     node: NodeName,
     fleet: FleetName,
     refresh: Duration,
+    /// Whether there is a repository to look in without being told.
+    polls: bool,
     edges: Rc<Edges>,
     live: BTreeMap<ComponentName, Live>,
     news: (mpsc::UnboundedSender<News>, mpsc::UnboundedReceiver<News>),
@@ -107,6 +109,7 @@ impl Driver {
             node,
             fleet: config.node.fleet.clone(),
             refresh: config.repository.refresh,
+            polls: config.repository.url.is_some(),
             edges: Rc::new(edges),
             live,
             news: mpsc::unbounded_channel(),
@@ -293,7 +296,7 @@ impl Driver {
         }
         let now = clock::now();
         let wakes = self.live.values().filter_map(|live| machine::wake_at(&live.config.machine(), &live.record));
-        let timers = self.live.values().filter(|_| mode == Mode::Service).map(|live| live.timer.clone());
+        let timers = self.live.values().filter(|_| self.polls && mode == Mode::Service).map(|live| live.timer.clone());
         let until = |moment: Moment| if moment.reached(&now.moment) { 0 } else { moment.since(&now.moment).unwrap_or(0) };
         wakes.chain(timers).map(until).min().map_or(LONGEST_SLEEP, |secs| LONGEST_SLEEP.min(Duration::from_secs(secs)))
     }
@@ -309,7 +312,7 @@ impl Driver {
         for component in self.names() {
             let Some(live) = self.live.get_mut(&component) else { continue };
             let wake = machine::wake_at(&live.config.machine(), &live.record).is_some_and(|moment| moment.reached(&now.moment));
-            let rings = mode == Mode::Service && live.timer.reached(&now.moment);
+            let rings = self.polls && mode == Mode::Service && live.timer.reached(&now.moment);
             if rings {
                 live.timer = now.moment.after(next_refresh(self.refresh, now.dice));
             }
