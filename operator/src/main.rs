@@ -14,12 +14,14 @@ use std::io::{Write as _, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+mod verify;
+
+const EXIT_CODES: &str =
+    "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused, with a code such as SLW-V-POLICY-SOURCE on stderr.";
+
 /// Keys, releases, channels and notices for fleets that run slipway-agent.
 #[derive(Parser)]
-#[command(
-    version,
-    after_help = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused, with a code such as SLW-V-POLICY-SOURCE on stderr."
-)]
+#[command(version, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -60,6 +62,12 @@ enum Command {
     /// Offline bundles
     #[command(subcommand)]
     Bundle(BundleCommand),
+    /// Verify an artifact's provenance against a policy, as devices do
+    #[command(after_help = EXIT_CODES)]
+    Verify(verify::Verify),
+    /// Verify a Sigstore bundle: who signed the artifact, and when
+    #[command(after_help = EXIT_CODES)]
+    VerifyBundle(verify::VerifyBundle),
     /// Roles, expiries, keys, channels
     Status {
         /// The repository
@@ -103,6 +111,11 @@ enum PolicyCommand {
     Add {
         /// The repository
         dir: PathBuf,
+        /// The policy, TOML
+        file: PathBuf,
+    },
+    /// Say in words what a policy accepts
+    Explain {
         /// The policy, TOML
         file: PathBuf,
     },
@@ -283,6 +296,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             let path = Repo::open(&dir)?.add_policy(&read(&file)?, now())?;
             say(&format!("published {path}"))
         }
+        Command::Policy(PolicyCommand::Explain { file }) => verify::explain_policy(&file),
         Command::Sigstore(SigstoreCommand::Add { dir, file }) => {
             Repo::open(&dir)?.add_sigstore_root(&read(&file)?, now())?;
             say(&format!("published {}", slipway_operator::repo::SIGSTORE_ROOT))
@@ -296,6 +310,8 @@ fn run(command: Command) -> anyhow::Result<()> {
             members.iter().try_for_each(|member| say(member))?;
             say(&format!("wrote {}", output.display()))
         }
+        Command::Verify(args) => args.run(),
+        Command::VerifyBundle(args) => args.run(),
         Command::Status { dir, json } => {
             let status = Repo::open(&dir)?.status(now())?;
             if json { say(&serde_json::to_string_pretty(&status)?) } else { say(status.to_string().trim_end()) }

@@ -19,6 +19,7 @@ mod bundle;
 mod certificate;
 mod log;
 mod pattern;
+mod report;
 mod slsa;
 mod statement;
 mod timestamp;

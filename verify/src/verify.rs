@@ -5,6 +5,7 @@ use crate::error::{Check, from_library};
 use crate::root::SigstoreRoot;
 use crate::{certificate, log, provider, timestamp};
 use jiff::Timestamp;
+use serde::Serialize;
 use sigstore_crypto::{CertificateInfo, KeyAlgorithm, SubjectAltName, VerificationKey};
 use sigstore_types::{ArtifactDigest, Bundle, DerPublicKey, HashAlgorithm, Sha256Hash, SignatureContent};
 use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult};
@@ -57,7 +58,7 @@ impl PublicKey {
 }
 
 /// What a Sigstore bundle was found to prove.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Evidence {
     /// The certificate's identity; none with a key.

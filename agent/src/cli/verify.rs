@@ -87,28 +87,5 @@ fn show(provenance: &Provenance, sha256: &Sha256, json: bool) -> std::io::Result
     if json {
         return writeln!(out, "{}", serde_json::json!({ "verified": true, "sha256": sha256, "provenance": provenance }));
     }
-    let times: Vec<String> = provenance.signed_times.iter().map(ToString::to_string).collect();
-    let log = match (&provenance.log, provenance.log_index) {
-        (Some(log), Some(index)) => format!("{log}, entry {index}"),
-        _ => "none (time by a timestamp authority)".to_owned(),
-    };
-    writeln!(out, "Verified {} ({sha256:?})", provenance.subject)?;
-    for (label, value) in [
-        ("Source", provenance.source.as_str()),
-        ("Ref", &provenance.source_ref),
-        ("Commit", &provenance.commit),
-        ("Workflow", provenance.workflow.as_deref().unwrap_or("-")),
-        ("Trigger", &provenance.trigger),
-        ("Builder", &provenance.builder),
-        ("Build type", &provenance.build_type),
-        ("Predicate", &provenance.predicate_type),
-        ("Signer", &provenance.identity),
-        ("Issuer", &provenance.issuer),
-        ("Signed", &times.join(", ")),
-        ("Log", &log),
-        ("Run", provenance.run.as_deref().unwrap_or("-")),
-    ] {
-        writeln!(out, "  {label:<11} {value}")?;
-    }
-    Ok(())
+    write!(out, "{}", provenance.report(sha256))
 }
