@@ -246,6 +246,7 @@ fn service(args: &Args) -> Result<(), Stop> {
         }
         let (requests, coming) = mpsc::channel(8);
         tokio::task::spawn_local(control::serve(listener, requests));
+        driver.adopt()?;
         driver.run(Mode::Service, coming, signalled()).await;
         let _ = std::fs::remove_file(&config.node.socket);
         Ok(())
@@ -304,6 +305,7 @@ fn ask(args: &Args, request: impl FnOnce(ComponentName) -> Result<Request, Stop>
                     shown.show(response);
                 }
             };
+            driver.adopt()?;
             let working = async move {
                 driver.run(Mode::OneShot, coming, signalled()).await;
                 // Lets go of the answers that it still owes when it was interrupted: printing would wait for them for ever.

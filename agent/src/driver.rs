@@ -126,6 +126,20 @@ impl Driver {
         self.broker = Some(broker);
     }
 
+    /// Adopts what ran before Slipway, where that is configured and nothing is committed yet.
+    ///
+    /// # Errors
+    /// When it cannot be adopted: an agent that went on would begin with an update that has no way back.
+    pub fn adopt(&mut self) -> Result<(), Refusal> {
+        for component in self.names() {
+            let new = self.live.get(&component).is_some_and(|live| live.record.committed.is_none());
+            if new && let Some(adopted) = self.edges.adopt(&component)? {
+                self.input(&component, Input::Adopted(adopted));
+            }
+        }
+        Ok(())
+    }
+
     /// Runs until `stop` resolves, or in [`Mode::OneShot`] until there is nothing to do. Must run inside a `LocalSet`.
     pub async fn run(
         &mut self,
@@ -140,15 +154,6 @@ impl Driver {
         look_after.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let plain = self.live.values().any(|live| matches!(live.config.run.run, crate::supervisor::Run::Command { .. }));
         for component in self.names() {
-            if self.live.get(&component).is_some_and(|live| live.record.committed.is_none()) {
-                match self.edges.adopt(&component) {
-                    Ok(Some(adopted)) => self.input(&component, Input::Adopted(adopted)),
-                    Ok(None) => {}
-                    Err(refusal) => {
-                        tracing::error!(%component, %refusal, "what runs here could not be adopted; the first update has no way back")
-                    }
-                }
-            }
             let link = self.edges.slots.current(&component).unwrap_or_else(|refusal| {
                 tracing::warn!(%component, %refusal, "the link `current` is not what Slipway makes");
                 None

@@ -30,6 +30,12 @@ fn a_bad_configuration_is_refused_at_start_and_says_where() -> Result<()> {
             assert!(stderr(&output).contains(says), "{says:?} is not in {}", stderr(&output));
         }
     }
+    // What cannot be adopted is told before an update without a way back begins.
+    let adopt = "adopt = { path = \"/no/such/edgecore\", version = \"v1.21.0\" }\nsnapshot.files";
+    std::fs::write(device.config(), good.replacen("snapshot.files", adopt, 1))?;
+    let output = device.run("run", &[])?;
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(stderr(&output).contains("/no/such/edgecore"), "{}", stderr(&output));
     std::fs::write(device.config(), &good)?;
     std::fs::write(&root, b"{}")?;
     let output = device.run("run", &[])?;
