@@ -7,7 +7,7 @@ use crate::edges::Edges;
 use crate::machine::checks;
 use crate::record::Ending;
 use crate::slots::Slots;
-use crate::status::{explain, kebab};
+use crate::status::kebab;
 use crate::store::Store;
 use crate::supervisor::Tools;
 use crate::{clock, durable, mqtt, status, store};
@@ -115,7 +115,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             2
         }
         Stop::Refused(refusal) => {
-            let _ = write!(err, "{}", explain(&refusal));
+            let _ = write!(err, "{}", refusal.explain());
             3
         }
         Stop::RolledBack => 4,
@@ -326,7 +326,7 @@ fn ended(ending: Option<&Ending>, back: bool) -> Result<(), Stop> {
     }
     match ending {
         Some(Ending { event: Event::Retrying, refusal: Some(refusal), .. }) => {
-            Err(Stop::Failed(format!("not yet: the agent tries again while it runs\n{}", explain(refusal).trim_end())))
+            Err(Stop::Failed(format!("not yet: the agent tries again while it runs\n{}", refusal.explain().trim_end())))
         }
         Some(Ending { event: Event::Refused | Event::Inconsistent, refusal: Some(refusal), .. }) => {
             Err(Stop::Refused(Box::new(refusal.clone())))
@@ -334,13 +334,13 @@ fn ended(ending: Option<&Ending>, back: bool) -> Result<(), Stop> {
         Some(Ending { event: Event::RolledBack, refusal, .. }) => match refusal {
             Some(refusal) if refusal.code == checks::ASKED.code => Ok(()),
             Some(refusal) => {
-                let _ = write!(std::io::stderr(), "{}", explain(refusal));
+                let _ = write!(std::io::stderr(), "{}", refusal.explain());
                 Err(Stop::RolledBack)
             }
             None => Err(Stop::RolledBack),
         },
         Some(Ending { event: Event::Waiting, refusal: Some(refusal), .. }) => {
-            Ok(write!(std::io::stderr(), "{}", explain(refusal))?)
+            Ok(write!(std::io::stderr(), "{}", refusal.explain())?)
         }
         Some(Ending { event, .. }) => {
             tracing::debug!(event = %kebab(*event), "ended");

@@ -161,7 +161,7 @@ impl Status {
         let _ = write!(out, "\n{}", columns(&rows));
         for component in &self.components {
             if let Some(refusal) = component.last.as_ref().and_then(|last| last.refusal.as_ref()) {
-                let _ = write!(out, "\n{}: {}", component.component, explain(refusal));
+                let _ = write!(out, "\n{}: {}", component.component, refusal.explain());
             }
             for condemned in &component.condemned {
                 let _ = writeln!(
@@ -228,19 +228,6 @@ fn dash() -> String {
 #[must_use]
 pub fn kebab(event: slipway_protocol::Event) -> String {
     serde_json::to_value(event).ok().and_then(|value| value.as_str().map(ToOwned::to_owned)).unwrap_or_default()
-}
-
-/// A refusal over several lines, for a person.
-#[must_use]
-pub fn explain(refusal: &Refusal) -> String {
-    let mut out = format!("{}: {}\n", refusal.code, refusal.check);
-    for (label, value) in [("saw", refusal.seen.as_str()), ("wanted", &refusal.wanted), ("do", &refusal.advice)] {
-        if !value.is_empty() {
-            // Evidence is several log lines in one value.
-            let _ = writeln!(out, "  {label:<7} {}", value.replace(" | ", "\n          "));
-        }
-    }
-    out
 }
 
 /// Columns as wide as their widest cell, two spaces apart; nothing trails.

@@ -268,20 +268,13 @@ fn main() -> ExitCode {
             }
             // With stderr gone too there is nobody left to tell.
             let (text, code) = match error.downcast_ref::<Refusal>() {
-                Some(refusal) => (explain(refusal), ExitCode::from(3)),
+                Some(refusal) => (refusal.explain().trim_end().to_owned(), ExitCode::from(3)),
                 None => (format!("{error:#}"), ExitCode::FAILURE),
             };
             let _unheard = writeln!(stderr(), "slipway: {text}");
             code
         }
     }
-}
-
-/// A refusal over several lines, as devices show it.
-fn explain(refusal: &Refusal) -> String {
-    let values = [("saw", refusal.seen.as_str()), ("wanted", &refusal.wanted), ("do", &refusal.advice)];
-    let lines = values.iter().filter(|(_, value)| !value.is_empty()).map(|(label, value)| format!("\n  {label:<7} {value}"));
-    format!("{}: {}{}", refusal.code, refusal.check, lines.collect::<String>())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where the operator's tool reads the clock")]

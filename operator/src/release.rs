@@ -4,12 +4,13 @@ use crate::error::{ARTIFACT, NO_POLICY, RELEASED, REPOSITORY, file};
 use crate::files::{self, Pending};
 use crate::repo::{Repo, SIGSTORE_ROOT, Signer};
 use jiff::Timestamp;
-use sha2::Digest as _;
-use slipway_protocol::{Artifact, ComponentName, Format, Manifest, Platform, Provenance, Refusal, Sha256, Sha512, Version};
+use slipway_protocol::{
+    Artifact, ComponentName, Digests, Format, Manifest, Platform, Provenance, Refusal, Sha256, Sha512, Version,
+};
 use slipway_verify::provenance::{Subject, verify_provenance};
 use slipway_verify::{Policy, SigstoreRoot};
 use std::fs::File;
-use std::io::{BufReader, Read as _};
+use std::io::{BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -173,8 +174,8 @@ impl Repo {
             return Err(ARTIFACT.with(file.display(), "a place for it"));
         };
         let mut pending = Pending::create(folder)?;
-        let copied = read_through(&given.file, |bytes| pending.write(bytes))?;
-        if copied.sha256 != artifact.sha256 {
+        let (_, copied, _) = read_through(&given.file, |bytes| pending.write(bytes))?;
+        if copied != artifact.sha256 {
             return Err(ARTIFACT.with(format_args!("{} changed while it was released", given.file.display()), artifact.sha256));
         }
         pending.commit(name)?;
@@ -207,17 +208,17 @@ fn describe(options: &ReleaseOptions, given: &ArtifactOptions, proof: &[u8]) -> 
     if let Some(member) = member.as_deref().filter(|_| archive) {
         has_member(&given.file, member)?;
     }
-    let content = read_through(&given.file, |_| Ok(()))?;
+    let (size, sha256, sha512) = read_through(&given.file, |_| Ok(()))?;
     let below = format!("artifacts/{}/{}", options.component, options.version);
     let elsewhere = given.urls.iter().map(|base| format!("{}/{file_name}", base.trim_end_matches('/')));
     let proof_digest = Sha256::of(proof);
     Ok(Artifact {
         platform: given.platform,
         name: given.name.clone().unwrap_or_else(|| file_name.to_owned()),
-        size: content.size,
-        sha256: content.sha256,
-        sha512: Some(content.sha512),
-        urls: elsewhere.chain([format!("{below}/{}.{file_name}", content.sha256)]).collect(),
+        size,
+        sha256,
+        sha512: Some(sha512),
+        urls: elsewhere.chain([format!("{below}/{sha256}.{file_name}")]).collect(),
         format: if archive && member.is_some() { Format::TarGz } else { Format::File },
         member,
         provenance: Provenance {
@@ -255,27 +256,18 @@ fn has_member(archive: &Path, member: &str) -> Result<(), Refusal> {
 /// Names told to somebody whose file is not among them.
 const NAMES_SHOWN: usize = 10;
 
-/// What was read.
-struct Content {
-    size: u64,
-    sha256: Sha256,
-    sha512: Sha512,
-}
-
-/// Reads a file of any size once, through both digests and `each`.
-fn read_through(path: &Path, mut each: impl FnMut(&[u8]) -> Result<(), Refusal>) -> Result<Content, Refusal> {
+/// Reads a file of any size once, through both digests and `each`. Size, SHA-256, SHA-512.
+fn read_through(path: &Path, mut each: impl FnMut(&[u8]) -> Result<(), Refusal>) -> Result<(u64, Sha256, Sha512), Refusal> {
     let mut source = File::open(path).map_err(|error| file(path, &error))?;
-    let (mut sha256, mut sha512, mut size) = (sha2::Sha256::new(), sha2::Sha512::new(), 0_u64);
+    let mut digests = Digests::default();
     let mut buffer = vec![0; 128 * 1024];
     loop {
         let count = source.read(&mut buffer).map_err(|error| file(path, &error))?;
         let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
-        sha256.update(bytes);
-        sha512.update(bytes);
-        size = size.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        digests.write_all(bytes).map_err(|error| file(path, &error))?;
         each(bytes)?;
     }
-    Ok(Content { size, sha256: Sha256(sha256.finalize().into()), sha512: Sha512(sha512.finalize().into()) })
+    Ok(digests.finish())
 }
 
 /// JSON as people like to read it.

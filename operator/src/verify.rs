@@ -4,9 +4,8 @@ use crate::say;
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _};
 use serde_json::{Value, json};
-use sha2::Digest as _;
 use slipway_protocol::manifest::PROVENANCE_LIMIT;
-use slipway_protocol::{Refusal, Sha256, Sha512, Version};
+use slipway_protocol::{Digests, Refusal, Sha256, Sha512, Version};
 use slipway_verify::{Artifact, LogRule, Policy, PublicKey, Signer, SigstoreRoot, Subject, verify_bundle, verify_provenance};
 use std::fs::File;
 use std::io::Read;
@@ -213,15 +212,10 @@ fn load(path: &Path, limit: u64, bytes: &mut Vec<u8>) -> std::io::Result<Option<
 
 /// Both digests in one pass, in bounded memory.
 fn digests(mut source: impl Read) -> std::io::Result<(Sha256, Sha512)> {
-    let (mut sha256, mut sha512) = (sha2::Sha256::new(), sha2::Sha512::new());
-    let mut buffer = vec![0; 128 * 1024];
-    loop {
-        let count = source.read(&mut buffer)?;
-        let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
-        sha256.update(bytes);
-        sha512.update(bytes);
-    }
-    Ok((Sha256(sha256.finalize().into()), Sha512(sha512.finalize().into())))
+    let mut digests = Digests::default();
+    std::io::copy(&mut source, &mut digests)?;
+    let (_, sha256, sha512) = digests.finish();
+    Ok((sha256, sha512))
 }
 
 #[cfg(test)]

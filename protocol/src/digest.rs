@@ -62,6 +62,35 @@ digest!(
     Sha512, sha2::Sha512, 64, "sha512"
 );
 
+/// Both digests and the size of whatever is written to it, in one pass: the target of an [`std::io::copy`].
+#[derive(Clone, Debug, Default)]
+pub struct Digests {
+    sha256: sha2::Sha256,
+    sha512: sha2::Sha512,
+    size: u64,
+}
+
+impl Digests {
+    /// Size, SHA-256 and SHA-512 of all that was written.
+    #[must_use]
+    pub fn finish(self) -> (u64, Sha256, Sha512) {
+        use sha2::Digest;
+        (self.size, Sha256(self.sha256.finalize().into()), Sha512(self.sha512.finalize().into()))
+    }
+}
+
+impl std::io::Write for Digests {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        sha2::Digest::update(&mut self.sha256, bytes);
+        sha2::Digest::update(&mut self.sha512, bytes);
+        self.size = self.size.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Sha256 {
     /// The first twelve hex digits: enough to tell releases apart in a path or a table, never used to decide.
     #[must_use]
@@ -73,6 +102,13 @@ impl Sha256 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_pass_gives_both() {
+        let mut digests = Digests::default();
+        std::io::copy(&mut &b"abc"[..], &mut digests).unwrap();
+        assert_eq!(digests.finish(), (3, Sha256::of(b"abc"), Sha512::of(b"abc")));
+    }
 
     #[test]
     fn hex_round_trip() {

@@ -25,7 +25,7 @@ pub mod topics;
 pub mod version;
 
 pub use channel::Channel;
-pub use digest::{Sha256, Sha512};
+pub use digest::{Digests, Sha256, Sha512};
 pub use ids::{ChannelName, ComponentName, FleetName, NodeName};
 pub use manifest::{Artifact, Format, Manifest, Provenance};
 pub use notice::Notice;

@@ -87,6 +87,15 @@ impl Refusal {
         self
     }
 
+    /// The refusal over several lines, for a person at a terminal. Evidence, which is several log lines in one value, is shown by line.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let values = [("saw", self.seen.as_str()), ("wanted", &self.wanted), ("do", &self.advice)];
+        let shown = values.iter().filter(|(_, value)| !value.is_empty());
+        let lines = shown.map(|(label, value)| format!("\n  {label:<7} {}", value.replace(" | ", "\n          ")));
+        format!("{}: {}{}\n", self.code, self.check, lines.collect::<String>())
+    }
+
     /// The fixed part of a refusal, for the tables of checks in each crate.
     #[must_use]
     pub const fn of(code: &'static str, class: Class, actor: Actor, check: &'static str, advice: &'static str) -> Self {

@@ -4,7 +4,6 @@
 use crate::fleet::{Fleet, Wanted, component, fact};
 use crate::screen::{Screen, Style, columns, megabytes, seconds};
 use anyhow::{Context as _, Result, ensure};
-use slipway_agent::status::explain;
 use slipway_protocol::{Event, Report};
 use slipway_sim::Device;
 use slipway_world::edgecore::{Behaviour, Dials};
@@ -356,7 +355,7 @@ fn reasons(screen: &mut Screen, reports: &[Report]) {
     let mut told: Vec<String> = Vec::new();
     for report in reports {
         let Some(refusal) = &report.refusal else { continue };
-        let text = explain(refusal);
+        let text = refusal.explain();
         if told.iter().any(|other| other.lines().next() == text.lines().next()) {
             continue;
         }

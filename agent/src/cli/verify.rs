@@ -2,9 +2,8 @@
 
 use super::{Args, Stop};
 use crate::config::read_limited;
-use sha2::Digest;
 use slipway_protocol::manifest::PROVENANCE_LIMIT;
-use slipway_protocol::{Refusal, Sha256, Sha512};
+use slipway_protocol::{Digests, Refusal, Sha256, Sha512};
 use slipway_verify::{Policy, Provenance, SigstoreRoot, Subject, verify_provenance};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -70,16 +69,10 @@ fn read_bundle(path: &Path) -> std::io::Result<Vec<u8>> {
 
 /// Both digests in one pass, in bounded memory.
 fn digests(path: &Path) -> std::io::Result<(Sha256, Option<Sha512>)> {
-    let (mut sha256, mut sha512) = (sha2::Sha256::new(), sha2::Sha512::new());
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        let read = file.read(&mut buffer)?;
-        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
-        sha256.update(bytes);
-        sha512.update(bytes);
-    }
-    Ok((Sha256(sha256.finalize().into()), Some(Sha512(sha512.finalize().into()))))
+    let mut digests = Digests::default();
+    std::io::copy(&mut File::open(path)?, &mut digests)?;
+    let (_, sha256, sha512) = digests.finish();
+    Ok((sha256, Some(sha512)))
 }
 
 fn show(provenance: &Provenance, sha256: &Sha256, json: bool) -> std::io::Result<()> {
