@@ -79,6 +79,15 @@ pub struct Driver {
     backlog: Vec<(ComponentName, Input)>,
 }
 
+/// Whether what an input changed is durable.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Durable {
+    /// It is, or it changed nothing.
+    Yes,
+    /// The disk did not take it; it is tried again.
+    NotYet,
+}
+
 /// Why the loop runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mode {
@@ -198,13 +207,13 @@ impl Driver {
     // ---- one input ---------------------------------------------------------------------------------------------------
 
     /// The heart: decide, make durable, then act.
-    fn input(&mut self, component: &ComponentName, input: Input) {
+    fn input(&mut self, component: &ComponentName, input: Input) -> Durable {
         let now = clock::now();
-        let Some(live) = self.live.get_mut(component) else { return };
+        let Some(live) = self.live.get_mut(component) else { return Durable::Yes };
         let settings = live.config.machine();
         let t = machine::step(&settings, &live.record, input.clone(), &now);
         if t.next == live.record && t.told.is_empty() && t.effects.is_empty() {
-            return;
+            return Durable::Yes;
         }
         let from = live.record.committed.as_ref().map(|installed| installed.version.clone());
         let evidence = std::mem::take(&mut live.evidence);
@@ -229,7 +238,7 @@ impl Driver {
                 if !comes_again && !self.backlog.contains(&waits) {
                     self.backlog.push(waits);
                 }
-                return;
+                return Durable::NotYet;
             }
         };
         if t.next.epoch != live.record.epoch
@@ -246,6 +255,7 @@ impl Driver {
         for effect in t.effects {
             self.order(component, epoch, effect);
         }
+        Durable::Yes
     }
 
     /// Has an effect carried out. What only looks may be given up when a newer order comes; what changes something runs to its end.

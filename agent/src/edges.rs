@@ -187,7 +187,12 @@ impl Edges {
 
     async fn fetch(&self, component: &ComponentName, plan: &Plan, progress: &mut dyn FnMut(u8)) -> Result<(), Failure> {
         let never = |refusal| Failure { refusal, again: Again::Never };
-        let (release, _) = self.authorize(component, plan).await.map_err(never)?;
+        // A cache that a power cut left half renewed is whole again after the next check.
+        let unauthorized = |refusal: Refusal| {
+            let again = if refusal.class == Class::System { Again::Later } else { Again::Never };
+            Failure { refusal, again }
+        };
+        let (release, _) = self.authorize(component, plan).await.map_err(unauthorized)?;
         if self.staged(component, plan).await.is_some() {
             return Ok(());
         }

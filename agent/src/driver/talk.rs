@@ -1,6 +1,6 @@
 //! The loop's talk: reports to broker and commands, notices from the broker, requests from people on the device.
 
-use super::{Driver, Follower, Live, first_refresh, plan_version, report};
+use super::{Driver, Durable, Follower, Live, first_refresh, plan_version, report};
 use crate::clock;
 use crate::control::{Request, Response};
 use crate::machine::{Input, Told};
@@ -107,8 +107,10 @@ impl Driver {
             }
             FromBroker::BadNotice(why) => tracing::warn!(%why, "not a notice"),
             FromBroker::Notice { notice, ack } => {
-                self.notice(&notice);
-                if let Some((to, _)) = &self.broker {
+                // What is not in the record stays with the broker, and comes again.
+                if self.notice(&notice) == Durable::Yes
+                    && let Some((to, _)) = &self.broker
+                {
                     let _ = to.try_send(ToBroker::Acknowledge(ack));
                 }
             }
@@ -116,16 +118,20 @@ impl Driver {
     }
 
     /// A doorbell: which component is a hint, and so is everything else in it.
-    fn notice(&mut self, notice: &Notice) {
+    fn notice(&mut self, notice: &Notice) -> Durable {
         let meant = |live: &Live| {
             notice.component.as_ref().is_none_or(|name| *name == live.config.name)
                 && notice.channel.as_ref().is_none_or(|channel| *channel == live.config.channel)
         };
         let components: Vec<_> = self.live.values().filter(|live| meant(live)).map(|live| live.config.name.clone()).collect();
+        let mut durable = Durable::Yes;
         for component in components {
             let ring = Ring { by: By::Notice, source: Source::Network, hint: notice.version.clone() };
-            self.input(&component, Input::Ring(ring));
+            if self.input(&component, Input::Ring(ring)) == Durable::NotYet {
+                durable = Durable::NotYet;
+            }
         }
+        durable
     }
 
     /// What can be answered without an agent at work: from what is on disk, changing nothing.

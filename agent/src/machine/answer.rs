@@ -1,7 +1,7 @@
 //! What the machine does with the answer to an order.
 
 use super::{Again, Answer, Candidate, Draft, Effect, Failure, Judgement, Verdict, checks, judge, shown};
-use crate::record::{Activation, By, CONDEMNED_LIMIT, Installed, Plan, Retry, Ring, Sample, State, Watch};
+use crate::record::{Activation, By, CONDEMNED_LIMIT, Condemned, Installed, Plan, Retry, Ring, Sample, State, Watch};
 use slipway_protocol::{Event, Refusal, Sha256, Version};
 
 /// Restores that may fail before the component is called inconsistent.
@@ -198,12 +198,7 @@ impl Draft<'_> {
     fn restored(&mut self, result: Result<(), Refusal>) {
         match (result, self.next.state.clone()) {
             (Ok(()), State::RollingBack { plan, to, reason, condemn, .. }) => {
-                if let Some(condemned) = condemn {
-                    self.next.condemned.retain(|old| old.artifact != condemned.artifact);
-                    self.next.condemned.push(condemned);
-                    let excess = self.next.condemned.len().saturating_sub(CONDEMNED_LIMIT);
-                    self.next.condemned.drain(..excess);
-                }
+                self.condemn(condemn);
                 if to != self.next.committed {
                     self.next.previous = None;
                     self.next.committed = to.clone();
@@ -228,9 +223,7 @@ impl Draft<'_> {
                 self.restore(None, None, left, refusal, None);
             }
             (Err(refusal), State::RollingBack { from, to, retry, condemn, .. }) if retry.failures >= RESTORE_TRIES => {
-                if let Some(condemned) = condemn {
-                    self.next.condemned.push(condemned);
-                }
+                self.condemn(condemn);
                 self.end(Event::Inconsistent, to.as_ref().map(|to| to.version.clone()).as_ref(), Some(&refusal), true);
                 let at = Some(self.now.moment.after(self.settings.retry_most));
                 self.next.state =
@@ -246,6 +239,15 @@ impl Draft<'_> {
             }
             (_, _) => {}
         }
+    }
+
+    /// Once each, the newest last, and not without end.
+    fn condemn(&mut self, condemned: Option<Condemned>) {
+        let Some(condemned) = condemned else { return };
+        self.next.condemned.retain(|old| old.artifact != condemned.artifact);
+        self.next.condemned.push(condemned);
+        let excess = self.next.condemned.len().saturating_sub(CONDEMNED_LIMIT);
+        self.next.condemned.drain(..excess);
     }
 
     fn retries(&self) -> u32 {

@@ -395,7 +395,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn every_life_ends_well(actions in prop::collection::vec(action(), 1..120)) {
         let mut world = World::new();
