@@ -228,6 +228,9 @@ pub struct Installed {
     pub payload: Sha256,
     /// Where it is.
     pub slot: SlotName,
+    /// It ran here before Slipway and is unproven: a release of the same version replaces it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
 }
 
 /// An artifact that failed here and is not tried again until forgiven.

@@ -123,7 +123,13 @@ impl SlotRecord {
     /// It, as the machine knows it.
     #[must_use]
     pub fn installed(&self) -> Installed {
-        Installed { version: self.version.clone(), artifact: self.artifact, payload: self.payload, slot: self.slot() }
+        Installed {
+            version: self.version.clone(),
+            artifact: self.artifact,
+            payload: self.payload,
+            slot: self.slot(),
+            adopted: self.adopted,
+        }
     }
 }
 

@@ -201,8 +201,9 @@ impl ComponentStatus {
     }
 
     fn row(&self) -> [String; 7] {
-        let version =
-            |installed: &Option<Installed>| installed.as_ref().map_or_else(dash, |installed| installed.version.to_string());
+        let version = |installed: &Option<Installed>| {
+            installed.as_ref().map_or_else(dash, |it| format!("{}{}", it.version, if it.adopted { " (adopted)" } else { "" }))
+        };
         let state = self.target.as_ref().map_or_else(|| self.state.clone(), |target| format!("{} {target}", self.state));
         let last = self.last.as_ref().map_or_else(dash, |last| {
             let version = last.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();

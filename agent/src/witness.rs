@@ -148,7 +148,7 @@ pub struct Kept {
 
 impl From<&Installed> for Kept {
     fn from(installed: &Installed) -> Self {
-        let Installed { version, artifact, payload, slot } = installed.clone();
+        let Installed { version, artifact, payload, slot, .. } = installed.clone();
         let slot = (slot != SlotName::of(&version, &artifact)).then_some(slot);
         Self { version, artifact, payload, slot }
     }
@@ -158,7 +158,7 @@ impl From<&Kept> for Installed {
     fn from(kept: &Kept) -> Self {
         let Kept { version, artifact, payload, slot } = kept.clone();
         let slot = slot.unwrap_or_else(|| SlotName::of(&version, &artifact));
-        Self { version, artifact, payload, slot }
+        Self { version, artifact, payload, slot, adopted: false }
     }
 }
 
@@ -340,7 +340,7 @@ mod tests {
         let kept = |version: &str| {
             let (version, artifact): (Version, _) = (version.parse().unwrap(), Sha256::of(version.as_bytes()));
             let slot = SlotName::of(&version, &artifact);
-            Some(Kept::from(&Installed { version, artifact, payload: Sha256::of(b"payload"), slot }))
+            Some(Kept::from(&Installed { version, artifact, payload: Sha256::of(b"payload"), slot, adopted: false }))
         };
         let edgecore = Remembered {
             generation,

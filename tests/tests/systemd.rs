@@ -154,8 +154,7 @@ required = true
 fn a_node_is_taken_over_updated_rolled_back_and_survives_a_power_cut() -> Result<()> {
     let Some(machine) = Machine::new("slipway-agent")? else { return Ok(()) };
     let factory = factory()?;
-    // A channel that asks for what is there: nothing is pulled before the test says so.
-    factory.ship(&Dials::healthy("v1.21.0"))?;
+    // No channel yet: nothing is pulled before the test says so.
     node(&machine, &factory)?;
     machine.verb("boot", &[])?;
     machine.ok("systemctl enable --now edgecore slipway-agent")?;
@@ -170,13 +169,26 @@ fn a_node_is_taken_over_updated_rolled_back_and_survives_a_power_cut() -> Result
     assert!(said.contains("program") && said.contains("/usr/local/bin/edgecore"), "{said}");
     assert_eq!(machine.committed().as_deref(), Some("v1.21.0"));
 
-    // With it, the same release is taken, once forgiven.
+    // With it, the proven release of the adopted version takes its place, and the one from before, once forgiven, follows.
     machine.put(
         "/etc/systemd/system/edgecore.service.d/slipway.conf",
         &repository_file("edgecore.service.d/slipway.conf")?,
         0o644,
     )?;
-    machine.ok("systemctl daemon-reload && systemctl restart edgecore && slipway-agent forgive && slipway-agent check")?;
+    machine.ok("systemctl daemon-reload && systemctl restart edgecore && slipway-agent forgive")?;
+    factory.ship(&Dials::healthy("v1.21.0"))?;
+    assert!(machine.ok("slipway-agent status")?.contains("v1.21.0 (adopted)"));
+    machine.ok("slipway-agent check")?;
+    let status: serde_json::Value = serde_json::from_str(&machine.ok("slipway-agent status --json")?)?;
+    let component = &status["components"][0];
+    assert_eq!(
+        (&component["committed"]["version"], &component["committed"]["adopted"]),
+        (&"v1.21.0".into(), &serde_json::Value::Null)
+    );
+    assert_eq!(component["previous"]["adopted"], true, "proven now, and the one from before is the way back");
+    assert!(machine.running()?.contains("/slots/edgecore/v1.21.0-"));
+    factory.point("v1.22.0")?;
+    machine.ok("slipway-agent check")?;
     assert_eq!(machine.committed().as_deref(), Some("v1.22.0"));
     let slot = machine.running()?;
     assert!(slot.contains("/slots/edgecore/v1.22.0-"), "{slot}");

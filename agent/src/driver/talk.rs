@@ -39,6 +39,11 @@ impl Driver {
     }
 
     pub(super) fn tell(&mut self, component: &ComponentName, reports: Vec<Report>) {
+        let ends = |event| {
+            use Event::{Committed, Inconsistent, Refused, RolledBack, UpToDate};
+            matches!(event, Committed | Inconsistent | Refused | RolledBack | UpToDate)
+        };
+        let ended = reports.iter().any(|report| ends(report.event));
         for report in reports {
             self.followers.retain(|follower| {
                 follower.component != *component || follower.to.try_send(Response::Report(report.clone())).is_ok()
@@ -48,7 +53,9 @@ impl Driver {
         // A wave may be days away, and so may a network that is down: what to look for is not known yet, so nothing is under way.
         let settled = self.live.get(component).is_none_or(|live| match &live.record.state {
             State::Idle | State::Inconsistent { .. } => true,
-            State::Checking { retry, .. } => retry.at.is_some(),
+            State::Checking { retry, .. } if retry.at.is_some() => true,
+            // What was asked for has ended, and somebody else had rung meanwhile; a person's own ring is yet to be answered.
+            State::Checking { ring, .. } => ended && ring.by != By::Operator,
             _ => false,
         });
         if settled {

@@ -72,7 +72,7 @@ impl Draft<'_> {
             if committed.version == plan.version && committed.artifact == plan.artifact {
                 return self.up_to_date(&plan, news);
             }
-            if committed.version == plan.version {
+            if committed.version == plan.version && !committed.adopted {
                 let refusal = checks::SAME_VERSION.with(plan.artifact, committed.artifact);
                 return self.refuse(&refusal, Some(&plan.version), news);
             }
@@ -186,7 +186,7 @@ impl Draft<'_> {
 
     fn commit(&mut self, plan: Plan, payload: Sha256) {
         self.next.floor = highest(self.next.floor.as_ref(), highest(plan.floor.as_ref(), Some(&plan.version))).cloned();
-        let new = Installed { version: plan.version.clone(), artifact: plan.artifact, payload, slot: plan.slot };
+        let new = Installed { version: plan.version.clone(), artifact: plan.artifact, payload, slot: plan.slot, adopted: false };
         self.next.previous = self.next.committed.replace(new);
         // The watch ends with the epoch that ordered it.
         self.next.epoch = self.next.epoch.saturating_add(1);

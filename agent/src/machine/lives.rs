@@ -38,7 +38,7 @@ pub(super) fn plan(n: u32) -> Plan {
 }
 
 pub(super) fn release(n: u32) -> Installed {
-    Installed { version: version(n), artifact: artifact(n), payload: artifact(n), slot: plan(n).slot }
+    Installed { version: version(n), artifact: artifact(n), payload: artifact(n), slot: plan(n).slot, adopted: false }
 }
 
 pub(super) fn moment(boot: u32, secs: u64) -> Moment {

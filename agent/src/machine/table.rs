@@ -323,5 +323,10 @@ fn the_same_artifact_under_a_newer_version_is_an_update_and_another_under_the_sa
     let same = next(plan(SLOT_A));
     assert_eq!((same.state, same.last.unwrap().event), (State::Idle, Event::UpToDate));
     let other = Plan { artifact: artifact(SLOT_B), slot: SlotName::of(&plan(SLOT_A).version, &artifact(SLOT_B)), ..plan(SLOT_A) };
-    assert_eq!(next(other).last.unwrap().refusal.unwrap().code, checks::SAME_VERSION.code);
+    assert_eq!(next(other.clone()).last.unwrap().refusal.unwrap().code, checks::SAME_VERSION.code);
+    // What was adopted is unproven; the proven release of its version takes its place.
+    let adopted = Record { committed: Some(Installed { adopted: true, ..release(SLOT_A) }), ..record.clone() };
+    let candidate = Box::new(Candidate { plan: other, halted: false, wait: None });
+    let answer = Input::Answer { epoch: 1, answer: Answer::Checked(Verdict::Candidate(candidate)) };
+    assert!(matches!(step(&Settings::default(), &adopted, answer, &at(1000)).next.state, State::Downloading { .. }));
 }

@@ -18,7 +18,7 @@ fn version(text: &str) -> Version {
 
 fn installed(text: &str) -> Installed {
     let (version, artifact) = (version(text), Sha256::of(text.as_bytes()));
-    Installed { slot: SlotName::of(&version, &artifact), version, artifact, payload: Sha256::of(b"payload") }
+    Installed { slot: SlotName::of(&version, &artifact), version, artifact, payload: Sha256::of(b"payload"), adopted: false }
 }
 
 fn plan(text: &str) -> Plan {
