@@ -1,4 +1,6 @@
 //! Bad input: configuration is refused at start by line, notices and commands change nothing and cost little.
+//!
+//! Takes about 15 s: each part waits for real connections, and for the pause between two checks that notices are held to.
 
 use anyhow::{Context as _, Result};
 use rumqttc::v5::mqttbytes::QoS;

@@ -1,7 +1,7 @@
 //! Real input: the artifact that `npm pack sigstore@2.1.0` fetches, its real provenance, Sigstore's real public-good root.
 //!
 //! Released by the operator's program, announced through a real mosquitto, taken by a real agent. Needs the npm registry and the public
-//! vectors; without them it is skipped, except in CI.
+//! vectors; without them it is skipped, except in CI. Takes about 30 s: six notices, each held to the pause between two checks.
 
 use anyhow::{Context as _, Result};
 use slipway_sim::{Device, DeviceOptions};

@@ -1,6 +1,7 @@
 //! A real systemd: the agent's own unit, edgecore's unit with and without the drop-in, rollback, power cuts.
 //!
 //! Runs in a throw-away machine by systemd-nspawn (`tests/lib/nspawn.sh`), which needs root; `tests/run` prepares it.
+//! Takes about 30 s: two boots, and six releases watched for whole soaks or deadlines.
 
 use anyhow::{Context as _, Result, ensure};
 use slipway_sim::Factory;

@@ -1,4 +1,6 @@
 //! The main job: a release is announced, proven, staged, activated, watched, committed; or refused, or rolled back.
+//!
+//! Takes about 25 s: a dozen releases are watched for whole soaks and deadlines, which are seconds even here.
 
 use anyhow::Result;
 use slipway_operator::ChannelChange;
