@@ -3,13 +3,13 @@
 //! The real ones are read from the folder `vectors` of `SLIPWAY_SHARED`, else of `../shared` beside the project. Without it that test is skipped
 //! with a line that says so, and fails where `CI=true`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
 use serde_json::Value;
 use slipway_protocol::{Sha256, Sha512};
 use slipway_world::sigstore::{Attestation, Evidence, ManagedKey, PrivateSigstore, Subject, generator_generic};
+use slipway_world::vectors::vectors;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
@@ -237,18 +237,6 @@ fn mistakes_on_the_command_line_are_no_refusals() {
     assert_eq!(desk.verify_bundle("none", &["--key", &key, &file]).status.code(), Some(1));
     assert_eq!(desk.verify_bundle("keyed", &["--key", &key, &desk.path("none")]).status.code(), Some(1));
     assert!(text(&slipway(&["verify-bundle", "--help"]).stdout).contains("3 refused"));
-}
-
-fn vectors() -> Option<PathBuf> {
-    let shared = std::env::var_os("SLIPWAY_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
-    let vectors = shared.join("vectors");
-    if vectors.is_dir() {
-        return Some(vectors);
-    }
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{} is missing", vectors.display());
-    println!("skipped: {} is missing", vectors.display());
-    None
 }
 
 /// The verifier's own tests compare each refusal with the check that a case is about; here it is what the program makes of it that counts.

@@ -5,7 +5,6 @@ use slipway_operator::mqtt::{Audience, Broker, notify};
 use slipway_protocol::Notice;
 use slipway_sim::{AgentProgram, Device, DeviceOptions, Factory};
 use slipway_world::programs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -69,18 +68,6 @@ pub fn ring(broker: &str, version: Option<&str>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(notify(&broker, &fleet, &notice))?;
     Ok(())
-}
-
-/// The folder with public vectors, or `None` with a printed line where it is not there; an error in CI, which must have it.
-pub fn vectors() -> Result<Option<PathBuf>> {
-    let given = std::env::var_os("SLIPWAY_SHARED").map(PathBuf::from);
-    let shared = given.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
-    if shared.join("vectors").is_dir() {
-        return Ok(Some(shared.join("vectors")));
-    }
-    anyhow::ensure!(std::env::var_os("CI").is_none(), "CI must have the vectors; {} does not", shared.display());
-    println!("skipped: no vectors in {}", shared.display());
-    Ok(None)
 }
 
 /// What a command printed to stderr.

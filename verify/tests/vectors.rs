@@ -3,29 +3,17 @@
 //! They are read from the folder `vectors` of `SLIPWAY_SHARED`, else of `../shared` beside the project. Without it the tests are skipped with a
 //! line that says so, and fail where `CI=true`.
 #![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
-#![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
 use serde_json::Value;
 use slipway_verify::{
     Artifact, LogRule, Policy, PublicKey, Refusal, Signer, SigstoreRoot, Subject, verify_bundle, verify_provenance,
 };
+use slipway_world::vectors::vectors;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const IDENTITY: &str = "https://github.com/sigstore-conformance/extremely-dangerous-public-oidc-beacon/.github/workflows/extremely-dangerous-oidc-beacon.yml@refs/heads/main";
 const ISSUER: &str = "https://token.actions.githubusercontent.com";
-
-fn vectors() -> Option<PathBuf> {
-    let shared = std::env::var_os("SLIPWAY_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
-    let vectors = shared.join("vectors");
-    if vectors.is_dir() {
-        return Some(vectors);
-    }
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{} is missing", vectors.display());
-    println!("skipped: {} is missing", vectors.display());
-    None
-}
 
 /// Which check a conformance case is about, by its name. A case that must be refused for another reason than its name says is a case
 /// that would pass by accident.

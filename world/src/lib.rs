@@ -8,6 +8,7 @@
 //! | [`broker`] | a real mosquitto: plain, TLS, mutual TLS | [`broker::Mosquitto`] |
 //! | [`tls`] | a certificate authority for broker, server and clients | [`tls::Authority`] |
 //! | [`programs`] | finds the programs of this workspace, freshly built | [`programs::program`] |
+//! | [`mod@vectors`] | finds the public test vectors, where there are any | [`vectors::vectors`] |
 //! | [`mod@wait`] | polls a condition until a deadline, so that no test sleeps | [`wait::until`] |
 //!
 //! Keys of the private Sigstore are hashes of public names. Files and processes go when their handle is dropped; processes are
@@ -19,4 +20,5 @@ pub mod programs;
 pub mod server;
 pub mod sigstore;
 pub mod tls;
+pub mod vectors;
 pub mod wait;
