@@ -17,7 +17,7 @@ use crate::tls;
 use crate::trust::{Asked, NoCandidate, Proof, Transport, Trust};
 use crate::unpack;
 use jiff::Timestamp;
-use slipway_protocol::{Actor, Class, ComponentName, NodeName, Refusal, Sha256};
+use slipway_protocol::{Actor, Class, ComponentName, NodeName, Platform, Refusal, Sha256};
 use slipway_verify::tuf::Floors;
 use slipway_verify::{Authorized, Release};
 use std::cell::RefCell;
@@ -307,7 +307,15 @@ impl Edges {
         if let Some(to) = to {
             // Before anything is stopped: what cannot be started in its place is no reason to.
             let (slots, name, installed) = (self.slots.clone(), component.clone(), to.clone());
-            blocking(move || slots.check_payload(&name, &installed.slot, &installed.payload)).await?;
+            let sound = blocking(move || slots.check_payload(&name, &installed.slot, &installed.payload)).await;
+            if let Err(damage) = sound {
+                tracing::error!(%component, refusal = %damage, "the way back is damaged; it is fetched again");
+                let why = |why: Refusal| Refusal {
+                    seen: format!("{}; fetched again: {}: {}", damage.seen, why.code, why.seen),
+                    ..damage.clone()
+                };
+                self.mend(component, to).await.map_err(why)?;
+            }
         }
         part.supervisor.stop().await?;
         if let Some(dir) = from.map(|slot| self.snapshot_dir(component, slot)) {
@@ -330,6 +338,23 @@ impl Edges {
         };
         self.slots.point(component, &to.slot)?;
         part.supervisor.start().await
+    }
+
+    /// Fetches a committed release again whose slot no longer holds what was committed. It has to be proven anew, like any other.
+    async fn mend(&self, component: &ComponentName, to: &Installed) -> Result<(), Refusal> {
+        let plan = Plan {
+            version: to.version.clone(),
+            platform: Platform::current(),
+            artifact: to.artifact,
+            size: 0, // the manifest says
+            slot: to.slot.clone(),
+            source: Source::Network,
+            floor: None,
+        };
+        self.fetch(component, &plan, &mut |_| {}).await.map_err(|failure| failure.refusal)?;
+        self.stage(component, &plan).await?;
+        let (slots, name, installed) = (self.slots.clone(), component.clone(), to.clone());
+        blocking(move || slots.check_payload(&name, &installed.slot, &installed.payload)).await
     }
 
     /// One look at a component on probation; a service manager that does not answer is no sign of life or death.

@@ -155,3 +155,26 @@ fn notices_ring_reports_arrive_and_bad_notices_cost_nothing() -> Result<()> {
     assert!(device.history()?.len() <= before.0 + 8, "{:#?}", device.history()?.len() - before.0);
     Ok(())
 }
+
+#[test]
+fn a_way_back_that_was_damaged_is_fetched_again() -> Result<()> {
+    let factory = factory()?;
+    factory.ship(&Dials::healthy("v1.22.0"))?;
+    let device = device(&factory, None, |_| {})?;
+    device.wait_committed("v1.22.0", LONG)?;
+    let slot = device.state().join("slots/edgecore").join(device.current().expect("a link"));
+    factory.ship(&Dials::new("v1.23.0", Behaviour::DiesAfter { ms: 700, code: 2 }))?;
+    // One byte of the committed program is another; by rename, since a running program cannot be written to.
+    let (program, damaged) = (slot.join("bin/edgecore"), slot.join("bin/damaged"));
+    let mut bytes = std::fs::read(&program)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&damaged, &bytes)?;
+    std::fs::rename(&damaged, &program)?;
+    let output = device.run("check", &[])?;
+    assert_eq!(output.status.code(), Some(4), "{}\n{}", stderr(&output), device.log());
+    wait::until("the old release answers again", LONG, || device.healthy());
+    assert_ne!(std::fs::read(&program)?, bytes, "what was damaged does not run");
+    assert!(device.log().contains("the way back is damaged"), "{}", device.log());
+    Ok(())
+}
