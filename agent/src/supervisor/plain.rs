@@ -159,7 +159,11 @@ impl Plain {
         let mut inner = self.lock();
         match self.find(&mut inner) {
             Some((id, _)) => ProcessState::Running(Process { pid: id.pid, restarts: 0 }),
-            None => ProcessState::Dead(evidence::short(&self.ending(&inner), &self.log_tail())),
+            None => {
+                // It may have ended between the two questions: whether it has an exit status, and whether it is there.
+                inner.reap();
+                ProcessState::Dead(evidence::short(&self.ending(&inner), &self.log_tail()))
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! What `/proc` says about a process. A process id alone names nothing, as ids are used again: id and start time together do.
 
 use std::fs;
+use std::time::Duration;
 
 /// The fields of `/proc/PID/stat` that are used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,8 +28,21 @@ fn parse(text: &str) -> Option<Stat> {
     Some(Stat { over: matches!(state, "Z" | "X" | "x"), group, started })
 }
 
-/// The oldest process whose environment has this entry: children, which inherit it, are younger.
+/// A process that is just executing another program has no environment for a moment: so often, and so far apart, is it looked for.
+const LOOKS: u32 = 3;
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// The oldest process whose environment has this entry: children, which inherit it, are younger. To miss it would be to start a second.
 pub(super) fn marked(entry: &str) -> Option<(u32, Stat)> {
+    (0..LOOKS).find_map(|look| {
+        if look > 0 {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        look_for(entry)
+    })
+}
+
+fn look_for(entry: &str) -> Option<(u32, Stat)> {
     let pids = fs::read_dir("/proc").ok()?.flatten().filter_map(|found| found.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| {
         fs::read(format!("/proc/{pid}/environ")).is_ok_and(|env| env.split(|&b| b == 0).any(|found| found == entry.as_bytes()))
