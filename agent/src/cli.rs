@@ -136,16 +136,16 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Stop> {
         "run" => service(&args),
         "status" => ask(&args, |_| Ok(Request::Status)),
         "history" => ask(&args, |_| Ok(Request::History { component: args.component.clone(), limit: args.limit.unwrap_or(20) })),
-        "check" => ask(&args, |component| Ok(Request::Check { component })),
-        "rollback" => ask(&args, |component| Ok(Request::Rollback { component })),
-        "forgive" => ask(&args, |component| Ok(Request::Forgive { component, artifact: args.artifact })),
+        "check" => ask(&args, |config| Ok(Request::Check { component: args.component(config)? })),
+        "rollback" => ask(&args, |config| Ok(Request::Rollback { component: args.component(config)? })),
+        "forgive" => ask(&args, |config| Ok(Request::Forgive { component: args.component(config)?, artifact: args.artifact })),
         "install" => {
             let file = args.file.clone().ok_or_else(|| Stop::Usage("install wants the offline bundle's path".into()))?;
             let path = std::path::absolute(PathBuf::from(&file))?;
             if !path.exists() {
                 return Err(Stop::Failed(format!("{}: no such file", path.display())));
             }
-            ask(&args, |component| Ok(Request::Install { component, path: path.clone() }))
+            ask(&args, |config| Ok(Request::Install { component: args.component(config)?, path }))
         }
         other => Err(Stop::Usage(format!("no command {other:?}"))),
     }
@@ -268,25 +268,15 @@ async fn signalled() {
 }
 
 /// Asks the running agent; where none runs, this process is the agent for as long as it takes.
-fn ask(args: &Args, request: impl FnOnce(ComponentName) -> Result<Request, Stop>) -> Result<(), Stop> {
+fn ask(args: &Args, request: impl FnOnce(&Config) -> Result<Request, Stop>) -> Result<(), Stop> {
     // What happens is shown by `live`; the log would say it twice.
     log("error");
     let config = args.config()?;
-    // `history` of everything and `status` need no component; the others name one.
-    let component = match args.component(&config) {
-        Ok(component) => component,
-        Err(_) if args.component.is_none() && args.file.is_none() && config.components.len() > 1 => config
-            .components
-            .first()
-            .map_or_else(|| Err(Stop::Usage("no component is configured".into())), |first| Ok(first.name.clone()))?,
-        Err(stop) => return Err(stop),
-    };
-    let request = request(component)?;
-    let back = matches!(request, Request::Rollback { .. });
-    let needs_one = !matches!(request, Request::Status | Request::History { .. });
-    if needs_one {
+    if args.component.is_some() {
         args.component(&config)?;
     }
+    let request = request(&config)?;
+    let back = matches!(request, Request::Rollback { .. });
     let mut shown = live::Shown::new(args.json);
     tokio::task::LocalSet::new().block_on(&runtime()?, async {
         let asked = control::ask(&config.node.socket, &request, |response| shown.show(response)).await?;

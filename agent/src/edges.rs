@@ -25,7 +25,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use tokio::sync::Mutex;
 use url::Url;
 
@@ -48,7 +47,7 @@ const RESERVE: u64 = 32 * 1024 * 1024;
 /// How much larger than its archive a program is; KubeEdge's are 3 to 4 times.
 const UNPACKED: u64 = 4;
 
-/// Everything that effects work with. One for all components; single-threaded, so shared by `Rc`.
+/// Everything that effects work with. One for all components; single-threaded.
 #[derive(Debug)]
 pub struct Edges {
     /// The database and the witness.
@@ -73,7 +72,7 @@ struct Part {
     config: Component,
     supervisor: Supervisor,
     /// One effect at a time: those that touch the disk or the process run to their end even when nobody wants their answer any more.
-    busy: Rc<Mutex<()>>,
+    busy: Mutex<()>,
     /// Held beside it by those that touch the process: a download may take hours, and the process must not stay dead for so long.
     handled: Mutex<()>,
 }
@@ -99,7 +98,7 @@ impl Edges {
             let supervisor = Supervisor::new(&component.name, &component.run, slots.link(&component.name), run, tools);
             parts.insert(
                 component.name.clone(),
-                Part { config: component.clone(), supervisor, busy: Rc::default(), handled: Mutex::default() },
+                Part { config: component.clone(), supervisor, busy: Mutex::default(), handled: Mutex::default() },
             );
         }
         let base = config.repository.url.clone().map(with_slash);

@@ -392,14 +392,22 @@ impl Draft<'_> {
         self.next.state = State::RollingBack { from, plan, to, reason, condemn, retry: Retry::default() };
     }
 
+    /// The retries of a way back.
+    const fn way_back(&mut self) -> Option<&mut Retry> {
+        match &mut self.next.state {
+            State::RollingBack { retry, .. } | State::Inconsistent { retry, .. } => Some(retry),
+            _ => None,
+        }
+    }
+
     fn reset_retry(&mut self) {
-        if let State::RollingBack { retry, .. } | State::Inconsistent { retry, .. } = &mut self.next.state {
+        if let Some(retry) = self.way_back() {
             *retry = Retry::default();
         }
     }
 
     fn clear_pause(&mut self) {
-        if let State::RollingBack { retry, .. } | State::Inconsistent { retry, .. } = &mut self.next.state {
+        if let Some(retry) = self.way_back() {
             retry.at = None;
         }
     }

@@ -159,7 +159,9 @@ impl Factory {
     }
 }
 
-fn find(dir: &Path, name: &str) -> Option<PathBuf> {
+/// The file below `dir` whose name ends like this: published files have their digest before their name.
+#[must_use]
+pub fn find(dir: &Path, name: &str) -> Option<PathBuf> {
     std::fs::read_dir(dir).ok()?.flatten().find_map(|entry| {
         let path = entry.path();
         if path.is_dir() {

@@ -1,6 +1,7 @@
 //! The demo: its story really happens, it ends with 0, and it leaves nothing behind.
 
 use anyhow::Result;
+use slipway_sim::device::processes_below;
 use slipway_world::programs;
 use std::process::{Command, Stdio};
 
@@ -18,9 +19,6 @@ fn the_story_happens_and_nothing_is_left_behind() -> Result<()> {
     assert!(!said.contains('\u{1b}'), "no colour where there is no terminal");
     let left: Vec<_> = std::fs::read_dir(scratch.path())?.flatten().map(|entry| entry.path()).collect();
     assert!(left.is_empty(), "left behind: {left:?}");
-    let below = |pid: &i32| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.starts_with(scratch.path()));
-    let processes =
-        std::fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(below).count();
-    assert_eq!(processes, 0, "processes were left behind");
+    assert_eq!(processes_below(scratch.path()), [0; 0], "processes were left behind");
     Ok(())
 }

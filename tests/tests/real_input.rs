@@ -4,6 +4,7 @@
 //! vectors; without them it is skipped, except in CI. Takes about 30 s: six notices, each held to the pause between two checks.
 
 use anyhow::{Context as _, Result};
+use slipway_sim::factory::find;
 use slipway_sim::{Device, DeviceOptions};
 use slipway_tests::{LONG, agent, slipway, slipway_ok, stderr};
 use slipway_world::broker::{Access, Mosquitto};
@@ -160,10 +161,4 @@ fn a_real_package_with_real_provenance() -> Result<()> {
     assert!(refusal.seen.contains("sigstore-js") && refusal.wanted.contains("sigstore-jx"), "{refusal}");
     assert_eq!(device.committed().map(|version| version.to_string()).as_deref(), Some("2.1.0"));
     Ok(())
-}
-
-fn find(dir: &Path, suffix: &str) -> Option<PathBuf> {
-    std::fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path()).find_map(|path| {
-        if path.is_dir() { find(&path, suffix) } else { path.to_string_lossy().ends_with(suffix).then_some(path) }
-    })
 }

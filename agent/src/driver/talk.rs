@@ -5,7 +5,7 @@ use crate::clock;
 use crate::control::{Request, Response};
 use crate::machine::{Input, Told};
 use crate::mqtt::{FromBroker, ToBroker, WINDOW};
-use crate::record::{By, Record, Ring, Source, State};
+use crate::record::{By, Ring, Source, State};
 use crate::status;
 use slipway_protocol::{ComponentName, Event, Notice, Report};
 use tokio::sync::mpsc;
@@ -33,6 +33,11 @@ impl Driver {
         {
             let _ = to.try_send(ToBroker::Progress(report.clone()));
         }
+        self.show(component, &report);
+    }
+
+    /// Whoever does not listen any more is let go.
+    fn show(&mut self, component: &ComponentName, report: &Report) {
         self.followers.retain(|follower| {
             follower.component != *component || follower.to.try_send(Response::Report(report.clone())).is_ok()
         });
@@ -44,10 +49,8 @@ impl Driver {
             matches!(event, Committed | Inconsistent | Refused | RolledBack | UpToDate)
         };
         let ended = reports.iter().any(|report| ends(report.event));
-        for report in reports {
-            self.followers.retain(|follower| {
-                follower.component != *component || follower.to.try_send(Response::Report(report.clone())).is_ok()
-            });
+        for report in &reports {
+            self.show(component, report);
         }
         self.offer();
         // A wave may be days away, and so may a network that is down: what to look for is not known yet, so nothing is under way.
@@ -160,22 +163,21 @@ impl Driver {
         }
         match request {
             Request::Status | Request::History { .. } => {}
-            Request::Check { component } => self.ask(component, to, |_| Input::Ring(operator_ring(Source::Network))),
+            Request::Check { component } => self.ask(component, to, Input::Ring(operator_ring(Source::Network))),
             Request::Install { component, path } => {
-                self.ask(component, to, |_| Input::Ring(operator_ring(Source::Bundle(path))));
+                self.ask(component, to, Input::Ring(operator_ring(Source::Bundle(path))));
             }
-            Request::Rollback { component } => self.ask(component, to, |_| Input::Rollback),
-            Request::Forgive { component, artifact } => self.ask(component, to, |_| Input::Forgive(artifact)),
+            Request::Rollback { component } => self.ask(component, to, Input::Rollback),
+            Request::Forgive { component, artifact } => self.ask(component, to, Input::Forgive(artifact)),
         }
     }
 
-    fn ask(&mut self, component: ComponentName, to: mpsc::Sender<Response>, input: impl FnOnce(&Record) -> Input) {
-        let Some(live) = self.live.get(&component) else {
+    fn ask(&mut self, component: ComponentName, to: mpsc::Sender<Response>, input: Input) {
+        if !self.live.contains_key(&component) {
             let known = self.names().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let _ = to.try_send(Response::Refused(status::UNKNOWN_COMPONENT.with(component, known)));
             return;
-        };
-        let input = input(&live.record);
+        }
         let forgive = matches!(input, Input::Forgive(_));
         self.followers.push(Follower { component: component.clone(), to });
         self.input(&component, input);

@@ -231,10 +231,10 @@ impl Draft<'_> {
             }
             (Err(refusal), State::RollingBack { .. } | State::Inconsistent { .. }) => {
                 self.end(Event::Retrying, None, Some(&refusal), false);
-                let pause = self.now.moment.after(super::pause(self.settings, self.retries(), self.now.dice, Again::Later));
-                if let State::RollingBack { retry, .. } | State::Inconsistent { retry, .. } = &mut self.next.state {
+                let (settings, now) = (self.settings, self.now);
+                if let Some(retry) = self.way_back() {
+                    retry.at = Some(now.moment.after(super::pause(settings, retry.failures, now.dice, Again::Later)));
                     retry.failures = retry.failures.saturating_add(1);
-                    retry.at = Some(pause);
                 }
             }
             (_, _) => {}
@@ -248,13 +248,6 @@ impl Draft<'_> {
         self.next.condemned.push(condemned);
         let excess = self.next.condemned.len().saturating_sub(CONDEMNED_LIMIT);
         self.next.condemned.drain(..excess);
-    }
-
-    fn retries(&self) -> u32 {
-        match &self.next.state {
-            State::RollingBack { retry, .. } | State::Inconsistent { retry, .. } => retry.failures,
-            _ => 0,
-        }
     }
 
     /// Only what a rollback may need stays.
