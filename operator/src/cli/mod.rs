@@ -1,0 +1,8 @@
+//! The command line, one module a subject: arguments, the call into the library, and what is printed.
+
+pub(crate) mod bundle;
+pub(crate) mod channel;
+pub(crate) mod fleet;
+pub(crate) mod policy;
+pub(crate) mod release;
+pub(crate) mod repository;

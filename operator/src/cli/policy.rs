@@ -1,0 +1,54 @@
+//! `slipway policy` and `slipway sigstore`: what the targets role signs by hand.
+
+use crate::{now, read, say, verify};
+use clap::Subcommand;
+use slipway_operator::Repo;
+use slipway_operator::repo::SIGSTORE_ROOT;
+use std::path::PathBuf;
+
+#[derive(Subcommand)]
+pub(crate) enum Policy {
+    /// Add or replace a component's policy
+    Add {
+        /// The repository
+        dir: PathBuf,
+        /// The policy, TOML
+        file: PathBuf,
+    },
+    /// Say in words what a policy accepts
+    Explain {
+        /// The policy, TOML
+        file: PathBuf,
+    },
+}
+
+impl Policy {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Add { dir, file } => {
+                let path = Repo::open(&dir)?.add_policy(&read(&file)?, now())?;
+                say(&format!("published {path}"))
+            }
+            Self::Explain { file } => verify::explain_policy(&file),
+        }
+    }
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Sigstore {
+    /// Add or replace the trusted root
+    Add {
+        /// The repository
+        dir: PathBuf,
+        /// trusted_root.json
+        file: PathBuf,
+    },
+}
+
+impl Sigstore {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let Self::Add { dir, file } = self;
+        Repo::open(&dir)?.add_sigstore_root(&read(&file)?, now())?;
+        say(&format!("published {SIGSTORE_ROOT}"))
+    }
+}

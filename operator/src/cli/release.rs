@@ -1,0 +1,82 @@
+//! `slipway release`: artifacts and provenance from the command line into a manifest.
+
+use crate::{now, say};
+use anyhow::Context as _;
+use clap::Args;
+use slipway_operator::release::{ArtifactArg, KubeEdge};
+use slipway_operator::{ArtifactOptions, ReleaseOptions, Repo};
+use slipway_protocol::{ComponentName, Platform, Version};
+use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+pub(crate) struct Release {
+    /// The repository
+    dir: PathBuf,
+    /// Component that is released
+    #[arg(long, default_value = "edgecore")]
+    component: ComponentName,
+    /// Its version; read from KubeEdge's file names
+    #[arg(long)]
+    version: Option<Version>,
+    /// PLATFORM=FILE[,member=PATH][,name=NAME]; just FILE for KubeEdge's archives. PLATFORM is linux/amd64, linux/arm64,
+    /// linux/arm or any; member is the program's path in an archive (without it, FILE is the program itself); name is the
+    /// artifact's name in its provenance, if it is not the file's. Repeat for more platforms
+    #[arg(long = "artifact", required = true, value_name = "ARTIFACT")]
+    artifacts: Vec<ArtifactArg>,
+    /// Sigstore bundle that proves the build: FILE for all artifacts, or PLATFORM=FILE
+    #[arg(long, required = true, value_name = "FILE")]
+    provenance: Vec<String>,
+    /// Folder by URL where the artifacts also are, tried first. Repeat for more
+    #[arg(long = "url")]
+    urls: Vec<String>,
+    /// Sign without verifying the provenance; devices verify it all the same
+    #[arg(long)]
+    unsafe_skip_verify: bool,
+}
+
+impl Release {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let file_name = |path: &Path| path.file_name().and_then(|name| name.to_str()).and_then(KubeEdge::of);
+        let version = self
+            .version
+            .or_else(|| self.artifacts.iter().find_map(|artifact| Some(file_name(&artifact.file)?.version)))
+            .context("no file name tells the version: give --version")?;
+        let mut artifacts = Vec::new();
+        for artifact in self.artifacts {
+            let named = |given: &String| {
+                let (platform, path) = given.split_once('=')?;
+                (platform.parse() == Ok(artifact.platform)).then(|| path.to_owned())
+            };
+            let common =
+                |given: &&String| given.split_once('=').is_none_or(|(platform, _)| platform.parse::<Platform>().is_err());
+            let provenance = self.provenance.iter().find_map(named).or_else(|| self.provenance.iter().find(common).cloned());
+            artifacts.push(ArtifactOptions {
+                platform: artifact.platform,
+                file: artifact.file,
+                name: artifact.name,
+                member: artifact.member,
+                provenance: provenance.with_context(|| format!("no --provenance for {}", artifact.platform))?.into(),
+                urls: self.urls.clone(),
+            });
+        }
+        let options =
+            ReleaseOptions { component: self.component, version, artifacts, unsafe_skip_verify: self.unsafe_skip_verify };
+        let manifest = Repo::open(&self.dir)?.release(&options, now())?;
+        say(&format!("released {} {}", manifest.component, manifest.version))?;
+        for artifact in &manifest.artifacts {
+            say(&format!(
+                "{:<12} {:>12} bytes  sha256:{}  {}",
+                artifact.platform, artifact.size, artifact.sha256, artifact.name
+            ))?;
+            say(&format!("{:<12} installs {}", "", artifact.member.as_deref().unwrap_or("the file itself")))?;
+        }
+        let verified = if options.unsafe_skip_verify { "NOT verified here" } else { "verified with the repository's policy" };
+        say(&format!("provenance {verified}"))?;
+        say(&format!(
+            "next: slipway channel {} --component {} --release {}",
+            self.dir.display(),
+            manifest.component,
+            manifest.version
+        ))
+    }
+}
