@@ -23,6 +23,8 @@ pub enum LogRule {
     UnsafePromiseOnly,
     /// No log at all, only timestamps; only with a trusted root that names no log. Opt-in.
     UnsafeTimestampOnly,
+    /// No log entry is needed; one that is there must still verify. Only with a key, whose holder vouches alone. Opt-in.
+    UnsafeNoLog,
 }
 
 /// Nesting: the deepest part of a bundle is at 7.
@@ -163,7 +165,7 @@ impl Material {
             return Err(Check::BundleTimestamps.refuse(tokens, format_args!("at most {TIMESTAMP_LIMIT}")));
         }
         match (self.tlog_entries.as_deref().unwrap_or_default(), rule) {
-            ([], LogRule::UnsafeTimestampOnly) => Ok(()),
+            ([], LogRule::UnsafeTimestampOnly | LogRule::UnsafeNoLog) => Ok(()),
             ([], _) => Err(Check::LogMissing.refuse("none", "one log entry")),
             ([entry], _) => entry.check(version, rule),
             (entries, _) => Err(Check::BundleLogEntries.refuse(entries.len(), 1)),

@@ -307,6 +307,7 @@ impl Policy {
             LogRule::UnsafeTimestampOnly => {
                 say("the signature has a signed timestamp;", &"no log is asked (unsafe_timestamp_only)")
             }
+            LogRule::UnsafeNoLog => say("no log is asked", &"(unsafe_no_log)"),
         }
         say("the file's digest and name are among", &"those that the provenance is about");
         out

@@ -95,7 +95,7 @@ pub fn verify_bundle(
             }
             Ok(proven.evidence)
         }
-        Signer::Key(key) => prove_with_key(bundle, root, key, artifact, rule),
+        Signer::Key(key) => prove_with_key(&admit_with_key(bundle, Some(root), rule)?, Some(root), key, artifact, rule),
     }
 }
 
@@ -151,24 +151,31 @@ pub(crate) fn prove(bundle: &Bundle, root: &SigstoreRoot, artifact: Artifact<'_>
     Ok(Proven { evidence, identity, issuer, certificate })
 }
 
-fn prove_with_key(
-    bytes: &[u8],
-    root: &SigstoreRoot,
+/// As [`admit`], for a bundle that a key signed. A trusted root is needed only for what a log or a timestamp authority signed.
+pub(crate) fn admit_with_key(bytes: &[u8], root: Option<&SigstoreRoot>, rule: LogRule) -> Result<Bundle, Refusal> {
+    let root = root.ok_or_else(|| Check::LogUnknown.refuse("no trusted root", "a trusted root"))?;
+    admit(bytes, root, rule)
+}
+
+/// Proves that the holder of `key` signed what a bundle that passed [`admit_with_key`] holds.
+pub(crate) fn prove_with_key(
+    bundle: &Bundle,
+    root: Option<&SigstoreRoot>,
     key: &PublicKey,
     artifact: Artifact<'_>,
     rule: LogRule,
 ) -> Result<Evidence, Refusal> {
-    let bundle = admit(bytes, root, rule)?;
+    let root = root.ok_or_else(|| Check::LogUnknown.refuse("no trusted root", "a trusted root"))?;
     if bundle.signing_certificate().is_some() {
         return Err(Check::KeyMismatch.refuse("a certificate", "a key"));
     }
-    let place = logged(&bundle, root)?;
+    let place = logged(bundle, root)?;
     let mut policy = PublicKeyVerificationPolicy::new(key.0.clone());
-    if rule == LogRule::UnsafeTimestampOnly {
+    if matches!(rule, LogRule::UnsafeTimestampOnly | LogRule::UnsafeNoLog) {
         policy = policy.skip_tlog_unsafe();
     }
-    let result = run(root, artifact, &bundle, &policy)?;
-    in_force(&bundle, root, &result)?;
+    let result = run(root, artifact, bundle, &policy)?;
+    in_force(bundle, root, &result)?;
     Ok(Evidence {
         identity: None,
         issuer: None,
