@@ -157,7 +157,7 @@ impl Repo {
         for (artifact, proof) in manifest.artifacts.iter().zip(proofs) {
             let subject = Subject {
                 name: &artifact.name,
-                sha256: artifact.sha256,
+                sha256: Some(artifact.sha256),
                 sha512: artifact.sha512,
                 version: Some(&manifest.version),
             };

@@ -143,7 +143,7 @@ impl Verify {
         };
         let policy = policy(&self.policy)?;
         let root = root(self.trusted_root.as_deref())?;
-        let subject = Subject { name: &name, sha256, sha512, version: self.release_version.as_ref() };
+        let subject = Subject { name: &name, sha256: Some(sha256), sha512, version: self.release_version.as_ref() };
         let result = verify_provenance(&read(&self.bundle)?, &root, &policy, &subject);
         let found = result.map(|provenance| {
             (provenance.report(&sha256), json!({ "verified": true, "sha256": sha256, "provenance": provenance }))

@@ -96,7 +96,7 @@ fn judge(
         return Err(Check::BundleDigest.refuse(format_args!("{size} bytes, {seen:?}"), wanted));
     }
     let subject =
-        Subject { name: &artifact.name, sha256: artifact.sha256, sha512: artifact.sha512, version: Some(&manifest.version) };
+        Subject { name: &artifact.name, sha256: Some(artifact.sha256), sha512: artifact.sha512, version: Some(&manifest.version) };
     let mut provenance = None;
     for policy in policies {
         if policy.component() != component {

@@ -20,8 +20,8 @@ pub struct Subject<'a> {
     /// Its name among the provenance's subjects.
     pub name: &'a str,
     /// Its SHA-256.
-    pub sha256: Sha256,
-    /// Its SHA-512, for provenance that names only that. Whoever gives it must have checked it of the same bytes as the SHA-256.
+    pub sha256: Option<Sha256>,
+    /// Its SHA-512. Whoever gives both must have them of the same bytes.
     pub sha512: Option<Sha512>,
     /// The release's version, for policies that bind the tag to it.
     pub version: Option<&'a Version>,

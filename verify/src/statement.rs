@@ -60,22 +60,18 @@ impl Statement {
         Ok(statement)
     }
 
-    /// In which form the artifact can be compared with this statement: SHA-256 wherever it is listed, else SHA-512.
+    /// In which form the artifact can be compared with this statement: SHA-256 where both sides have it, else SHA-512.
     pub(crate) fn form<'a>(&self, subject: &Subject<'_>) -> Result<Artifact<'a>, Refusal> {
-        let mine = |named: &&Named| named.name == subject.name;
-        let lists = |algorithm: &str, named: &Named| named.digest.contains_key(algorithm);
-        let of_name: Vec<&Named> = self.subject.iter().filter(mine).collect();
-        let all: Vec<&Named> = self.subject.iter().collect();
-        let candidates = if of_name.is_empty() { &all } else { &of_name };
-        if candidates.iter().any(|named| lists("sha256", named)) {
-            return Ok(Artifact::Sha256(subject.sha256));
-        }
-        if !candidates.iter().any(|named| lists("sha512", named)) {
-            return Err(Check::StatementSubjects.refuse("neither SHA-256 nor SHA-512", "one of them"));
-        }
-        match subject.sha512 {
-            Some(digest) => Ok(Artifact::Sha512(digest)),
-            None => Err(Check::SubjectAlgorithm.refuse("SHA-512 only", "the artifact's SHA-512")),
+        let of_name: Vec<&Named> = self.subject.iter().filter(|named| named.name == subject.name).collect();
+        let candidates = if of_name.is_empty() { self.subject.iter().collect() } else { of_name };
+        let lists = |algorithm: &str| candidates.iter().any(|named| named.digest.contains_key(algorithm));
+        let (sha256, sha512) = (lists("sha256"), lists("sha512"));
+        match (subject.sha256.filter(|_| sha256), subject.sha512.filter(|_| sha512)) {
+            (Some(digest), _) => Ok(Artifact::Sha256(digest)),
+            (None, Some(digest)) => Ok(Artifact::Sha512(digest)),
+            (None, None) if sha256 => Err(Check::SubjectAlgorithm.refuse("SHA-256 only", "the artifact's SHA-256")),
+            (None, None) if sha512 => Err(Check::SubjectAlgorithm.refuse("SHA-512 only", "the artifact's SHA-512")),
+            (None, None) => Err(Check::StatementSubjects.refuse("neither SHA-256 nor SHA-512", "one of them")),
         }
     }
 
@@ -85,8 +81,8 @@ impl Statement {
         for named in self.subject.iter().filter(|named| named.name == subject.name) {
             let (sha256, sha512) = (named.sha256().ok().flatten(), named.sha512().ok().flatten());
             let pairs = [
-                sha256.map(|digest| (digest == subject.sha256, digest.to_string(), subject.sha256.to_string())),
-                sha512.zip(subject.sha512).map(|(digest, mine)| (digest == mine, digest.to_string(), mine.to_string())),
+                sha256.zip(subject.sha256).map(|(theirs, mine)| (theirs == mine, theirs.to_string(), mine.to_string())),
+                sha512.zip(subject.sha512).map(|(theirs, mine)| (theirs == mine, theirs.to_string(), mine.to_string())),
             ];
             let known: Vec<_> = pairs.into_iter().flatten().collect();
             match known.iter().find(|(same, ..)| !same) {
@@ -128,6 +124,7 @@ mod tests {
         let (a5, b5) = (Sha512::of(b"a"), Sha512::of(b"b"));
         let both = |x: Sha256, y: Sha512| format!(r#"[{{"name":"f","digest":{{"sha256":"{x}","sha512":"{y}"}}}}]"#);
         let subject = |name, sha256, sha512| Subject { name, sha256, sha512, version: None };
+        let only512 = |name| Subject { name, sha256: None, sha512: Some(a5), version: None };
         for (subjects, name, sha512, code) in [
             (both(a, a5), "f", Some(a5), ""),
             (both(a, a5), "f", None, ""),
@@ -143,8 +140,18 @@ mod tests {
                 "SLW-V-ARTIFACT-DIGEST",
             ),
         ] {
-            let found = statement(&subjects).unwrap().covers(&subject(name, a, sha512));
+            let found = statement(&subjects).unwrap().covers(&subject(name, Some(a), sha512));
             assert_eq!(found.err().map_or(String::new(), |refusal| refusal.code.into_owned()), code, "{subjects} {name}");
+        }
+        for (subjects, form, code) in [
+            (both(a, a5), "", ""),
+            (both(b, a5), "", ""),
+            (both(a, b5), "", "SLW-V-ARTIFACT-DIGEST"),
+            (format!(r#"[{{"name":"f","digest":{{"sha256":"{a}"}}}}]"#), "SLW-V-SUBJECT-ALGORITHM", "SLW-V-SUBJECT-NAME"),
+        ] {
+            let statement = statement(&subjects).unwrap();
+            assert_eq!(statement.form(&only512("f")).err().map_or(String::new(), |refusal| refusal.code.into_owned()), form);
+            assert_eq!(statement.covers(&only512("f")).err().map_or(String::new(), |refusal| refusal.code.into_owned()), code);
         }
     }
 

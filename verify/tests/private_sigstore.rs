@@ -49,7 +49,7 @@ fn npm() -> Attestation {
 /// The code of the refusal, or nothing.
 fn judge(bundle: &[u8], root: &SigstoreRoot, policy: &Policy) -> String {
     let version: Version = "v1.23.1".parse().unwrap();
-    let subject = Subject { name: NAME, sha256: Sha256::of(TARBALL), sha512: Some(Sha512::of(TARBALL)), version: Some(&version) };
+    let subject = Subject { name: NAME, sha256: Some(Sha256::of(TARBALL)), sha512: Some(Sha512::of(TARBALL)), version: Some(&version) };
     match verify_provenance(bundle, root, policy, &subject) {
         Ok(_) => String::new(),
         Err(refusal) => refusal.code.trim_start_matches("SLW-V-").to_owned(),

@@ -122,8 +122,7 @@ impl Written {
         let entry = index.as_array().unwrap().iter().find(|entry| entry["bundle"] == self.file).unwrap();
         let digest = &entry["artifact_digest"];
         let sha512 = digest["sha512"].as_str().map(|hex| hex.parse().unwrap());
-        let sha256 =
-            digest["sha256"].as_str().map_or_else(|| slipway_protocol::Sha256::of(b"unknown"), |hex| hex.parse().unwrap());
+        let sha256 = digest["sha256"].as_str().map(|hex| hex.parse().unwrap());
         let bundle = fs::read(vectors.join("provenance").join(self.file)).unwrap();
         let root = SigstoreRoot::parse(&fs::read(vectors.join("roots").join(self.root)).unwrap())?;
         let version = self.version.parse().unwrap();

@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
     };
     let bundle = read_bundle(&bundle)
         .map_err(|error| Stop::Failed(format!("{}: {error}; name the Sigstore bundle with --bundle", bundle.display())))?;
-    let subject = Subject { name: &name, sha256, sha512, version: args.version.as_ref() };
+    let subject = Subject { name: &name, sha256: Some(sha256), sha512, version: args.version.as_ref() };
     match verify_provenance(&bundle, &root, &policy, &subject) {
         Ok(provenance) => Ok(show(&provenance, &sha256, args.json)?),
         Err(refusal) if args.json => {
