@@ -49,6 +49,8 @@ checks! {
         "make the Sigstore bundle again with one of messageSignature or dsseEnvelope";
     BundleDigest = "BUNDLE-DIGEST", MixAndMatch, Network, "digest of the Sigstore bundle against the manifest",
         "the evidence is not the one that was released: fetch it again, or release again with the right file";
+    BundleLines = "BUNDLE-LINES", EndlessData, Attacker, "number of Sigstore bundles in one file",
+        "there is one for each key that signed: find out who serves this file";
     BundleLogEntries = "BUNDLE-LOG-ENTRIES", Malformed, Builder, "exactly one transparency log entry in the Sigstore bundle",
         "make the Sigstore bundle again with the one log entry of its signature";
     BundleMalformed = "BUNDLE-MALFORMED", Malformed, Builder, "shape of the Sigstore bundle",
@@ -84,7 +86,7 @@ checks! {
     CertificateSct = "CERT-SCT", WrongSigner, Attacker, "certificate's proof that it was logged (SCT)",
         "the certificate was not logged by a trusted certificate log: check which Sigstore instance signed and which trusted root is cached";
     CertificateUnlogged = "CERT-UNLOGGED", Policy, Operator, "certificate logs in the trusted root",
-        "this trusted root names no certificate log: if that is intended, set unsafe_timestamp_only in the policy's [log] table";
+        "this trusted root names no certificate log. If that is intended: profile = \"github\" in the policy for GitHub's instance, unsafe_timestamp_only in its [log] table for another; without a policy, --unsafe-timestamp-only";
     ClaimCommit = "CLAIM-COMMIT", ArbitrarySoftware, Attacker, "commit in certificate and provenance",
         "provenance and certificate tell two stories about the source: do not use this build";
     ClaimIds = "CLAIM-IDS", ArbitrarySoftware, Attacker, "repository and owner ids in certificate and provenance",
@@ -130,7 +132,7 @@ checks! {
     LogIndex = "LOG-INDEX", MixAndMatch, Attacker, "entry's index against the inclusion proof",
         "proof and entry are of different places: make the Sigstore bundle again";
     LogMissing = "LOG-MISSING", Policy, Builder, "transparency log entry",
-        "sign so that the signature is logged; for a Sigstore instance without a log set unsafe_timestamp_only in the policy's [log] table";
+        "sign so that the signature is logged. For a Sigstore instance without a log: profile = \"github\" or unsafe_timestamp_only in the policy's [log] table; for keys unsafe_no_log there; without a policy, --unsafe-timestamp-only";
     LogNotStarted = "LOG-NOT-STARTED", Time, Attacker, "log in force at the signing time",
         "signed before the log's key came into force: renew the cached trusted root or build again";
     LogPromise = "LOG-PROMISE", WrongSigner, Attacker, "log's promise of inclusion (SET)",
@@ -140,13 +142,13 @@ checks! {
     LogProof = "LOG-PROOF", WrongSigner, Attacker, "proof of inclusion in the transparency log",
         "the entry is not in the tree: make the Sigstore bundle again";
     LogProofMissing = "LOG-PROOF-MISSING", Policy, Builder, "proof of inclusion in the transparency log",
-        "make the Sigstore bundle with a current signer; for evidence from before 2023-08 that has only the log's promise, set unsafe_promise_only in the policy's [log] table";
+        "make the Sigstore bundle with a current signer; for evidence from before 2023-08 that has only the log's promise: unsafe_promise_only in the policy's [log] table; without a policy, --unsafe-promise-only";
     LogTime = "LOG-TIME", Time, Attacker, "log's time of entry",
         "an unsigned time or one outside the certificate's life: make the Sigstore bundle again";
     LogTreeSize = "LOG-TREE-SIZE", MixAndMatch, Attacker, "inclusion proof's tree size against the checkpoint",
         "proof and checkpoint are of different trees: make the Sigstore bundle again";
     LogUnexpected = "LOG-UNEXPECTED", Policy, Operator, "trusted root without transparency logs for timestamp-only evidence",
-        "unsafe_timestamp_only is for Sigstore instances that have no log at all: remove it, or use that instance's trusted root";
+        "evidence without a log is only for Sigstore instances that have none: remove unsafe_timestamp_only or the profile github (without a policy, --unsafe-timestamp-only), or give that instance's trusted root";
     LogUnknown = "LOG-UNKNOWN", WrongSigner, Operator, "transparency log in the trusted root",
         "the log is not trusted here: check which Sigstore instance signed, and renew the cached trusted root";
     ManifestComponent = "MANIFEST-COMPONENT", MixAndMatch, Attacker, "manifest's component",
@@ -173,12 +175,18 @@ checks! {
         "signed by someone else than the policy names: if the signer changed on purpose, add it to the policy";
     PolicyIds = "POLICY-IDS", ArbitrarySoftware, Attacker, "repository and owner ids",
         "the name is right but the repository is another one: it may have been deleted and registered again by someone else";
+    PolicyInputs = "POLICY-INPUTS", ArbitrarySoftware, Builder, "inputs that were given to the build",
+        "somebody gave the build inputs that the policy does not name: build without, or pin them in [provenance.inputs]";
     PolicyIssuer = "POLICY-ISSUER", WrongSigner, Attacker, "issuer that vouched for the identity",
         "another identity provider vouched than the policy names: if that changed on purpose, change the policy";
+    PolicyKey = "POLICY-KEY", WrongSigner, Attacker, "key that signed, among the policy's keys",
+        "signed by no key of the policy, or damaged: if a key was added on purpose, add it to the policy; leave out lines that are not wanted";
     PolicyNone = "POLICY-NONE", Configuration, Operator, "at least one policy for the component",
         "write a policy for this component: without one nothing may be installed";
     PolicyPredicate = "POLICY-PREDICATE", Policy, Operator, "type of the statement's predicate",
         "the evidence is not SLSA provenance of a type the policy takes";
+    PolicyProfile = "POLICY-PROFILE", WrongSigner, Operator, "Sigstore instance that signed, against the policy's profile",
+        "the evidence is another Sigstore instance's, or the trusted root is: name the right profile, and give the trusted root of that instance";
     PolicyRef = "POLICY-REF", ArbitrarySoftware, Attacker, "source ref that was built",
         "built from another branch or tag than the policy and the release's version ask: release what the tag built";
     PolicyRunner = "POLICY-RUNNER", ArbitrarySoftware, Builder, "runner that the build ran on",
@@ -187,6 +195,8 @@ checks! {
         "built from another repository than the policy names: if the project moved, change the policy";
     PolicySyntax = "POLICY-SYNTAX", Configuration, Operator, "policy file",
         "correct the policy: nothing is accepted until it loads";
+    PolicyThreshold = "POLICY-THRESHOLD", WrongSigner, Builder, "number of distinct keys that signed",
+        "not enough keys vouch for this build: have it signed by others too, and put their Sigstore bundles into the file, one a line";
     PolicyTrigger = "POLICY-TRIGGER", Policy, Operator, "event that triggered the build",
         "started by an event the policy does not take: build from a tag or release, or add the event to triggers";
     PolicyVersion = "POLICY-VERSION", Configuration, Operator, "version to compare the tag with",
