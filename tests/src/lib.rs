@@ -1,5 +1,7 @@
 //! What the end-to-end scenarios share: the freshly built programs, a broker, a factory with one device.
 
+pub mod crash;
+
 use anyhow::{Context as _, Result};
 use slipway_operator::mqtt::{Audience, Broker, notify};
 use slipway_protocol::Notice;

@@ -1,0 +1,317 @@
+//! Cuts the power of a disk while the agent updates, and sees what the agent makes of what is left on it.
+//!
+//! The whole update is done once, on ext4 on a disk whose writes and flushes are recorded. From the recording come disks as a cut at
+//! some moment may leave them; on each the agent is started, must end the update as it should, and must still know everything that it
+//! had told anybody before. See `tests/power-cut --help`.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use lexopt::prelude::{Long, Short, ValueExt};
+use serde::{Deserialize, Serialize};
+use slipway_protocol::{Report, Version};
+use slipway_tests::crash::blocks::{Recorder, Recording, Survivors, run};
+use slipway_tests::crash::device::CrashDevice;
+use slipway_tests::crash::world::{Scenario, Setting, World};
+use slipway_tests::crash::{Progress, verdict};
+use slipway_world::wait;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+const HELP: &str = "\
+Cuts the power of a recorded disk while the agent updates, and starts the agent on what is left.
+
+Usage: tests/power-cut [OPTIONS]
+
+      --quick              A few dozen images, for CI
+      --images N           So many images [default: 600]
+      --seed N             For the moments and the writes that survive [default: 1]
+      --jobs N             Images at a time [default: 4; most of one is waiting]
+      --dir DIR            Where disks are made [default: the folder for temporary files]
+      --can                Only say whether this machine can: exit code 0 or 3
+
+Needs root, loop devices, FUSE, qemu-storage-daemon and nbdfuse.
+Ends with `images: N, bad: B`; exit code 1 if any is bad.
+";
+
+/// How long the agent may take to end the update after a cut.
+const DEADLINE: Duration = Duration::from_secs(60);
+const QUICK: usize = 48;
+
+struct Options {
+    images: usize,
+    seed: u64,
+    jobs: usize,
+    dir: PathBuf,
+    can: bool,
+    /// Judge the image that this file describes: what this program calls itself for, in namespaces of its own.
+    judge: Option<PathBuf>,
+}
+
+fn options() -> Result<Option<Options>> {
+    let mut options = Options { images: 600, seed: 1, jobs: 4, dir: std::env::temp_dir(), can: false, judge: None };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('h') | Long("help") => {
+                print!("{HELP}");
+                return Ok(None);
+            }
+            Long("quick") => options.images = QUICK,
+            Long("images") => options.images = parser.value()?.parse::<usize>()?.max(1),
+            Long("seed") => options.seed = parser.value()?.parse()?,
+            Long("jobs") => options.jobs = parser.value()?.parse::<usize>()?.max(1),
+            Long("dir") => options.dir = parser.value()?.into(),
+            Long("can") => options.can = true,
+            Long("judge") => options.judge = Some(parser.value()?.into()),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Some(options))
+}
+
+fn main() -> ExitCode {
+    let done = options().and_then(|options| match options {
+        None => Ok(ExitCode::SUCCESS),
+        Some(Options { judge: Some(task), .. }) => judge(&task).map(|()| ExitCode::SUCCESS),
+        Some(Options { can: true, dir, .. }) => Ok(match can(&dir) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("this machine cannot record a disk: {why:#}");
+                ExitCode::from(3)
+            }
+        }),
+        Some(options) => cut(&options),
+    });
+    done.unwrap_or_else(|error| {
+        eprintln!("power-cut: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+/// Whether a recorded disk can be made here, by making one.
+fn can(dir: &Path) -> Result<()> {
+    let dir = tempfile::Builder::new().prefix("slipway-").tempdir_in(dir)?;
+    let mount = dir.path().join("mount");
+    let recorder = Recorder::start(dir.path(), &mount, || Ok(()))?;
+    std::fs::write(mount.join("file"), "x")?;
+    std::fs::File::open(mount.join("file"))?.sync_all()?;
+    ensure!(recorder.finish()?.flushes() > 0, "an fsync left no flush in the log");
+    Ok(())
+}
+
+/// What the agent had told before the cut.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+struct Said {
+    reports: Vec<Report>,
+    committed: Option<Version>,
+    floor: Option<Version>,
+    condemned: usize,
+}
+
+/// One image to be judged.
+#[derive(Debug, Deserialize, Serialize)]
+struct Task {
+    setting: Setting,
+    scenario: Scenario,
+    image: PathBuf,
+    mount: PathBuf,
+    said: Said,
+}
+
+fn cut(options: &Options) -> Result<ExitCode> {
+    let world = World::new(&options.dir)?;
+    let mut random = Random(options.seed);
+    let (mut images, mut bad) = (0, 0);
+    let share = options.images.div_ceil(Scenario::ALL.len());
+    for scenario in Scenario::ALL {
+        let (recording, heard, end) = record(&world, scenario)?;
+        let last = recording.entries(end);
+        eprintln!(
+            "{}: {last} writes and flushes, {} flushes among them, {} times something new was told",
+            scenario.name(),
+            recording.flushes(),
+            heard.len()
+        );
+        ensure!(recording.flushes() > 20 && heard.len() > 3, "a recording of a whole update has dozens of flushes");
+        let cuts: Vec<(usize, Survivors, u64)> = (0..share)
+            .map(|n| {
+                let survivors = Survivors::ALL.get(n % Survivors::ALL.len()).copied().unwrap_or(Survivors::Half);
+                (usize::try_from(random.next() % (last as u64 + 1)).unwrap_or(last), survivors, random.next())
+            })
+            .collect();
+        bad += judge_all(&world, scenario, &recording, &heard, &cuts, options.jobs)?;
+        images += cuts.len();
+    }
+    println!("images: {images}, bad: {bad}");
+    Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One whole update on a recorded disk; what it said by when; and where in the log it was over.
+fn record(world: &World, scenario: Scenario) -> Result<(Recording, Vec<(u64, Said)>, u64)> {
+    let dir = world.scratch(&format!("recorded-{}", scenario.name()));
+    let mount = mount_point(world);
+    let device_dir = mount.join("device");
+    let recorder = Recorder::start(&dir, &mount, || world.device(&device_dir, scenario).map(drop))?;
+    let mut device = CrashDevice::at(&device_dir, scenario, &world.setting)?;
+    run("sync", &["-f", &mount.display().to_string()])?;
+    device.start()?;
+    let mut heard: Vec<(u64, Said)> = Vec::new();
+    let mut failed = None;
+    let waited = wait::try_until("the update that is recorded ends", DEADLINE, || {
+        if let Ok(said) = listen(&device) {
+            match recorder.position() {
+                Ok(position) if heard.last().is_none_or(|(_, last)| last.reports.len() != said.reports.len()) => {
+                    heard.push((position, said));
+                }
+                Ok(_) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        device.finished() && heard.last().is_some_and(|(_, said)| said.committed.is_some())
+    });
+    waited.with_context(|| device.log())?;
+    failed.map_or(Ok(()), Err)?;
+    let end = recorder.position()?;
+    device.stop()?;
+    drop(device);
+    Ok((recorder.finish()?, heard, end))
+}
+
+fn listen(device: &CrashDevice) -> Result<Said> {
+    let status = device.status()?;
+    // Asked for after the rest, so that it holds at least what the rest says.
+    let mut reports = device.history()?;
+    reports.reverse();
+    let committed = status.committed.map(|installed| installed.version);
+    Ok(Said { reports, committed, floor: status.floor, condemned: status.condemned.len() })
+}
+
+/// The same for the recording and every image: snapshots know absolute paths.
+fn mount_point(world: &World) -> PathBuf {
+    world.scratch("disk")
+}
+
+fn judge_all(
+    world: &World,
+    scenario: Scenario,
+    recording: &Recording,
+    heard: &[(u64, Said)],
+    cuts: &[(usize, Survivors, u64)],
+    jobs: usize,
+) -> Result<usize> {
+    let (next, bad) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let progress = Mutex::new(Progress::new(cuts.len()));
+    let program = std::env::current_exe()?;
+    let one = |n: usize, (count, survivors, seed): (usize, Survivors, u64)| -> Result<()> {
+        let at = recording.position(count);
+        let said = heard.iter().rev().find(|(position, _)| *position <= at).map(|(_, said)| said.clone()).unwrap_or_default();
+        let (image, mount) = (world.scratch(&format!("image-{n}")), mount_point(world));
+        let mut dice = Random(seed);
+        recording.image(count, survivors, || dice.next() % 2 == 0, &image)?;
+        let task = Task { setting: world.setting.clone(), scenario, image: image.clone(), mount, said };
+        let file = world.scratch(&format!("task-{n}"));
+        std::fs::write(&file, serde_json::to_vec(&task)?)?;
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+        let output = unshare.arg(&program).arg("--judge").arg(&file).output()?;
+        std::fs::remove_file(&file)?;
+        if output.status.success() {
+            std::fs::remove_file(&image)?;
+            return Ok(());
+        }
+        let kept = std::env::temp_dir().join(format!("slipway-power-cut-{}-{}-{n}", std::process::id(), scenario.name()));
+        std::fs::copy(&image, &kept)?;
+        std::fs::remove_file(&image)?;
+        let why = String::from_utf8_lossy(&output.stderr);
+        bail!("{}\n  the disk as the cut left it: {}", why.trim().replace('\n', "\n  "), kept.display());
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.min(cuts.len()) {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((count, survivors, seed)) = cuts.get(n).copied() else { return };
+                    let judged = one(n, (count, survivors, seed));
+                    let mut progress = progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    if let Err(why) = judged {
+                        bad.fetch_add(1, Ordering::Relaxed);
+                        progress.say(&format!("BAD {} after {count} entries, {survivors:?} survive\n  {why:#}", scenario.name()));
+                    }
+                    progress.step(bad.load(Ordering::Relaxed));
+                }
+            });
+        }
+    });
+    Ok(bad.into_inner())
+}
+
+/// Judges one image. In namespaces of its own, so that several are at the same place at the same time and see nothing of each other.
+fn judge(file: &Path) -> Result<()> {
+    let task: Task = serde_json::from_slice(&std::fs::read(file)?)?;
+    // After a power cut it is another boot.
+    let boot = file.with_extension("boot");
+    std::fs::write(&boot, format!("00000000-0000-4000-8000-{:012}\n", std::process::id()))?;
+    run("mount", &["--bind", &boot.display().to_string(), "/proc/sys/kernel/random/boot_id"])?;
+    std::fs::remove_file(&boot)?;
+    let mount = task.mount.display().to_string();
+    run("mount", &["-o", "loop", &task.image.display().to_string(), &mount]).context("the file system itself is broken")?;
+    let judged = judge_mounted(&task);
+    // The namespace takes it along in any case, and the loop device with it.
+    let _ = run("umount", &["--lazy", &mount]);
+    judged
+}
+
+fn judge_mounted(task: &Task) -> Result<()> {
+    let mut device = CrashDevice::at(&task.mount.join("device"), task.scenario, &task.setting)?;
+    let judged = judge_device(task, &mut device);
+    judged.map_err(|error| {
+        let log = device.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines.get(lines.len().saturating_sub(25)..).unwrap_or_default().join("\n");
+        anyhow::anyhow!("{error:#}\n{tail}")
+    })
+}
+
+fn judge_device(task: &Task, device: &mut CrashDevice) -> Result<()> {
+    verdict::nothing_is_torn(&task.setting, device).context("right after the cut")?;
+    // What the cut left of the log of the life before says nothing of this one.
+    std::fs::write(device.dir().join("agent.log"), "")?;
+    device.start()?;
+    let now = wait::try_until_some("the agent answers after the cut", DEADLINE, || listen(device).ok())?;
+    kept(&task.said, &now)?;
+    wait::try_until("the update ends after the cut", DEADLINE, || device.finished())?;
+    verdict::nothing_was_healed(device)?;
+    kept(&task.said, &listen(device)?)?;
+    verdict::all_agree(&task.setting, device)
+}
+
+/// Nothing that was told is gone, or taken back.
+fn kept(said: &Said, now: &Said) -> Result<()> {
+    for report in &said.reports {
+        match now.reports.iter().find(|one| one.seq == report.seq) {
+            None => bail!("report {} ({:?}) is gone", report.seq, report.event),
+            Some(other) if other != report => bail!("report {} was {report:?}, is {other:?}", report.seq),
+            Some(_) => {}
+        }
+    }
+    ensure!(now.floor >= said.floor, "the floor was {:?}, is {:?}", said.floor, now.floor);
+    ensure!(now.committed >= said.committed, "committed was {:?}, is {:?}", said.committed, now.committed);
+    ensure!(now.condemned >= said.condemned, "{} releases were condemned, {} are", said.condemned, now.condemned);
+    Ok(())
+}
+
+/// xorshift64*: the same images for the same seed, where the recordings are the same.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        let mut x = self.0 | 1;
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.0 = x;
+        x.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 8
+    }
+}

@@ -1,0 +1,53 @@
+//! Crashes on purpose: a small world in which one update takes two seconds, and what must be true whatever interrupted it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`world`] | a factory with three releases of a component that is a shell script, and a device that runs the first of them |
+//! | [`device`] | one copy of that device: its agent, its component, what they say |
+//! | [`verdict`] | what must hold after a crash, before and after the agent was started again |
+//! | [`strace`] | which system calls an update makes, and how to interrupt one of them |
+//! | [`blocks`] | a disk whose writes are recorded, and what is on it after a power cut |
+//!
+//! `tests/sweep` and `tests/power-cut` are the programs made from it.
+
+pub mod blocks;
+pub mod device;
+pub mod strace;
+pub mod verdict;
+pub mod world;
+
+/// What a program of this crate shows while it works: overwritten on a terminal, a line now and then elsewhere.
+#[derive(Debug)]
+pub struct Progress {
+    total: usize,
+    done: usize,
+    began: std::time::Instant,
+    terminal: bool,
+    /// Where there is no terminal, a line is shown for so many steps.
+    stride: usize,
+}
+
+impl Progress {
+    /// Of so many steps.
+    #[must_use]
+    pub fn new(total: usize) -> Self {
+        let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        Self { total, done: 0, began: std::time::Instant::now(), terminal, stride: (total / 20).max(1) }
+    }
+
+    /// One step is done; `bad` of all were bad.
+    pub fn step(&mut self, bad: usize) {
+        self.done += 1;
+        let line = format!("{:>5}/{} {:>4} s  bad: {bad}", self.done, self.total, self.began.elapsed().as_secs());
+        if self.terminal {
+            eprint!("\r{line}{}", if self.done == self.total { "\n" } else { "" });
+        } else if self.done % self.stride == 0 || self.done == self.total {
+            eprintln!("{line}");
+        }
+    }
+
+    /// Says something that stays.
+    pub fn say(&self, text: &str) {
+        eprintln!("{}{text}", if self.terminal { "\r\u{1b}[K" } else { "" });
+    }
+}

@@ -1,0 +1,113 @@
+//! What must hold after a crash: right after it, with nobody at work; and when the update is over.
+
+use super::device::CrashDevice;
+use super::world::{OLD, Scenario, Setting};
+use anyhow::{Context as _, Result, bail, ensure};
+use slipway_agent::record::{Installed, Record, SlotName, State};
+use slipway_agent::slots::Slots;
+use slipway_agent::store::Store;
+use slipway_agent::witness::{Memory, Witness};
+use slipway_protocol::ComponentName;
+use slipway_sim::factory::edgecore_name;
+
+/// What is on the disk right after a crash: whatever was interrupted, nothing is torn.
+pub fn nothing_is_torn(setting: &Setting, device: &CrashDevice) -> Result<()> {
+    let (component, slots) = (edgecore_name(), Slots::new(&device.state()));
+    for slot in slots.list(&component)? {
+        whole(setting, &slots, &component, &slot)?;
+    }
+    let link = device.link()?;
+    ensure!(names(&link, OLD) || names(&link, device.scenario().new_version()), "current names {link}");
+    // A slot that is current is there, or the component could not start at boot.
+    whole(setting, &slots, &component, &slot_name(&link)?)?;
+    match device.running().as_slice() {
+        [] => {}
+        [slot] if names(slot, OLD) || names(slot, device.scenario().new_version()) => {}
+        several => bail!("these run: {}", several.join(", ")),
+    }
+    memory(device).map(|_| ())
+}
+
+/// What the agent must have come to when the update is over. Ends the agent.
+pub fn all_agree(setting: &Setting, device: &mut CrashDevice) -> Result<()> {
+    let scenario = device.scenario();
+    device.stop()?;
+    nothing_is_torn(setting, device)?;
+    let running = device.running();
+    let [running] = running.as_slice() else { bail!("these run: {}", running.join(", ")) };
+    let (component, slots) = (edgecore_name(), Slots::new(&device.state()));
+    let link = device.link()?;
+    let memory = memory(device)?;
+    let record = record(device, &slots)?;
+
+    ensure!(record.state == State::Idle, "the record says {:?}", record.state);
+    let committed = record.committed.as_ref().context("nothing is committed")?;
+    ensure!(committed.version.as_str() == scenario.ends_at(), "committed is {}", committed.version);
+    ensure!(*running == link, "{running} runs, current names {link}");
+    ensure!(link == committed.slot.as_str(), "current names {link}, the record {}", committed.slot);
+    let remembered = memory.components.get(&component).context("the witness does not know the component")?;
+    let witnessed = remembered.committed.as_ref().map(Installed::from);
+    ensure!(witnessed.as_ref() == Some(committed), "the witness says {witnessed:?}, the record {committed:?}");
+    ensure!(remembered.floor == record.floor, "floors: witness {:?}, record {:?}", remembered.floor, record.floor);
+    ensure!(record.floor.as_ref() == Some(&committed.version), "the floor is {:?}", record.floor);
+
+    let config = std::fs::read_to_string(device.dir().join("edgecore.yaml"))?;
+    let data = std::fs::read_to_string(device.dir().join("data"))?;
+    match scenario {
+        Scenario::Commit => {
+            ensure!(config == "format: 2\n", "the new release runs on the configuration {config:?}");
+            let previous = record.previous.as_ref().context("the release before is not kept")?;
+            ensure!(previous.version.as_str() == OLD, "the release before is {}", previous.version);
+            whole(setting, &slots, &component, &previous.slot)?;
+            ensure!(record.condemned.is_empty(), "a good release is condemned: {:?}", record.condemned);
+        }
+        Scenario::RollBack => {
+            ensure!(config == "format: 1\n", "the old release is left with the configuration {config:?}");
+            ensure!(!data.contains("new"), "the old release is left with the new one's data: {data:?}");
+            let condemned = |condemned: &[_]| condemned.len() == 1;
+            ensure!(condemned(&record.condemned), "condemned: {:?}", record.condemned);
+            let witnessed = remembered.condemned.as_ref().map(|(_, version)| version.as_str());
+            ensure!(witnessed == Some(scenario.new_version()), "the witness says condemned: {witnessed:?}");
+        }
+    }
+    Ok(())
+}
+
+/// An interruption is no damage: what the agent finds after it needs no healing.
+pub fn nothing_was_healed(device: &CrashDevice) -> Result<()> {
+    match device.log().lines().find(|line| line.contains("state was damaged and healed")) {
+        Some(line) => bail!("{line}"),
+        None => Ok(()),
+    }
+}
+
+/// The record as the agent would find it at its next start, which must need no healing.
+fn record(device: &CrashDevice, slots: &Slots) -> Result<Record> {
+    let (store, healed) = Store::open(&device.state(), slots)?;
+    ensure!(healed.is_empty(), "the state had to be healed: {}", healed[0]);
+    ensure!(store.degraded().is_none(), "the store is degraded: {:?}", store.degraded());
+    store.record(&edgecore_name()).context("no record")
+}
+
+fn memory(device: &CrashDevice) -> Result<Memory> {
+    let (_, memory) = Witness::open(&device.state().join("witness"))?;
+    memory.context("the witness was gone")
+}
+
+/// A slot that appears under its name is whole, and holds the program of the version that it says.
+fn whole(setting: &Setting, slots: &Slots, component: &ComponentName, slot: &SlotName) -> Result<()> {
+    let record = slots.read(component, slot)?;
+    slots.check_payload(component, slot, &record.payload)?;
+    let version = setting.programs.get(&record.payload.to_string()).map(String::as_str);
+    ensure!(version == Some(record.version.as_str()), "slot {slot} says {}, its program is of {version:?}", record.version);
+    ensure!(!slots.evidence(component, slot)?.is_empty() && !slots.manifest(component, slot)?.is_empty(), "{slot} has no proof");
+    Ok(())
+}
+
+fn names(slot: &str, version: &str) -> bool {
+    slot.strip_prefix(version).is_some_and(|rest| rest.starts_with('-'))
+}
+
+fn slot_name(text: &str) -> Result<SlotName> {
+    SlotName::try_from(text.to_owned()).map_err(anyhow::Error::msg)
+}

@@ -1,0 +1,189 @@
+//! The world of one sweep: releases of a component that is a shell script, and a prepared device that runs the first of them.
+
+use super::device::CrashDevice;
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
+use slipway_operator::ChannelChange;
+use slipway_protocol::ChannelName;
+use slipway_sim::Factory;
+use slipway_sim::factory::{edgecore_name, now};
+use slipway_world::edgecore::Dials;
+use slipway_world::{programs, wait};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// The release that runs at first.
+pub const OLD: &str = "v1.0.0";
+/// Incompressible bytes of each release: several reads and writes on its way.
+const PAD: u64 = 100 * 1024;
+/// How long the first installation may take on a loaded machine.
+const PREPARED: Duration = Duration::from_secs(60);
+
+/// What happens to the device.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Scenario {
+    /// A good release: committed.
+    Commit,
+    /// A release that rewrites its configuration and dies: rolled back and condemned.
+    RollBack,
+}
+
+impl Scenario {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Commit, Self::RollBack];
+
+    /// As on the command line, and the channel that devices follow.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::RollBack => "rollback",
+        }
+    }
+
+    /// The release that comes.
+    #[must_use]
+    pub const fn new_version(self) -> &'static str {
+        match self {
+            Self::Commit => "v1.1.0",
+            Self::RollBack => "v1.2.0",
+        }
+    }
+
+    /// The release that runs in the end.
+    #[must_use]
+    pub const fn ends_at(self) -> &'static str {
+        match self {
+            Self::Commit => self.new_version(),
+            Self::RollBack => OLD,
+        }
+    }
+}
+
+impl std::str::FromStr for Scenario {
+    type Err = anyhow::Error;
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == text).with_context(|| format!("no scenario {text:?}"))
+    }
+}
+
+/// What a device, and whoever judges it, has to know of its world.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Setting {
+    /// The repository's URL.
+    pub url: String,
+    /// The agent's program.
+    pub agent: PathBuf,
+    /// The TUF root that devices are born with.
+    pub root: String,
+    /// SHA-256 in hex of each release's program, and its version.
+    pub programs: BTreeMap<String, String>,
+}
+
+/// Releases, their server and a prepared device.
+#[derive(Debug)]
+pub struct World {
+    /// What devices know of it.
+    pub setting: Setting,
+    factory: Factory,
+    dir: TempDir,
+}
+
+/// The component: `program CONFIG DATA`. Like edgecore it refuses a configuration of a format that it does not know, and a new
+/// release rewrites the one it finds: a program that runs on the other's configuration shows.
+fn script(accepts: &str, then: &str) -> String {
+    format!(
+        "#!/bin/sh\n# Stands in for edgecore.\ngrep -q '^format: [{accepts}]$' \"$1\" || {{ echo \"unknown format in $1\" >&2; exit 3; }}\n{then}\nwhile :; do sleep 1000; done\nexit\n"
+    )
+}
+
+impl World {
+    /// Makes releases and a device on which the first of them is committed. Everything is below `dir`.
+    pub fn new(dir: &Path) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("slipway-").tempdir_in(dir)?;
+        let host = dir.path().join("program.sh");
+        std::fs::write(&host, "")?;
+        let factory = Factory::new(&host)?;
+        let rewrite = "printf 'format: 2\\n' > \"$1\"; echo \"new\" >> \"$2\"";
+        let mut programs = BTreeMap::new();
+        for (version, text) in [
+            (OLD, script("1", "echo old >> \"$2\"")),
+            (Scenario::Commit.new_version(), script("12", rewrite)),
+            (Scenario::RollBack.new_version(), script("12", &format!("{rewrite}; sleep 0.3; exit 2"))),
+        ] {
+            std::fs::write(&host, text)?;
+            let release = factory.release(&Dials { pad: PAD, ..Dials::healthy(version) })?;
+            let archive = release.archives.first().context("an archive")?;
+            programs.insert(archive.edgecore_sha256.clone(), version.to_owned());
+        }
+        // A copy: whoever builds it anew meanwhile must not change what is being tested.
+        let agent = dir.path().join("slipway-agent");
+        std::fs::copy(programs::program("slipway-agent", "slipway-agent")?, &agent)?;
+        let (url, root) = (factory.server.url(), String::from_utf8(factory.root()?)?);
+        let world = Self { setting: Setting { url, agent: agent.canonicalize()?, root, programs }, factory, dir };
+        for scenario in Scenario::ALL {
+            world.point(scenario, OLD)?;
+        }
+        world.prepare()?;
+        for scenario in Scenario::ALL {
+            world.point(scenario, scenario.new_version())?;
+        }
+        Ok(world)
+    }
+
+    fn point(&self, scenario: Scenario, version: &str) -> Result<()> {
+        let channel: ChannelName = scenario.name().parse().map_err(anyhow::Error::msg)?;
+        let release = Some(version.parse().map_err(anyhow::Error::msg)?);
+        self.factory.repo()?.channel(
+            &edgecore_name(),
+            &channel,
+            &ChannelChange { release, ..ChannelChange::default() },
+            now(),
+        )?;
+        Ok(())
+    }
+
+    fn prepare(&self) -> Result<()> {
+        let mut device = CrashDevice::at(&self.dir.path().join("prepared"), Scenario::Commit, &self.setting)?;
+        device.start()?;
+        let committed = wait::try_until("the first release is committed", PREPARED, || device.settled(OLD));
+        committed.with_context(|| device.log())?;
+        device.stop()?;
+        device.end_component();
+        // Without it the copy could be told from a device that was switched off.
+        std::fs::remove_file(device.dir().join("agent.log"))?;
+        ensure!(device.state().join("witness").is_file(), "a prepared device has a witness");
+        Ok(())
+    }
+
+    /// A copy of the prepared device in `dir`, whose agent does not run yet.
+    pub fn device(&self, dir: &Path, scenario: Scenario) -> Result<CrashDevice> {
+        copy(&self.dir.path().join("prepared"), dir)?;
+        CrashDevice::at(dir, scenario, &self.setting)
+    }
+
+    /// A folder for whatever a point needs.
+    #[must_use]
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+/// Copies a folder with its links and permissions.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(std::fs::read_link(entry.path())?, &target)?;
+        } else if kind.is_file() {
+            std::fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
