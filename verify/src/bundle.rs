@@ -1,4 +1,4 @@
-//! The strict gate before the Sigstore library: what a Sigstore bundle must look like before anything in it is believed.
+//! The gate: what a Sigstore bundle must look like before anything in it is looked at as evidence.
 //!
 //! A bundle's media type is unsigned, so it decides nothing by itself: what must be present is decided by [`LogRule`], which is the
 //! operator's, and a bundle that claims an older format gets no easier way in.
@@ -36,6 +36,9 @@ const HASH_LIMIT: usize = 64;
 /// A leaf, and more intermediates than any private authority has.
 const CHAIN_LIMIT: usize = 8;
 
+/// Entries that bind the signature. `intoto` 0.0.1 has none in it, `dsse` 0.0.2 was withdrawn.
+const KINDS: [(&str, &str); 4] = [("hashedrekord", "0.0.1"), ("hashedrekord", "0.0.2"), ("dsse", "0.0.1"), ("intoto", "0.0.2")];
+
 /// The outline of a bundle: which parts there are. `null` is absent, as protobuf's JSON has it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -43,10 +46,15 @@ struct Outline {
     media_type: Option<String>,
     verification_material: Option<Material>,
     message_signature: Option<IgnoredAny>,
-    dsse_envelope: Option<IgnoredAny>,
+    dsse_envelope: Option<Dsse>,
     // A bare DSSE envelope, which is no bundle.
     payload: Option<IgnoredAny>,
     signatures: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Dsse {
+    signatures: Option<Vec<IgnoredAny>>,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +77,13 @@ struct Chain {
 struct Entry {
     inclusion_promise: Option<IgnoredAny>,
     inclusion_proof: Option<Proof>,
+    kind_version: Option<Kind>,
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    kind: String,
+    version: String,
 }
 
 #[derive(Deserialize)]
@@ -130,6 +145,12 @@ impl Outline {
             (None, None) => return Err(Check::BundleContent.refuse("none", "messageSignature or dsseEnvelope")),
             (Some(_), Some(_)) => return Err(Check::BundleContent.refuse("both", "messageSignature or dsseEnvelope")),
         }
+        if let Some(envelope) = &self.dsse_envelope {
+            let count = envelope.signatures.as_ref().map_or(0, Vec::len);
+            if count != 1 {
+                return Err(Check::BundleSignatures.refuse(count, 1));
+            }
+        }
         let material = self
             .verification_material
             .as_ref()
@@ -175,6 +196,10 @@ impl Material {
 
 impl Entry {
     fn check(&self, version: MediaType, rule: LogRule) -> Result<(), Refusal> {
+        let kind = self.kind_version.as_ref().map(|kind| (kind.kind.as_str(), kind.version.as_str()));
+        if let Some((name, version)) = kind.filter(|kind| !KINDS.contains(kind)) {
+            return Err(Check::LogKind.refuse(format_args!("{name} {version}"), "hashedrekord, dsse 0.0.1 or intoto 0.0.2"));
+        }
         if version == MediaType::Bundle0_1 && self.inclusion_promise.is_none() {
             return Err(Check::LogPromiseMissing.refuse("none", "a SET"));
         }
@@ -190,7 +215,7 @@ impl Entry {
                     return Err(Check::LogProof.refuse(format_args!("{hashes} hashes"), format_args!("at most {HASH_LIMIT}")));
                 }
                 match envelope(proof) {
-                    // Parsed here first, strictly, since the library's parser trims and would not say which check it was.
+                    // Parsed here first, strictly, since the types' own parser trims and would not say which check it was.
                     Some(note) => Checkpoint::parse(&note).map(|_| ()),
                     None if rule == LogRule::UnsafePromiseOnly && self.inclusion_promise.is_some() => Ok(()),
                     None => Err(Check::LogCheckpointMissing.refuse("none", "the log's checkpoint")),

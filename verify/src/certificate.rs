@@ -1,26 +1,44 @@
 //! The signing certificate's profile: what Fulcio issues for signing code, and nothing else.
 //!
-//! The library reads the first name it finds and leaves usages to path validation; here the certificate must be exactly of the kind
-//! that is expected, before its claims are compared with anything.
+//! The certificate must be exactly of the kind that is expected before its claims are compared with anything. Who issued it is
+//! [`crate::path`]'s question.
 
 use crate::error::Check;
+use crate::key::{self, Key};
+use jiff::Timestamp;
+use sigstore_crypto::{CertificateInfo, SubjectAltName as Identity};
+use sigstore_types::DerCertificate;
 use slipway_protocol::Refusal;
 use std::collections::BTreeSet;
 use x509_cert::Certificate;
-use x509_cert::der::Decode as _;
-use x509_cert::der::asn1::{ObjectIdentifier, Utf8StringRef};
+use x509_cert::der::asn1::{AnyRef, ObjectIdentifier, Utf8StringRef};
+use x509_cert::der::{Decode as _, Encode as _, Error, Reader as _, SliceReader};
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName};
+use x509_cert::ext::pkix::{
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, SubjectKeyIdentifier,
+};
 
-const CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3");
+/// Extended key usage of certificates that sign code.
+pub(crate) const CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3");
 const ISSUER_RAW: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1.1");
 const ISSUER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1.8");
 
-/// Checks the certificate against the profile.
-pub(crate) fn check(der: &[u8]) -> Result<(), Refusal> {
-    let malformed = |error: x509_cert::der::Error| Check::CertificateMalformed.refuse(error, "a DER certificate");
+/// A signing certificate that fits the profile.
+pub(crate) struct Leaf<'a> {
+    /// As it came.
+    pub(crate) der: &'a DerCertificate,
+    pub(crate) certificate: Certificate,
+    /// Its claims.
+    pub(crate) info: CertificateInfo,
+    pub(crate) identity: Identity,
+    /// What the artifact must be signed with.
+    pub(crate) key: Key,
+}
+
+/// Reads a certificate and checks it against the profile.
+pub(crate) fn read(der: &DerCertificate) -> Result<Leaf<'_>, Refusal> {
     let profile = |seen: &str, wanted: &str| Check::CertificateProfile.refuse(seen, wanted);
-    let certificate = Certificate::from_der(der).map_err(malformed)?;
+    let certificate = Certificate::from_der(der.as_bytes()).map_err(malformed)?;
     let body = &certificate.tbs_certificate;
     if body.version != x509_cert::Version::V3 {
         return Err(profile("an old certificate version", "X.509 v3"));
@@ -59,5 +77,37 @@ pub(crate) fn check(der: &[u8]) -> Result<(), Refusal> {
             return Err(Check::ClaimIssuer.refuse(String::from_utf8_lossy(old), new.as_str()));
         }
     }
-    Ok(())
+    let spki = body.subject_public_key_info.to_der().map_err(malformed)?;
+    let key = Key::from_spki(&spki).map_err(key::unsupported)?;
+    let info = sigstore_crypto::parse_certificate_info(der)
+        .map_err(|error| Check::CertificateMalformed.refuse(error, "a DER certificate"))?;
+    let identity = info.identity.clone().ok_or_else(|| profile("no identity", "one identity"))?;
+    Ok(Leaf { der, certificate, info, identity, key })
+}
+
+fn malformed(error: Error) -> Refusal {
+    Check::CertificateMalformed.refuse(error, "a DER certificate")
+}
+
+/// The part of a certificate that is signed, as it is in its DER.
+pub(crate) fn signed_part(der: &[u8]) -> Result<&[u8], Error> {
+    SliceReader::new(AnyRef::from_der(der)?.value())?.tlv_bytes()
+}
+
+/// When a certificate begins and ends.
+pub(crate) fn dates(certificate: &Certificate) -> Result<(Timestamp, Timestamp), jiff::Error> {
+    let validity = certificate.tbs_certificate.validity;
+    Ok((Timestamp::try_from(validity.not_before.to_system_time())?, Timestamp::try_from(validity.not_after.to_system_time())?))
+}
+
+/// The key id that a certificate gives its issuer, if it does.
+pub(crate) fn issuer_key(certificate: &Certificate) -> Option<Vec<u8>> {
+    let (_, id) = certificate.tbs_certificate.get::<AuthorityKeyIdentifier>().ok()??;
+    Some(id.key_identifier?.as_bytes().to_vec())
+}
+
+/// The key id that a certificate gives itself, if it does.
+pub(crate) fn own_key(certificate: &Certificate) -> Option<Vec<u8>> {
+    let (_, id) = certificate.tbs_certificate.get::<SubjectKeyIdentifier>().ok()??;
+    Some(id.0.as_bytes().to_vec())
 }

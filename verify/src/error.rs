@@ -1,7 +1,6 @@
 //! The table of checks: every way in which this crate says no, each with a stable code, who must act, and what to do.
 //!
-//! A check's refusal is made by [`Check::refuse`] with the value that was seen and the value that was wanted. Failures inside
-//! the Sigstore library are given their own rows by [`from_library`], so that no two causes share a code.
+//! A check's refusal is made by [`Check::refuse`] with the value that was seen and the value that was wanted. No two causes share a code.
 
 use slipway_protocol::{Actor, Class, Refusal};
 use std::fmt::Display;
@@ -63,6 +62,8 @@ checks! {
         "this is a bare envelope without its log entry, which cannot be checked offline: turn it into a Sigstore bundle with `slipway provenance bundle`, once, online";
     BundleShape = "BUNDLE-SHAPE", Malformed, Builder, "parts that this version of the Sigstore bundle must have",
         "make the Sigstore bundle again with a current signer (format 0.3)";
+    BundleSignatures = "BUNDLE-SIGNATURES", Malformed, Builder, "exactly one signature in the DSSE envelope",
+        "make the Sigstore bundle again with one signature; several signers make a bundle each";
     BundleSize = "BUNDLE-SIZE", EndlessData, Attacker, "size of the Sigstore bundle",
         "real ones are 5 to 25 KB: find out who serves this file";
     BundleTimestamps = "BUNDLE-TIMESTAMPS", EndlessData, Attacker, "number of timestamp tokens in the Sigstore bundle",
@@ -79,12 +80,24 @@ checks! {
         "make the Sigstore bundle again; if it stays so, the signer is broken";
     CertificateNotYet = "CERT-NOT-YET", Time, Attacker, "signing time after the certificate's begin",
         "signed before the certificate existed: build and sign again";
+    CertificatePath = "CERT-PATH", WrongSigner, Attacker, "constraints of the authorities between certificate and root",
+        "an authority issued what it may not issue: check which Sigstore instance signed and which trusted root is cached";
     CertificateProfile = "CERT-PROFILE", Malformed, Builder, "certificate's profile for code signing",
         "the certificate is not one that Fulcio issues for signing code: sign with the builder's own workflow";
     CertificateRoot = "CERT-ROOT", Malformed, Attacker, "no root certificate inside the Sigstore bundle",
         "evidence may not bring its own authority: make the Sigstore bundle again with the leaf certificate only";
-    CertificateSct = "CERT-SCT", WrongSigner, Attacker, "certificate's proof that it was logged (SCT)",
-        "the certificate was not logged by a trusted certificate log: check which Sigstore instance signed and which trusted root is cached";
+    CertificateSct = "CERT-SCT", WrongSigner, Attacker, "certificate log's signature on its timestamp (SCT)",
+        "the log did not see this certificate: check which Sigstore instance signed and which trusted root is cached";
+    CertificateSctLog = "CERT-SCT-LOG", WrongSigner, Attacker, "certificate log in the trusted root",
+        "the certificate was logged nowhere that is trusted here: check which Sigstore instance signed, and renew the cached trusted root";
+    CertificateSctMalformed = "CERT-SCT-MALFORMED", Malformed, Builder, "shape of the certificate's proof that it was logged (SCT)",
+        "make the Sigstore bundle again; if it stays so, the certificate authority is broken";
+    CertificateSctMissing = "CERT-SCT-MISSING", WrongSigner, Attacker, "certificate's proof that it was logged (SCT)",
+        "the certificate was not logged, so nobody could have noticed it: check which Sigstore instance signed";
+    CertificateSctTime = "CERT-SCT-TIME", Time, Attacker, "time at which the certificate was logged",
+        "the certificate log's key was not in force then, or the certificate was over: renew the cached trusted root or build again";
+    CertificateSignature = "CERT-SIGNATURE", WrongSigner, Attacker, "authority's signature on the certificate",
+        "the certificate is forged or damaged: make the Sigstore bundle again";
     CertificateUnlogged = "CERT-UNLOGGED", Policy, Operator, "certificate logs in the trusted root",
         "this trusted root names no certificate log. If that is intended: profile = \"github\" in the policy for GitHub's instance, unsafe_timestamp_only in its [log] table for another; without a policy, --unsafe-timestamp-only";
     ClaimCommit = "CLAIM-COMMIT", ArbitrarySoftware, Attacker, "commit in certificate and provenance",
@@ -109,16 +122,20 @@ checks! {
         "provenance and certificate tell two stories about the build: do not use this build";
     ClaimWorkflow = "CLAIM-WORKFLOW", ArbitrarySoftware, Attacker, "workflow in certificate and provenance",
         "provenance and certificate tell two stories about the build: do not use this build";
-    DeviceClock = "DEVICE-CLOCK", Time, Device, "device's clock against the signing time",
-        "the evidence was signed after what this device believes to be now: set the clock, then try again";
     Key = "KEY", Configuration, Operator, "public key to verify with",
         "give an ECDSA P-256, ECDSA P-384 or Ed25519 public key as PEM; RSA and ML-DSA keys are not supported";
     KeyMismatch = "KEY-MISMATCH", Configuration, Operator, "kind of signer: certificate or key",
         "name an identity for a Sigstore bundle with a certificate, a key for one with a key";
-    LogBody = "LOG-BODY", MixAndMatch, Attacker, "log entry about this very signature",
-        "the log entry belongs to another signature, key or artifact: make the Sigstore bundle again";
+    LogBody = "LOG-BODY", MixAndMatch, Attacker, "kind of the log entry against its body and the payload",
+        "the log entry belongs to another signature: make the Sigstore bundle again";
+    LogBodyDigest = "LOG-BODY-DIGEST", MixAndMatch, Attacker, "digest in the log entry",
+        "the log entry is about another artifact or statement: make the Sigstore bundle again";
+    LogBodyKey = "LOG-BODY-KEY", MixAndMatch, Attacker, "certificate or key in the log entry",
+        "the log entry is about another signer: make the Sigstore bundle again";
     LogBodyMalformed = "LOG-BODY-MALFORMED", Malformed, Builder, "log entry's body",
         "make the Sigstore bundle again with a current signer";
+    LogBodySignature = "LOG-BODY-SIGNATURE", MixAndMatch, Attacker, "signature in the log entry",
+        "the log entry is about another signature: make the Sigstore bundle again";
     LogCheckpoint = "LOG-CHECKPOINT", Malformed, Builder, "shape of the log's checkpoint",
         "make the Sigstore bundle again with the log's checkpoint as the log gave it";
     LogCheckpointMissing = "LOG-CHECKPOINT-MISSING", Policy, Builder, "checkpoint beside the inclusion proof",
@@ -131,6 +148,8 @@ checks! {
         "the log did not sign this checkpoint: make the Sigstore bundle again";
     LogIndex = "LOG-INDEX", MixAndMatch, Attacker, "entry's index against the inclusion proof",
         "proof and entry are of different places: make the Sigstore bundle again";
+    LogKind = "LOG-KIND", Malformed, Builder, "kind of log entry for this content",
+        "sign with a client that logs hashedrekord 0.0.1 or 0.0.2, dsse 0.0.1 or intoto 0.0.2: others do not bind the signature";
     LogMissing = "LOG-MISSING", Policy, Builder, "transparency log entry",
         "sign so that the signature is logged. For a Sigstore instance without a log: profile = \"github\" or unsafe_timestamp_only in the policy's [log] table; for keys unsafe_no_log there; without a policy, --unsafe-timestamp-only";
     LogNotStarted = "LOG-NOT-STARTED", Time, Attacker, "log in force at the signing time",
@@ -151,6 +170,8 @@ checks! {
         "evidence without a log is only for Sigstore instances that have none: remove unsafe_timestamp_only or the profile github (without a policy, --unsafe-timestamp-only), or give that instance's trusted root";
     LogUnknown = "LOG-UNKNOWN", WrongSigner, Operator, "transparency log in the trusted root",
         "the log is not trusted here: check which Sigstore instance signed, and renew the cached trusted root";
+    LogWindow = "LOG-WINDOW", Time, Attacker, "log's key in force at the time it promised",
+        "the log's key was not in force then: renew the cached trusted root or build again";
     ManifestComponent = "MANIFEST-COMPONENT", MixAndMatch, Attacker, "manifest's component",
         "a manifest of another component was shown under this one's name: find out who may sign under releases/";
     ManifestMalformed = "MANIFEST-MALFORMED", Malformed, Operator, "release manifest",
@@ -233,14 +254,18 @@ checks! {
         "this provenance names only SHA-512: release the artifact with its SHA-512 too";
     SubjectName = "SUBJECT-NAME", MixAndMatch, Attacker, "artifact's name among the provenance's subjects",
         "the evidence is about other files: release the artifact with its own provenance, under the name the builder gave it";
+    TimestampDigest = "TIMESTAMP-DIGEST", WrongSigner, Attacker, "timestamp token's signed digest of its content",
+        "the token's content was changed: make the Sigstore bundle again";
+    TimestampImprint = "TIMESTAMP-IMPRINT", MixAndMatch, Attacker, "signature that the timestamp token is about",
+        "the token was made for another signature: make the Sigstore bundle again";
     TimestampInvalid = "TIMESTAMP-INVALID", WrongSigner, Attacker, "timestamp token's signature",
-        "no trusted timestamp authority made this token for this signature: make the Sigstore bundle again";
+        "the timestamp authority did not sign this token: make the Sigstore bundle again";
     TimestampMalformed = "TIMESTAMP-MALFORMED", Malformed, Builder, "shape of the timestamp token",
         "make the Sigstore bundle again with a timestamp authority that follows RFC 3161";
     TimestampMissing = "TIMESTAMP-MISSING", Policy, Builder, "signed time of the signature",
         "nothing says when this was signed, so the certificate cannot be judged: sign with a timestamp authority";
-    TimestampSigner = "TIMESTAMP-SIGNER", WrongSigner, Attacker, "certificate that the timestamp token names as its signer's",
-        "the token names another signer than a trusted timestamp authority: make the Sigstore bundle again";
+    TimestampSigner = "TIMESTAMP-SIGNER", WrongSigner, Attacker, "signer that the timestamp token names",
+        "no trusted timestamp authority made this token: check which Sigstore instance signed and which trusted root is cached";
     TimestampWindow = "TIMESTAMP-WINDOW", Time, Attacker, "timestamp authority in force at its own time",
         "the token's time is outside the authority's window: renew the cached trusted root or build again";
 }
@@ -250,80 +275,6 @@ impl Check {
     #[must_use]
     pub fn refuse(self, seen: impl Display, wanted: impl Display) -> Refusal {
         self.row().with(seen, wanted)
-    }
-}
-
-/// Gives each failure inside the Sigstore library its own row of the table.
-pub(crate) fn from_library(error: &sigstore_verify::Error) -> Refusal {
-    use sigstore_verify::{CertificateError as C, Error as E, TimestampError as T, TransparencyLogError as L};
-    match error {
-        E::IdentityMismatch { expected, actual } => Check::PolicyIdentity.refuse(or_none(actual.as_ref()), expected),
-        E::IssuerMismatch { expected, actual } => Check::PolicyIssuer.refuse(or_none(actual.as_ref()), expected),
-        E::SignatureInvalid(why) => Check::Signature.refuse(why, "a signature that verifies"),
-        // Reached only when the signature over the artifact has verified: then it is the entry that is about something else.
-        E::ArtifactMismatch(why) if why.contains("entry") => Check::LogBody.refuse(why, "an entry about this artifact"),
-        E::ArtifactMismatch(why) => Check::ArtifactDigest.refuse(why, "the digest that was signed"),
-        E::UnsupportedArtifact(why) => Check::ArtifactForm.refuse(why, ""),
-        E::Certificate(C::Malformed(why)) => Check::CertificateMalformed.refuse(why, "a DER certificate"),
-        // Path building judges dates before the library's own check does, and hands them on only in words.
-        E::Certificate(C::ChainInvalid(why)) if why.contains("CertExpired") => {
-            Check::CertificateExpired.refuse(why, "a signing time within the certificate's life")
-        }
-        E::Certificate(C::ChainInvalid(why)) if why.contains("CertNotValidYet") => {
-            Check::CertificateNotYet.refuse(why, "a signing time within the certificate's life")
-        }
-        E::Certificate(C::ChainInvalid(why)) => Check::CertificateChain.refuse(why, "a chain to the trusted root"),
-        E::Certificate(C::NoValidAuthority { time }) => Check::CertificateAuthority.refuse(time, "an authority in force then"),
-        E::Certificate(C::NotYetValid { time, not_before }) => {
-            Check::CertificateNotYet.refuse(time, format_args!("not before {not_before}"))
-        }
-        E::Certificate(C::Expired { time, not_after }) => {
-            Check::CertificateExpired.refuse(time, format_args!("not after {not_after}"))
-        }
-        E::Certificate(C::Sct(why)) => Check::CertificateSct.refuse(why, "an SCT of a trusted certificate log"),
-        E::TransparencyLog(L::UnknownLog { log_id }) => Check::LogUnknown.refuse(log_id, "a log of the trusted root"),
-        E::TransparencyLog(L::InclusionProof(why)) => Check::LogProof.refuse(why, "a proof that verifies"),
-        E::TransparencyLog(L::Checkpoint(why)) => Check::LogCheckpoint.refuse(why, "a checkpoint of the log"),
-        E::TransparencyLog(L::InclusionPromise(why)) => Check::LogPromise.refuse(why, "a promise that verifies"),
-        E::TransparencyLog(L::EntryMismatch(why)) => Check::LogBody.refuse(why, "an entry about this signature"),
-        // The library compares with the system clock; its only other use of this variant is a time outside the certificate.
-        E::TransparencyLog(L::IntegratedTime(why)) if why.contains("in the future") => {
-            Check::DeviceClock.refuse(why, "a clock later than the signature")
-        }
-        E::TransparencyLog(L::IntegratedTime(why)) => Check::LogTime.refuse(why, "a time within the certificate's life"),
-        E::TransparencyLog(L::MalformedEntry(why)) => Check::LogBodyMalformed.refuse(why, ""),
-        E::Timestamp(T::Invalid(why)) => Check::TimestampInvalid.refuse(why, "a token of a trusted authority"),
-        E::Timestamp(T::OutsideAuthorityValidity { time }) => {
-            Check::TimestampWindow.refuse(time, "a time within the authority's window")
-        }
-        E::Timestamp(T::NoVerifiedTimestamp(why)) => Check::TimestampMissing.refuse(why, "a signed time"),
-        E::InvalidBundle(why) => Check::BundleMalformed.refuse(why, ""),
-        E::UnsupportedBundle(why) => Check::SignatureUnsupported.refuse(why, ""),
-        E::InvalidTrustRoot(why) => Check::RootMalformed.refuse(why, ""),
-        E::TrustRoot(why) => Check::RootMalformed.refuse(why, ""),
-        E::TrustedCertificate(why) => Check::RootChain.refuse(why, "certificates that parse"),
-        E::Bundle(why) => from_structure(why),
-        E::Types(why) => Check::BundleMalformed.refuse(why, ""),
-        E::Crypto(sigstore_crypto::Error::UnsupportedAlgorithm(why)) => Check::SignatureUnsupported.refuse(why, ""),
-        E::Crypto(why) => Check::Signature.refuse(why, ""),
-        other => Check::BundleMalformed.refuse(other, ""),
-    }
-}
-
-/// The library's structural checks; the gate before it has made most of them already.
-fn from_structure(error: &sigstore_verify::bundle::Error) -> Refusal {
-    use sigstore_verify::bundle::Error as E;
-    match error {
-        E::UnsupportedMediaType(seen) => Check::BundleMediaType.refuse(seen, ""),
-        E::MissingInclusionPromise(_) => Check::LogPromiseMissing.refuse("none", "a SET"),
-        E::MissingInclusionProof(_) => Check::LogProofMissing.refuse("none", "a proof"),
-        E::MissingCheckpoint => Check::LogCheckpointMissing.refuse("none", "a checkpoint"),
-        E::MissingSigningTimeEvidence | E::MissingTimestamp => Check::TimestampMissing.refuse("none", "a signed time"),
-        E::LogIndexOutOfRange { log_index, tree_size } => {
-            Check::LogIndex.refuse(log_index, format_args!("less than {tree_size}"))
-        }
-        E::CheckpointRootMismatch => Check::LogCheckpointRoot.refuse("another root hash", "the checkpoint's"),
-        other => Check::BundleShape.refuse(other, ""),
     }
 }
 

@@ -11,15 +11,33 @@
 //! | [`checklist`] | where each check of the specifications is made |
 //! | [`error`] | the table of checks: every refusal with its code and advice |
 //!
-//! The official Sigstore and TUF libraries do the work; a strict gate before them (`bundle`, `certificate`, `timestamp`, `log`) refuses what
-//! they let through, and checks the log's proof and checkpoint itself.
+//! A bundle goes through these, in this order, and each has its own refusals:
+//!
+//! | module | what it decides |
+//! |---|---|
+//! | `bundle` | shape, sizes, and what evidence must be there |
+//! | `certificate` | whether the certificate is one for signing code |
+//! | `timestamp`, `log` | when the signature was there, and that it is logged |
+//! | `path`, `authority` | whether a trusted authority issued the certificate, in force at every signed time |
+//! | `sct` | whether the certificate was logged |
+//! | `signature`, `key` | whether the artifact is what was signed |
+//! | `body` | whether the log's entry is about this signature |
+//!
+//! They are composed from the Sigstore project's own parts (types, trust root, Merkle proofs, TUF), webpki and RustCrypto; the project's
+//! verifier reads the system clock, so it is a peer in the tests instead.
 #![deny(clippy::as_conversions)]
 
+mod authority;
+mod body;
 mod bundle;
 mod certificate;
+mod key;
 mod log;
+mod path;
 mod pattern;
 mod report;
+mod sct;
+mod signature;
 mod slsa;
 mod statement;
 mod timestamp;

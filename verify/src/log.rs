@@ -1,14 +1,16 @@
-//! Inclusion in the transparency log: proof and checkpoint, bound to one trusted log by id, name and key.
+//! Whether an entry is in the transparency log, and since when: promise, proof and checkpoint, bound to one trusted log by id, name and key.
 //!
-//! The library picks the key by a four-byte hint and leaves the signer's name, origin and tree size aside; here all of them must
-//! agree with the trusted root, and no clock is needed for it.
+//! Signer's name, origin, tree size and index must all agree with the trusted root and with each other. A log's time is judged by that log's
+//! window alone; nothing asks what time it is now.
 
 use crate::error::Check;
+use crate::key::Hash;
 use crate::root::{Log, SigstoreRoot};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use sigstore_types::bundle::InclusionProof;
-use sigstore_types::{KindVersion, Sha256Hash, SignatureBytes, TransparencyLogEntry};
+use sigstore_types::{KindVersion, Sha256Hash, TransparencyLogEntry};
 use slipway_protocol::Refusal;
 
 /// A checkpoint: a tree's size and root hash, in a signed note (C2SP).
@@ -66,17 +68,14 @@ impl<'a> Checkpoint<'a> {
             let names: Vec<&str> = self.signatures.iter().map(|signature| signature.name).collect();
             return Err(Check::LogCheckpointOrigin.refuse(names.join(", "), &log.name));
         }
-        let mut last = "no signature with the log's key id".to_owned();
-        for signature in named.filter(|signature| log.id.starts_with(&signature.hint)) {
-            match log.key.verify(self.text, &SignatureBytes::new(signature.signature.clone())) {
-                Ok(()) => return Ok(()),
-                Err(sigstore_crypto::Error::UnsupportedAlgorithm(why)) => {
-                    return Err(Check::SignatureUnsupported.refuse(why, ""));
-                }
-                Err(error) => last = error.to_string(),
-            }
+        let mut signatures = named.filter(|signature| log.id.starts_with(&signature.hint)).peekable();
+        if signatures.peek().is_none() {
+            return Err(Check::LogCheckpointSignature.refuse("no signature with the log's key id", &log.name));
         }
-        Err(Check::LogCheckpointSignature.refuse(last, format_args!("a signature of {}", log.name)))
+        if signatures.any(|signature| log.key.verify(Hash::Sha256, self.text.as_bytes(), &signature.signature).is_ok()) {
+            return Ok(());
+        }
+        Err(Check::LogCheckpointSignature.refuse("another signature", format_args!("a signature of {}", log.name)))
     }
 }
 
@@ -93,9 +92,35 @@ impl<'a> NoteSignature<'a> {
 }
 
 /// The log that an entry says it is in, if that log is trusted.
-pub(crate) fn log_of<'r>(entry: &TransparencyLogEntry, root: &'r SigstoreRoot) -> Result<&'r Log, Refusal> {
+pub(crate) fn log_of<'r>(entry: &TransparencyLogEntry, root: Option<&'r SigstoreRoot>) -> Result<&'r Log, Refusal> {
     let id = entry.log_id.key_id.as_bytes();
-    root.log(id).ok_or_else(|| Check::LogUnknown.refuse(hex::encode(id), "a log of the trusted root"))
+    let log = root.and_then(|root| root.log(id));
+    log.ok_or_else(|| Check::LogUnknown.refuse(hex::encode(id), "a log of the trusted root"))
+}
+
+/// The time at which the log promised to include `entry`, if it did: its signature over body, time, index and its own id (SET, Rekor v1).
+pub(crate) fn promised(entry: &TransparencyLogEntry, log: &Log) -> Result<Option<Timestamp>, Refusal> {
+    // The gate has seen to it that a promise has a time.
+    let (Some(promise), Some(time)) = (&entry.inclusion_promise, entry.integrated_time) else {
+        return Ok(None);
+    };
+    if !log.window.contains(time) {
+        let end = log.window.end.map_or_else(|| "now".to_owned(), |end| end.to_string());
+        return Err(Check::LogWindow.refuse(time, format_args!("{} to {end}", log.window.start)));
+    }
+    // Canonical JSON (RFC 8785). No value in it has a character that JSON would escape.
+    let signed = format!(
+        r#"{{"body":"{}","integratedTime":{},"logID":"{}","logIndex":{}}}"#,
+        STANDARD.encode(entry.canonicalized_body.as_bytes()),
+        time.as_second(),
+        hex::encode(log.id),
+        entry.log_index.get()
+    );
+    let signature = promise.signed_entry_timestamp.as_bytes();
+    match log.key.verify(Hash::Sha256, signed.as_bytes(), signature) {
+        Ok(()) => Ok(Some(time)),
+        Err(_) => Err(Check::LogPromise.refuse("another signature", format_args!("a signature of {}", log.name))),
+    }
 }
 
 /// Checks that `entry` is in `log`: checkpoint by that log, proof to that checkpoint, and every number that appears twice the same.

@@ -2,7 +2,7 @@
 //!
 //! ECDSA P-256 and P-384, Ed25519, SHA-2. RSA is refused by name (RUSTSEC-2023-0071 has no fix), and so is ML-DSA.
 
-use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
+use crate::key::{Hash, Key};
 use sha2::Digest as _;
 use sigstore_crypto::{CryptoProvider, Error, HashContext, SigningScheme};
 use sigstore_types::HashAlgorithm;
@@ -25,10 +25,6 @@ impl<D: sha2::Digest + Send> HashContext for Hasher<D> {
     fn finalize(self: Box<Self>) -> Vec<u8> {
         self.0.finalize().to_vec()
     }
-}
-
-fn unsupported<T>(scheme: SigningScheme) -> Result<T, Error> {
-    Err(Error::UnsupportedAlgorithm(format!("{} keys are not supported", scheme.name())))
 }
 
 fn invalid(scheme: SigningScheme) -> Error {
@@ -56,37 +52,25 @@ impl CryptoProvider for RustCrypto {
     }
 
     fn verify_raw(&self, scheme: SigningScheme, key: &[u8], data: &[u8], signature: &[u8]) -> Result<(), Error> {
-        match scheme {
-            SigningScheme::EcdsaP256Sha256 | SigningScheme::EcdsaP384Sha256 => {
-                self.verify_prehashed(scheme, key, &self.sha256(data), signature)
-            }
-            SigningScheme::EcdsaP256Sha384 | SigningScheme::EcdsaP384Sha384 => {
-                self.verify_prehashed(scheme, key, &self.sha384(data), signature)
-            }
-            SigningScheme::Ed25519 => {
-                let key: [u8; 32] = key.try_into().map_err(|_| invalid(scheme))?;
-                let key = ed25519_dalek::VerifyingKey::from_bytes(&key).map_err(|_| invalid(scheme))?;
-                let signature = ed25519_dalek::Signature::from_slice(signature).map_err(|_| invalid(scheme))?;
-                // Strict: no small-order keys, no second encoding of one signature.
-                key.verify_strict(data, &signature).map_err(|_| invalid(scheme))
-            }
-            other => unsupported(other),
-        }
+        let (key, hash) = decoded(scheme, key)?;
+        key.verify(hash, data, signature).map_err(|_| invalid(scheme))
     }
 
     fn verify_prehashed(&self, scheme: SigningScheme, key: &[u8], digest: &[u8], signature: &[u8]) -> Result<(), Error> {
-        match scheme {
-            SigningScheme::EcdsaP256Sha256 | SigningScheme::EcdsaP256Sha384 => {
-                let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(key).map_err(|_| invalid(scheme))?;
-                let signature = p256::ecdsa::Signature::from_der(signature).map_err(|_| invalid(scheme))?;
-                key.verify_prehash(digest, &signature).map_err(|_| invalid(scheme))
-            }
-            SigningScheme::EcdsaP384Sha256 | SigningScheme::EcdsaP384Sha384 => {
-                let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(key).map_err(|_| invalid(scheme))?;
-                let signature = p384::ecdsa::Signature::from_der(signature).map_err(|_| invalid(scheme))?;
-                key.verify_prehash(digest, &signature).map_err(|_| invalid(scheme))
-            }
-            other => unsupported(other),
-        }
+        let (key, _) = decoded(scheme, key)?;
+        key.verify_digest(digest, signature).map_err(|_| invalid(scheme))
     }
+}
+
+/// The key behind its raw bytes, and the digest that the scheme signs.
+fn decoded(scheme: SigningScheme, raw: &[u8]) -> Result<(Key, Hash), Error> {
+    let (key, hash) = match scheme {
+        SigningScheme::EcdsaP256Sha256 => (Key::p256(raw), Hash::Sha256),
+        SigningScheme::EcdsaP256Sha384 => (Key::p256(raw), Hash::Sha384),
+        SigningScheme::EcdsaP384Sha256 => (Key::p384(raw), Hash::Sha256),
+        SigningScheme::EcdsaP384Sha384 => (Key::p384(raw), Hash::Sha384),
+        SigningScheme::Ed25519 => (Key::ed25519(raw), Hash::Sha512),
+        other => return Err(Error::UnsupportedAlgorithm(format!("{} keys are not supported", other.name()))),
+    };
+    key.map(|key| (key, hash)).map_err(|_| invalid(scheme))
 }

@@ -1,22 +1,16 @@
 //! Sigstore's trusted root: the keys and certificates that anchor verification, parsed once and validated whole.
 
-use crate::error::{Check, from_library};
+use crate::authority::{Authority, TIME_STAMPING};
+use crate::certificate::CODE_SIGNING;
+use crate::error::Check;
+use crate::key::Key;
 use crate::provider;
-use jiff::Timestamp;
-use sigstore_crypto::{KeyAlgorithm, VerificationKey};
+use sigstore_trust_root::trusted_root::{CertChain, PublicKey};
 use sigstore_trust_root::{SigstoreInstance, TrustedRoot};
-use sigstore_types::{DerPublicKey, TimeRange};
-use sigstore_verify::Verifier;
+use sigstore_types::TimeRange;
 use slipway_protocol::{Refusal, Sha256, json};
 use std::collections::BTreeSet;
 use std::fmt;
-use x509_cert::Certificate;
-use x509_cert::der::Decode as _;
-use x509_cert::der::asn1::ObjectIdentifier;
-use x509_cert::ext::pkix::ExtendedKeyUsage;
-
-/// Extended key usage of timestamp authorities.
-const TIME_STAMPING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8");
 
 /// The largest real root has 32 KB and a nesting of 6.
 const LIMITS: json::Limits = json::Limits { bytes: 256 * 1024, depth: 16 };
@@ -27,25 +21,26 @@ const MEDIA_TYPES: [&str; 3] = [
     "application/vnd.dev.sigstore.trustedroot.v0.2+json",
 ];
 
-/// A trusted root that passed every check, ready to verify with.
+/// A trusted root that passed every check, ready to verify with: its keys are decoded, its certificates parsed.
 pub struct SigstoreRoot {
-    verifier: Verifier,
     logs: Vec<Log>,
-    certificate_logs: usize,
-    timestamp_signers: Vec<Vec<u8>>,
+    certificate_logs: Vec<Log>,
+    logs_certificates: bool,
+    authorities: Vec<Authority>,
+    timestamp_authorities: Vec<Authority>,
     leaf_needs_intermediates: bool,
 }
 
-/// A transparency log that is trusted.
+/// A transparency log or a certificate log that is trusted.
 pub(crate) struct Log {
-    /// SHA-256 of its key, as bundles name it.
+    /// SHA-256 of its key, as bundles and certificates name it.
     pub(crate) id: [u8; 32],
     /// Host and port of its address, which is its name on checkpoints.
     pub(crate) name: String,
     /// Its key.
-    pub(crate) key: VerificationKey,
-    /// When its key came into force.
-    pub(crate) start: Timestamp,
+    pub(crate) key: Key,
+    /// When its key was in force.
+    pub(crate) window: TimeRange,
 }
 
 impl SigstoreRoot {
@@ -61,7 +56,7 @@ impl SigstoreRoot {
         })?;
         let text = std::str::from_utf8(bytes).map_err(|error| Check::RootMalformed.refuse(error, "UTF-8"))?;
         let root = TrustedRoot::from_json(text).map_err(|error| Check::RootMalformed.refuse(error, "a trusted root"))?;
-        Self::validate(root)
+        Self::validate(&root)
     }
 
     /// The root of Sigstore's public-good instance, as shipped with this program.
@@ -69,7 +64,13 @@ impl SigstoreRoot {
     /// # Errors
     /// Never, as a test shows; the type says so because it goes through the same checks.
     pub fn public_good() -> Result<Self, Refusal> {
-        Self::parse(SigstoreInstance::PublicGood.embedded_trusted_root_json().as_bytes())
+        Self::parse(Self::public_good_json().as_bytes())
+    }
+
+    /// The bytes of [`Self::public_good`], for whoever remembers which root was used.
+    #[must_use]
+    pub fn public_good_json() -> &'static str {
+        SigstoreInstance::PublicGood.embedded_trusted_root_json()
     }
 
     /// The root of GitHub's instance for private repositories, as shipped with this program. It has no logs, only timestamps.
@@ -80,67 +81,60 @@ impl SigstoreRoot {
         Self::parse(SigstoreInstance::GitHub.embedded_trusted_root_json().as_bytes())
     }
 
-    fn validate(mut root: TrustedRoot) -> Result<Self, Refusal> {
+    fn validate(root: &TrustedRoot) -> Result<Self, Refusal> {
         if !MEDIA_TYPES.contains(&root.media_type.as_str()) {
             return Err(Check::RootMediaType.refuse(&root.media_type, MEDIA_TYPES.join(" or ")));
         }
         let mut logs = Vec::new();
         let mut ids = BTreeSet::new();
         for log in &root.tlogs {
-            let id = log_id(log.log_id.key_id.as_bytes(), &log.public_key.raw_bytes, &log.base_url)?;
-            let start = window_start(&log.base_url, log.public_key.valid_for)?;
-            key_as_declared(&log.base_url, log.public_key.key_details.as_str(), &log.public_key.raw_bytes)?;
+            let id = log.log_id.key_id.as_bytes();
             if !ids.insert(id) {
-                return Err(Check::RootLogId.refuse(format_args!("{} twice", hex::encode(id)), "each log once"));
-            }
-            let key = VerificationKey::from_spki(&log.public_key.raw_bytes)
-                .map_err(|error| Check::RootKey.refuse(format_args!("{}: {error}", log.base_url), "a public key"))?;
-            logs.push(Log { id, name: authority(&log.base_url).to_owned(), key, start });
-        }
-        let mut ids = BTreeSet::new();
-        for log in &root.ctlogs {
-            window_start(&log.base_url, log.public_key.valid_for)?;
-            // One retired staging log has a bare RSA key; it cannot be used, since RSA signatures are refused, but must not brick the root.
-            if !log.public_key.key_details.as_str().starts_with("PKCS1_RSA") {
-                log_id(log.log_id.key_id.as_bytes(), &log.public_key.raw_bytes, &log.base_url)?;
-                key_as_declared(&log.base_url, log.public_key.key_details.as_str(), &log.public_key.raw_bytes)?;
-            }
-            if !ids.insert(log.log_id.key_id.as_bytes().to_vec()) {
                 return Err(Check::RootLogId.refuse(format_args!("{} twice", log.base_url), "each log once"));
             }
+            logs.extend(log_of(&log.base_url, id, &log.public_key)?);
+        }
+        let mut certificate_logs = Vec::new();
+        let mut ids = BTreeSet::new();
+        for log in &root.ctlogs {
+            let id = log.log_id.key_id.as_bytes();
+            if !ids.insert(id) {
+                return Err(Check::RootLogId.refuse(format_args!("{} twice", log.base_url), "each log once"));
+            }
+            certificate_logs.extend(log_of(&log.base_url, id, &log.public_key)?);
         }
         // Sigstore's public root has one retired authority like this; only where all are is the bundle left to bring what is between.
         let leaf_needs_intermediates = !root.certificate_authorities.is_empty()
             && root.certificate_authorities.iter().all(|ca| ca.cert_chain.certificates.len() == 1);
-        narrow(
-            &mut root.certificate_authorities,
-            |ca| (&ca.cert_chain.certificates, &mut ca.valid_for),
-            |c| c.raw_bytes.as_bytes(),
-        )?;
-        narrow(
-            &mut root.timestamp_authorities,
-            |ta| (&ta.cert_chain.certificates, &mut ta.valid_for),
-            |c| c.raw_bytes.as_bytes(),
-        )?;
-        // GitHub's first authority was not for timestamps alone; it is left out rather than refusing the whole root for it.
-        root.timestamp_authorities.retain(|authority| {
-            authority.cert_chain.certificates.first().is_some_and(|certificate| stamps_only(certificate.raw_bytes.as_bytes()))
-        });
-        let signer = |authority: &sigstore_trust_root::TimestampAuthority| {
-            authority.cert_chain.certificates.first().map(|certificate| certificate.raw_bytes.as_bytes().to_vec())
+        let authority = |chain: &CertChain, window, purpose| {
+            Authority::parse(chain.certificates.iter().map(|certificate| certificate.raw_bytes.as_bytes()), window, purpose)
         };
-        let timestamp_signers = root.timestamp_authorities.iter().filter_map(signer).collect();
-        let verifier = Verifier::new(&root).map_err(|error| from_library(&error))?;
-        Ok(Self { verifier, logs, certificate_logs: root.ctlogs.len(), timestamp_signers, leaf_needs_intermediates })
+        let authorities = root.certificate_authorities.iter();
+        let authorities =
+            authorities.map(|ca| authority(&ca.cert_chain, ca.valid_for, CODE_SIGNING)).collect::<Result<_, _>>()?;
+        let stamping = root.timestamp_authorities.iter();
+        let mut timestamp_authorities =
+            stamping.map(|ta| authority(&ta.cert_chain, ta.valid_for, TIME_STAMPING)).collect::<Result<Vec<_>, _>>()?;
+        // GitHub's first authority was not for timestamps alone; it is left out rather than refusing the whole root for it.
+        timestamp_authorities.retain(Authority::stamps_only);
+        Ok(Self {
+            logs,
+            certificate_logs,
+            logs_certificates: !root.ctlogs.is_empty(),
+            authorities,
+            timestamp_authorities,
+            leaf_needs_intermediates,
+        })
     }
 
-    pub(crate) fn verifier(&self) -> &Verifier {
-        &self.verifier
+    /// Who may certify signers.
+    pub(crate) fn authorities(&self) -> &[Authority] {
+        &self.authorities
     }
 
-    /// The certificates, in DER, that timestamp authorities sign with.
-    pub(crate) fn timestamp_signers(&self) -> &[Vec<u8>] {
-        &self.timestamp_signers
+    /// Who may say when something was signed.
+    pub(crate) fn timestamp_authorities(&self) -> &[Authority] {
+        &self.timestamp_authorities
     }
 
     /// The transparency log with this id.
@@ -148,14 +142,19 @@ impl SigstoreRoot {
         self.logs.iter().find(|log| log.id == id)
     }
 
+    /// The certificate log with this id.
+    pub(crate) fn certificate_log(&self, id: &[u8]) -> Option<&Log> {
+        self.certificate_logs.iter().find(|log| log.id == id)
+    }
+
     /// Whether the instance has transparency logs.
     pub(crate) fn has_logs(&self) -> bool {
         !self.logs.is_empty()
     }
 
-    /// Whether the instance logs its certificates.
+    /// Whether the instance logs its certificates, be it in logs that cannot be verified here.
     pub(crate) fn has_certificate_logs(&self) -> bool {
-        self.certificate_logs > 0
+        self.logs_certificates
     }
 
     /// Whether every authority is given by its root alone, so that a bundle must bring the certificates between.
@@ -177,92 +176,39 @@ fn authority(url: &str) -> &str {
     rest.split('/').next().unwrap_or(rest)
 }
 
-/// Checks that a log's id is made from its key: SHA-256 of the SPKI, or for Ed25519 of the signed-note key as Rekor v2 does.
-fn log_id(id: &[u8], key: &DerPublicKey, url: &str) -> Result<[u8; 32], Refusal> {
-    let of_key = Sha256::of(key.as_bytes()).0;
-    let mut note = authority(url).as_bytes().to_vec();
-    note.extend_from_slice(&[0x0a, 0x01]);
-    note.extend_from_slice(key.as_bytes().last_chunk::<32>().map_or(&[][..], |key| key));
-    let of_note = Sha256::of(&note).0;
-    let ed25519 = KeyAlgorithm::from_spki(key).is_ok_and(|algorithm| algorithm == KeyAlgorithm::Ed25519);
-    match <[u8; 32]>::try_from(id) {
-        Ok(id) if id == of_key || (ed25519 && id == of_note) => Ok(id),
-        _ => Err(Check::RootLogId.refuse(format_args!("{url}: {}", hex::encode(id)), hex::encode(of_key))),
+/// A log, with a key of the kind that the root says it is and an id made from that key: SHA-256 of the SPKI, or for Ed25519 of the
+/// signed-note key as Rekor v2 does. None if its key is declared to be of a kind that is not supported: staging has a retired log with an
+/// RSA key, which cannot be used here but must not brick the root.
+fn log_of(url: &str, id: &[u8], stated: &PublicKey) -> Result<Option<Log>, Refusal> {
+    let window = window(url, stated.valid_for)?;
+    let details = stated.key_details.as_str();
+    if !["PKIX_ECDSA_P256", "PKIX_ECDSA_P384", "PKIX_ED25519"].iter().any(|kind| details.starts_with(kind)) {
+        return Ok(None);
     }
-}
-
-/// Checks that the key is of the kind the root says it is.
-fn key_as_declared(url: &str, details: &str, key: &DerPublicKey) -> Result<(), Refusal> {
-    let seen = KeyAlgorithm::from_spki(key).map_err(|error| Check::RootKey.refuse(format_args!("{url}: {error}"), details))?;
-    let declared = match seen {
-        KeyAlgorithm::EcdsaP256 => details.starts_with("PKIX_ECDSA_P256"),
-        KeyAlgorithm::EcdsaP384 => details.starts_with("PKIX_ECDSA_P384"),
-        KeyAlgorithm::Ed25519 => details.starts_with("PKIX_ED25519"),
-        KeyAlgorithm::Rsa => details.contains("RSA"),
-        _ => details.contains("ML_DSA"),
+    let spki = stated.raw_bytes.as_bytes();
+    let key = Key::from_spki(spki).map_err(|why| Check::RootKey.refuse(format_args!("{url}: {why}"), details))?;
+    let name = authority(url).to_owned();
+    let (kind, of_note) = match &key {
+        Key::P256(_) => ("PKIX_ECDSA_P256", None),
+        Key::P384(_) => ("PKIX_ECDSA_P384", None),
+        Key::Ed25519(key) => ("PKIX_ED25519", Some(Sha256::of(&[name.as_bytes(), &[0x0a, 0x01], key.as_bytes()].concat()).0)),
     };
-    if declared { Ok(()) } else { Err(Check::RootKey.refuse(format_args!("{url}: a key of kind {seen:?}"), details)) }
+    if !details.starts_with(kind) {
+        return Err(Check::RootKey.refuse(format_args!("{url}: a key of kind {}", key.kind()), details));
+    }
+    let of_key = Sha256::of(spki).0;
+    let made = <[u8; 32]>::try_from(id).ok().filter(|id| *id == of_key || Some(*id) == of_note);
+    let id = made.ok_or_else(|| Check::RootLogId.refuse(format_args!("{url}: {}", hex::encode(id)), hex::encode(of_key)))?;
+    Ok(Some(Log { id, name, key, window }))
 }
 
 /// A log's window must have a start; the end may be open.
-fn window_start(url: &str, window: Option<TimeRange>) -> Result<Timestamp, Refusal> {
+fn window(url: &str, window: Option<TimeRange>) -> Result<TimeRange, Refusal> {
     let window = window.ok_or_else(|| Check::RootWindow.refuse(format_args!("{url}: no validFor"), "validFor with a start"))?;
     if window.end.is_some_and(|end| end < window.start) {
         return Err(Check::RootWindow.refuse(format_args!("{url}: ends before it starts"), "start before end"));
     }
-    Ok(window.start)
-}
-
-/// Whether a certificate is for timestamps and for nothing else, and says so as critical (RFC 3161, 2.3).
-fn stamps_only(der: &[u8]) -> bool {
-    let usage = Certificate::from_der(der).and_then(|certificate| certificate.tbs_certificate.get::<ExtendedKeyUsage>());
-    matches!(usage, Ok(Some((true, usage))) if usage.0 == [TIME_STAMPING])
-}
-
-/// Cuts each authority's window down to the dates of every certificate in its chain. The library takes those certificates as
-/// anchors, and anchors carry no dates; this way an expired one anchors nothing. An authority without any time left is dropped.
-fn narrow<A, C>(
-    authorities: &mut Vec<A>,
-    mut parts: impl FnMut(&mut A) -> (&[C], &mut Option<TimeRange>),
-    der: impl Fn(&C) -> &[u8],
-) -> Result<(), Refusal> {
-    let mut failure = None;
-    authorities.retain_mut(|authority| {
-        let (chain, window) = parts(authority);
-        match narrowed(chain.iter().map(&der), *window) {
-            Ok(cut) => {
-                let alive = cut.end.is_none_or(|end| end >= cut.start);
-                *window = Some(cut);
-                alive
-            }
-            Err(refusal) => {
-                failure.get_or_insert(refusal);
-                true
-            }
-        }
-    });
-    failure.map_or(Ok(()), Err)
-}
-
-fn narrowed<'a>(chain: impl Iterator<Item = &'a [u8]>, window: Option<TimeRange>) -> Result<TimeRange, Refusal> {
-    let bad = |why: &dyn fmt::Display| Check::RootChain.refuse(why, "certificates that parse");
-    if let Some(TimeRange { start, end: Some(end) }) = window
-        && end < start
-    {
-        return Err(Check::RootWindow.refuse("an authority's window ends before it starts", "start before end"));
-    }
-    let mut cut = window;
-    for der in chain {
-        let certificate = Certificate::from_der(der).map_err(|error| bad(&error))?;
-        let dates = certificate.tbs_certificate.validity;
-        let at = |time: x509_cert::time::Time| Timestamp::try_from(time.to_system_time()).map_err(|error| bad(&error));
-        let (from, to) = (at(dates.not_before)?, at(dates.not_after)?);
-        cut = Some(match cut {
-            None => TimeRange::new(from, Some(to)),
-            Some(range) => TimeRange::new(range.start.max(from), Some(range.end.map_or(to, |end| end.min(to)))),
-        });
-    }
-    cut.ok_or_else(|| bad(&"empty chain"))
+    Ok(window)
 }
 
 #[cfg(test)]
@@ -300,8 +246,7 @@ mod tests {
         assert_eq!(code(|root| root["tlogs"][0]["publicKey"]["keyDetails"] = "PKIX_ED25519".into()), "SLW-V-ROOT-KEY");
         assert_eq!(
             code(|root| root["certificateAuthorities"][0]["certChain"]["certificates"] = serde_json::json!([])),
-            // The window is stated, so only the library sees that nothing is in the chain.
-            "SLW-V-ROOT-MALFORMED"
+            "SLW-V-ROOT-CHAIN"
         );
         assert_eq!(
             code(|root| {

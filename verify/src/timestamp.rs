@@ -1,29 +1,29 @@
-//! The shape of an RFC 3161 timestamp token: what the library leaves unread is read here.
+//! Whether a trusted timestamp authority says when the signature was there: RFC 3161 tokens.
 //!
-//! The library verifies imprint, message digest, signature, signer and chain. Left over are the parts of the CMS envelope that say the same
-//! thing twice, the signed content type, and the certificate that the token names as its signer's (ESSCertIDv2).
+//! The signer is the first certificate of an authority of the trusted root, never one that the token brings. That very authority must have
+//! been in force at the time it states, by its window and by the dates of its whole chain.
 
+use crate::authority::Authority;
 use crate::error::Check;
+use crate::key::{self, Hash, Key};
+use crate::root::SigstoreRoot;
 use cms::content_info::{CmsVersion, ContentInfo};
-use cms::signed_data::{SignedData, SignerInfo};
-use sha2::Digest as _;
+use cms::signed_data::{SignedData, SignerIdentifier, SignerInfo};
+use jiff::Timestamp;
+use sha1::{Digest as _, Sha1};
 use slipway_protocol::Refusal;
 use x509_cert::attr::Attribute;
-use x509_cert::der::asn1::{Any, AnyRef, ObjectIdentifier, OctetStringRef};
-use x509_cert::der::{Decode as _, Encode as _, Reader as _, SliceReader, Tag, Tagged as _};
-use x509_cert::spki::AlgorithmIdentifierOwned;
+use x509_cert::der::asn1::{Any, AnyRef, GeneralizedTime, ObjectIdentifier, OctetStringRef};
+use x509_cert::der::{Decode as _, Encode as _, Reader as _, SliceReader, Tag, TagNumber, Tagged as _};
+use x509_cert::spki::{AlgorithmIdentifierOwned, AlgorithmIdentifierRef};
 
 const SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
 const TST_INFO: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.16.1.4");
 const CONTENT_TYPE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.3");
 const MESSAGE_DIGEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.4");
+const SIGNING_CERTIFICATE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.16.2.12");
 const SIGNING_CERTIFICATE_V2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.16.2.47");
-const SHA_256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
-const SHA_384: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2");
-const SHA_512: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.3");
-const ECDSA_SHA_256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
-const ECDSA_SHA_384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3");
-const ECDSA_SHA_512: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.4");
+const ECDSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1");
 
@@ -34,8 +34,12 @@ fn malformed(what: impl std::fmt::Display) -> Refusal {
     Check::TimestampMalformed.refuse(what, "a granted RFC 3161 token with one signer")
 }
 
-/// Checks one token; `signers` are the certificates of the trusted authorities.
-pub(crate) fn check(token: &[u8], signers: &[Vec<u8>]) -> Result<(), Refusal> {
+fn der(error: x509_cert::der::Error) -> Refusal {
+    malformed(error)
+}
+
+/// Verifies one token over `signature`, and returns the time that it proves.
+pub(crate) fn verify(token: &[u8], signature: &[u8], root: Option<&SigstoreRoot>) -> Result<Timestamp, Refusal> {
     if token.len() > SIZE_LIMIT {
         return Err(malformed(format_args!("{} bytes", token.len())));
     }
@@ -44,9 +48,8 @@ pub(crate) fn check(token: &[u8], signers: &[Vec<u8>]) -> Result<(), Refusal> {
     if content.econtent_type != TST_INFO {
         return Err(malformed(format_args!("content of type {}", content.econtent_type)));
     }
-    if content.econtent.as_ref().map(Any::tag) != Some(Tag::OctetString) {
-        return Err(malformed("content that is no octet string"));
-    }
+    let content = content.econtent.as_ref().filter(|content| content.tag() == Tag::OctetString);
+    let content = content.map(Any::value).ok_or_else(|| malformed("content that is no octet string"))?;
     let [signer] = data.signer_infos.0.as_slice() else {
         return Err(malformed(format_args!("{} signers", data.signer_infos.0.len())));
     };
@@ -54,7 +57,7 @@ pub(crate) fn check(token: &[u8], signers: &[Vec<u8>]) -> Result<(), Refusal> {
     if data.version != CmsVersion::V3 || !matches!(signer.version, CmsVersion::V1 | CmsVersion::V3) {
         return Err(malformed("another CMS version"));
     }
-    check_algorithms(data.digest_algorithms.as_slice(), signer)?;
+    let hash = signed_hash(data.digest_algorithms.as_slice(), signer)?;
     let attributes = signer.signed_attrs.as_ref().ok_or_else(|| malformed("nothing signed"))?;
     let only = |oid: ObjectIdentifier| -> Result<Option<&Any>, Refusal> {
         let mut found = attributes.iter().filter(|attribute: &&Attribute| attribute.oid == oid);
@@ -68,16 +71,123 @@ pub(crate) fn check(token: &[u8], signers: &[Vec<u8>]) -> Result<(), Refusal> {
     if content_type != Some(TST_INFO) {
         return Err(malformed("no signed content type of a timestamp"));
     }
-    only(MESSAGE_DIGEST)?.ok_or_else(|| malformed("no signed digest"))?;
-    match only(SIGNING_CERTIFICATE_V2)? {
-        Some(value) => check_named_signer(value, signers),
-        None => Ok(()),
+    let digest = only(MESSAGE_DIGEST)?.ok_or_else(|| malformed("no signed digest"))?;
+    if digest.tag() != Tag::OctetString || digest.value() != hash.of(content) {
+        return Err(Check::TimestampDigest.refuse(hex::encode(digest.value()), hex::encode(hash.of(content))));
     }
+    let info = Info::read(content)?;
+    if info.imprint != info.hash.of(signature) {
+        return Err(Check::TimestampImprint.refuse(hex::encode(info.imprint), hex::encode(info.hash.of(signature))));
+    }
+    let named = [only(SIGNING_CERTIFICATE)?, only(SIGNING_CERTIFICATE_V2)?];
+    let signed = attributes.to_der().map_err(der)?;
+    let mut last = Check::TimestampSigner.refuse("another signer", "a timestamp authority of the trusted root");
+    for authority in root.map(SigstoreRoot::timestamp_authorities).unwrap_or_default() {
+        match by(authority, signer, named, hash, &signed)? {
+            Signed::ByNoneOfIt => {}
+            Signed::Wrongly(refusal) => last = refusal,
+            // The same certificate may be listed again with another window.
+            Signed::Rightly if !authority.in_force(&[info.time]) => {
+                let window = authority.window;
+                let end = window.end.map_or_else(|| "now".to_owned(), |end| end.to_string());
+                last = Check::TimestampWindow.refuse(info.time, format_args!("{} to {end}", window.start));
+            }
+            Signed::Rightly => return authority.vouched().map(|()| info.time),
+        }
+    }
+    Err(last)
+}
+
+/// What an authority has to do with a token.
+enum Signed {
+    ByNoneOfIt,
+    Wrongly(Refusal),
+    Rightly,
+}
+
+/// Whether the authority's own certificate is the one that the token names, twice, and its key signed the attributes.
+fn by(
+    authority: &Authority,
+    signer: &SignerInfo,
+    named: [Option<&Any>; 2],
+    hash: Hash,
+    signed: &[u8],
+) -> Result<Signed, Refusal> {
+    let Some(own) = authority.chain.first() else { return Ok(Signed::ByNoneOfIt) };
+    let body = &own.certificate.tbs_certificate;
+    let is_it = match &signer.sid {
+        SignerIdentifier::IssuerAndSerialNumber(it) => it.issuer == body.issuer && it.serial_number == body.serial_number,
+        SignerIdentifier::SubjectKeyIdentifier(id) => own.own_key.as_deref() == Some(id.0.as_bytes()),
+    };
+    if !is_it {
+        return Ok(Signed::ByNoneOfIt);
+    }
+    for (value, version) in named.into_iter().zip([EssVersion::V1, EssVersion::V2]) {
+        let Some(value) = value else { continue };
+        let (seen, wanted) = ess_digest(value, version, &own.der)?;
+        if seen != wanted {
+            let wanted = hex::encode(wanted);
+            return Ok(Signed::Wrongly(
+                Check::TimestampSigner.refuse(hex::encode(seen), format_args!("the certificate {wanted}")),
+            ));
+        }
+    }
+    let Some(key) = &own.key else {
+        return Ok(Signed::Wrongly(key::unsupported("a timestamp authority's key of another kind")));
+    };
+    let fits = ED25519 == signer.signature_algorithm.oid;
+    let verified = fits == matches!(key, Key::Ed25519(_)) && key.verify(hash, signed, signer.signature.as_bytes()).is_ok();
+    Ok(if verified {
+        Signed::Rightly
+    } else {
+        Signed::Wrongly(Check::TimestampInvalid.refuse("another signature", "the authority's"))
+    })
+}
+
+/// What a token says.
+struct Info<'a> {
+    hash: Hash,
+    imprint: &'a [u8],
+    time: Timestamp,
+}
+
+impl<'a> Info<'a> {
+    /// Reads a TSTInfo: version 1, policy, imprint, serial number, time, and then only what RFC 3161 has, in its order.
+    fn read(content: &'a [u8]) -> Result<Self, Refusal> {
+        let mut reader = SliceReader::new(AnyRef::from_der(content).map_err(der)?.value()).map_err(der)?;
+        if u8::decode(&mut reader).map_err(der)? != 1 {
+            return Err(malformed("another version of the timestamp"));
+        }
+        ObjectIdentifier::decode(&mut reader).map_err(der)?;
+        let (algorithm, imprint) = reader
+            .sequence(|imprint| Ok((AlgorithmIdentifierRef::decode(imprint)?, OctetStringRef::decode(imprint)?)))
+            .map_err(der)?;
+        let hash = digest_of(algorithm.oid).ok_or_else(|| malformed(format_args!("an imprint by {}", algorithm.oid)))?;
+        if AnyRef::decode(&mut reader).map_err(der)?.tag() != Tag::Integer {
+            return Err(malformed("no serial number"));
+        }
+        let time = GeneralizedTime::decode(&mut reader).map_err(der)?;
+        let time = Timestamp::try_from(time.to_system_time()).map_err(malformed)?;
+        // Accuracy, ordering, nonce and name say nothing that is needed. Extensions may be critical; nobody uses them.
+        let name = Tag::ContextSpecific { constructed: true, number: TagNumber::N0 };
+        let mut allowed = [Tag::Sequence, Tag::Boolean, Tag::Integer, name].into_iter();
+        while !reader.is_finished() {
+            let tag = AnyRef::decode(&mut reader).map_err(der)?.tag();
+            if !allowed.any(|next| next == tag) {
+                return Err(malformed("a part that is not known, in the timestamp"));
+            }
+        }
+        Ok(Self { hash, imprint: imprint.as_bytes(), time })
+    }
+}
+
+/// A digest algorithm alone, not in a signature.
+fn digest_of(oid: ObjectIdentifier) -> Option<Hash> {
+    Hash::by_oid(oid).filter(|_| !ECDSA.is_prefix_of(oid))
 }
 
 /// The signed data in a TimeStampResp: status granted (0) or granted with modifications (1), then the token and nothing more.
 fn signed_data(token: &[u8]) -> Result<SignedData, Refusal> {
-    let der = |error: x509_cert::der::Error| malformed(error);
     let outer = AnyRef::from_der(token).map_err(der)?;
     if outer.tag() != Tag::Sequence {
         return Err(malformed("no sequence"));
@@ -101,20 +211,14 @@ fn signed_data(token: &[u8]) -> Result<SignedData, Refusal> {
     info.content.decode_as::<SignedData>().map_err(der)
 }
 
-/// The digest algorithm is named three times, and must be the same each time.
-fn check_algorithms(announced: &[AlgorithmIdentifierOwned], signer: &SignerInfo) -> Result<(), Refusal> {
+/// The digest algorithm, which is named three times and must be the same each time.
+fn signed_hash(announced: &[AlgorithmIdentifierOwned], signer: &SignerInfo) -> Result<Hash, Refusal> {
     let digest = signer.digest_alg.oid;
     let signature = signer.signature_algorithm.oid;
-    // No authority with an RSA key can be verified here. Whether it is unknown or unsupported, the library finds out.
     if RSA.is_prefix_of(signature) {
-        return Ok(());
+        return Err(key::unsupported("a timestamp signed with RSA"));
     }
-    let fitting = match digest {
-        SHA_256 => [ECDSA_SHA_256, ED25519],
-        SHA_384 => [ECDSA_SHA_384, ED25519],
-        SHA_512 => [ECDSA_SHA_512, ED25519],
-        other => return Err(malformed(format_args!("digest algorithm {other}"))),
-    };
+    let hash = digest_of(digest).ok_or_else(|| malformed(format_args!("digest algorithm {digest}")))?;
     let plain = |algorithm: &AlgorithmIdentifierOwned| {
         algorithm.parameters.as_ref().is_none_or(|parameters| parameters.tag() == Tag::Null && parameters.value().is_empty())
     };
@@ -122,8 +226,9 @@ fn check_algorithms(announced: &[AlgorithmIdentifierOwned], signer: &SignerInfo)
         [one] if one.oid == digest && plain(one) && plain(&signer.digest_alg) => {}
         _ => return Err(malformed("another digest algorithm than the signer's")),
     }
-    if fitting.contains(&signature) && plain(&signer.signature_algorithm) {
-        Ok(())
+    let fits = signature == ED25519 || (ECDSA.is_prefix_of(signature) && Hash::by_oid(signature) == Some(hash));
+    if fits && plain(&signer.signature_algorithm) {
+        Ok(hash)
     } else {
         Err(malformed(format_args!("signature algorithm {signature} with digest algorithm {digest}")))
     }
@@ -140,38 +245,34 @@ impl Prefix for ObjectIdentifier {
     }
 }
 
-/// The first certificate that ESSCertIDv2 names must be the certificate of an authority: by its digest, which is part of what was signed.
-fn check_named_signer(value: &Any, signers: &[Vec<u8>]) -> Result<(), Refusal> {
-    let der = |error: x509_cert::der::Error| malformed(error);
-    // SigningCertificateV2 { certs SEQUENCE OF ESSCertIDv2 { hashAlgorithm DEFAULT sha256, certHash, … }, … }
-    let certificates = value.to_der().map_err(der)?;
-    let list = first(&certificates)?;
-    let named = first(&list)?;
-    let named = AnyRef::from_der(&named).map_err(der)?;
-    let mut reader = SliceReader::new(named.value()).map_err(der)?;
-    let algorithm = match reader.peek_header().map_err(der)?.tag {
-        Tag::OctetString => SHA_256,
-        _ => AlgorithmIdentifierOwned::decode(&mut reader).map_err(der)?.oid,
-    };
-    let digest = OctetStringRef::decode(&mut reader).map_err(der)?;
-    let of = |certificate: &[u8]| match algorithm {
-        SHA_256 => sha2::Sha256::digest(certificate).to_vec(),
-        SHA_384 => sha2::Sha384::digest(certificate).to_vec(),
-        SHA_512 => sha2::Sha512::digest(certificate).to_vec(),
-        _ => Vec::new(),
-    };
-    if signers.iter().any(|certificate| of(certificate) == digest.as_bytes()) {
-        Ok(())
-    } else {
-        Err(Check::TimestampSigner.refuse(hex::encode(digest.as_bytes()), "the certificate of a trusted authority"))
-    }
+/// The two forms in which a token names its signer's certificate.
+#[derive(Clone, Copy)]
+enum EssVersion {
+    /// By SHA-1 (RFC 2634). It adds nothing to the trusted root's choice of the signer, but must not contradict it.
+    V1,
+    /// By SHA-256 unless it says otherwise (RFC 5816).
+    V2,
 }
 
-/// The first element of a DER sequence, in DER.
-fn first(sequence: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let der = |error: x509_cert::der::Error| malformed(error);
-    let outer = AnyRef::from_der(sequence).map_err(der)?;
-    let mut reader = SliceReader::new(outer.value()).map_err(der)?;
-    let element = AnyRef::decode(&mut reader).map_err(der)?;
-    element.to_der().map_err(der)
+/// The digest by which a token names its signer's certificate, and what that digest is for `certificate`.
+fn ess_digest(value: &Any, version: EssVersion, certificate: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
+    // SigningCertificate(V2) { certs SEQUENCE OF ESSCertID(v2) { hashAlgorithm DEFAULT sha256 (only v2), certHash, … }, … }
+    if value.tag() != Tag::Sequence {
+        return Err(malformed("no certificates of the signer"));
+    }
+    let list = AnyRef::decode(&mut SliceReader::new(value.value()).map_err(der)?).map_err(der)?;
+    let named = AnyRef::decode(&mut SliceReader::new(list.value()).map_err(der)?).map_err(der)?;
+    let mut reader = SliceReader::new(named.value()).map_err(der)?;
+    let own = match version {
+        EssVersion::V1 => Sha1::digest(certificate).to_vec(),
+        EssVersion::V2 => {
+            let hash = match reader.peek_header().map_err(der)?.tag {
+                Tag::OctetString => Some(Hash::Sha256),
+                _ => digest_of(AlgorithmIdentifierRef::decode(&mut reader).map_err(der)?.oid),
+            };
+            hash.ok_or_else(|| malformed("a certificate named by another digest"))?.of(certificate)
+        }
+    };
+    let digest = OctetStringRef::decode(&mut reader).map_err(der)?;
+    Ok((digest.as_bytes().to_vec(), own))
 }

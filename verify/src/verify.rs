@@ -1,14 +1,21 @@
-//! Whether a Sigstore bundle proves who signed what, and when: the gate, then the library, in the order of the client specification.
+//! Whether a Sigstore bundle proves who signed what, and when: all checks in the order of the client specification.
+//!
+//! Shape, certificate, signed times, the certificate's path at each of them, its log, the signature's log, the signature, and the entry about
+//! it. Nothing is used for a decision before it is proven, and nothing asks what time it is now: the signed times are in the result, for a
+//! caller with a clock to judge.
 
+use crate::body::{Verifier, signature_of};
 use crate::bundle::{self, LogRule};
-use crate::error::{Check, from_library};
+use crate::error::Check;
+use crate::key::Key;
 use crate::root::SigstoreRoot;
-use crate::{certificate, log, provider, timestamp};
+use crate::signature::{self, IN_TOTO};
+use crate::statement::Statement;
+use crate::{certificate, log, path, provider, sct, timestamp};
 use jiff::Timestamp;
 use serde::Serialize;
-use sigstore_crypto::{CertificateInfo, KeyAlgorithm, SubjectAltName, VerificationKey};
-use sigstore_types::{ArtifactDigest, Bundle, DerPublicKey, HashAlgorithm, Sha256Hash, SignatureContent};
-use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult};
+use sigstore_crypto::CertificateInfo;
+use sigstore_types::{Bundle, DerPublicKey, SignatureContent};
 use slipway_protocol::{Refusal, Sha256, Sha512};
 
 /// What is said to have been signed.
@@ -38,7 +45,10 @@ pub enum Signer<'a> {
 
 /// A public key that may be verified with: ECDSA P-256, P-384 or Ed25519.
 #[derive(Clone, Debug)]
-pub struct PublicKey(DerPublicKey);
+pub struct PublicKey {
+    spki: Vec<u8>,
+    key: Key,
+}
 
 impl PublicKey {
     /// Reads a PEM `PUBLIC KEY`.
@@ -47,15 +57,20 @@ impl PublicKey {
     /// [`Check::Key`] if it is none, or of a kind that is not supported.
     pub fn from_pem(pem: &str) -> Result<Self, Refusal> {
         let bad = |error: &dyn std::fmt::Display| Check::Key.refuse(error, "a PEM public key: P-256, P-384 or Ed25519");
-        let key = DerPublicKey::from_pem(pem.trim()).map_err(|error| bad(&error))?;
-        match KeyAlgorithm::from_spki(&key).map_err(|error| bad(&error))? {
-            KeyAlgorithm::EcdsaP256 | KeyAlgorithm::EcdsaP384 | KeyAlgorithm::Ed25519 => {}
-            other => return Err(bad(&format_args!("a key of kind {other:?}"))),
-        }
-        VerificationKey::from_spki(&key).map_err(|error| bad(&error))?;
-        Ok(Self(key))
+        let spki = DerPublicKey::from_pem(pem.trim()).map_err(|error| bad(&error))?.into_bytes();
+        let key = Key::from_spki(&spki).map_err(|why| bad(&why))?;
+        Ok(Self { spki, key })
     }
 }
+
+/// Two keys are the same if their bytes are: each key has one encoding.
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.spki == other.spki
+    }
+}
+
+impl Eq for PublicKey {}
 
 /// What a Sigstore bundle was found to prove.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -86,7 +101,9 @@ pub fn verify_bundle(
 ) -> Result<Evidence, Refusal> {
     match signer {
         Signer::Identity { identity, issuer } => {
-            let proven = prove(&admit(bundle, root, rule)?, root, artifact, rule)?;
+            let bundle = admit(bundle, root, rule)?;
+            well_stated(&bundle)?;
+            let proven = prove(&bundle, root, artifact, rule)?;
             if proven.issuer != issuer {
                 return Err(Check::PolicyIssuer.refuse(proven.issuer, issuer));
             }
@@ -95,7 +112,19 @@ pub fn verify_bundle(
             }
             Ok(proven.evidence)
         }
-        Signer::Key(key) => prove_with_key(&admit_with_key(bundle, Some(root), rule)?, Some(root), key, artifact, rule),
+        Signer::Key(key) => {
+            let bundle = admit_with_key(bundle, Some(root), rule)?;
+            well_stated(&bundle)?;
+            prove_with_key(&bundle, Some(root), key, artifact, rule)
+        }
+    }
+}
+
+/// Checks the statement of an attestation; provenance parses it by itself.
+fn well_stated(bundle: &Bundle) -> Result<(), Refusal> {
+    match bundle.content {
+        SignatureContent::DsseEnvelope(_) => payload(bundle).and_then(Statement::parse).map(|_| ()),
+        _ => Ok(()),
     }
 }
 
@@ -107,54 +136,45 @@ pub(crate) struct Proven {
     pub(crate) certificate: CertificateInfo,
 }
 
-/// The part before the library: limits, shape, and the profile of logs that the trusted root allows.
+/// The part before any proof, for a bundle with a certificate: limits, shape, and the profile of logs that the trusted root allows.
 pub(crate) fn admit(bytes: &[u8], root: &SigstoreRoot, rule: LogRule) -> Result<Bundle, Refusal> {
-    provider::install();
-    if rule == LogRule::UnsafeTimestampOnly && (root.has_logs() || root.has_certificate_logs()) {
-        return Err(Check::LogUnexpected.refuse("a trusted root with logs", "one without"));
+    if rule == LogRule::UnsafeNoLog {
+        return Err(Check::PolicyContradiction.refuse("a certificate without a log", "a key, or a log"));
     }
     if rule != LogRule::UnsafeTimestampOnly && !root.has_certificate_logs() {
         return Err(Check::CertificateUnlogged.refuse("none", "at least one"));
     }
-    let bundle = bundle::gate(bytes, rule, root.needs_intermediates())?;
-    for token in &bundle.verification_material.timestamp_verification_data.rfc3161_timestamps {
-        timestamp::check(token.signed_timestamp.as_bytes(), root.timestamp_signers())?;
+    admit_with_key(bytes, Some(root), rule)
+}
+
+/// As [`admit`], for a bundle that a key signed. A trusted root is needed only for what a log or a timestamp authority signed.
+pub(crate) fn admit_with_key(bytes: &[u8], root: Option<&SigstoreRoot>, rule: LogRule) -> Result<Bundle, Refusal> {
+    provider::install();
+    if rule == LogRule::UnsafeTimestampOnly && root.is_some_and(|root| root.has_logs() || root.has_certificate_logs()) {
+        return Err(Check::LogUnexpected.refuse("a trusted root with logs", "one without"));
     }
-    Ok(bundle)
+    bundle::gate(bytes, rule, root.is_some_and(SigstoreRoot::needs_intermediates))
 }
 
 /// Proves a bundle that passed [`admit`].
 pub(crate) fn prove(bundle: &Bundle, root: &SigstoreRoot, artifact: Artifact<'_>, rule: LogRule) -> Result<Proven, Refusal> {
     let leaf = bundle.signing_certificate().ok_or_else(|| Check::KeyMismatch.refuse("a key", "a certificate"))?;
-    certificate::check(leaf.as_bytes())?;
-    let place = logged(bundle, root)?;
-    // Proof and checkpoint were verified just now, more strictly; the library still verifies the log's promise as a source of time.
-    let mut policy = VerificationPolicy::any_identity().skip_tlog_unsafe();
-    if rule == LogRule::UnsafeTimestampOnly {
-        policy = policy.skip_sct();
+    let leaf = certificate::read(leaf)?;
+    let signed_times = signed_times(bundle, Some(root))?;
+    if signed_times.is_empty() {
+        return Err(Check::TimestampMissing.refuse("none", "a timestamp, or the log's promise"));
     }
-    let result = run(root, artifact, bundle, &policy)?;
-    in_force(bundle, root, &result)?;
-    let identity = result.identity().map(SubjectAltName::as_str).map(str::to_owned);
-    let identity = identity.ok_or_else(|| Check::CertificateProfile.refuse("no identity", "one identity"))?;
-    let issuer = result.issuer().map(str::to_owned);
-    let issuer = issuer.ok_or_else(|| Check::PolicyIssuer.refuse("none", "an issuer"))?;
-    let certificate = result.certificate().cloned();
-    let certificate = certificate.ok_or_else(|| Check::CertificateMalformed.refuse("none", "a certificate"))?;
-    let evidence = Evidence {
-        identity: Some(identity.clone()),
-        issuer: Some(issuer.clone()),
-        signed_times: sorted(result.verified_timestamps()),
-        log: place.as_ref().map(|(log, _)| log.clone()),
-        log_index: place.map(|(_, index)| index),
-    };
-    Ok(Proven { evidence, identity, issuer, certificate })
-}
-
-/// As [`admit`], for a bundle that a key signed. A trusted root is needed only for what a log or a timestamp authority signed.
-pub(crate) fn admit_with_key(bytes: &[u8], root: Option<&SigstoreRoot>, rule: LogRule) -> Result<Bundle, Refusal> {
-    let root = root.ok_or_else(|| Check::LogUnknown.refuse("no trusted root", "a trusted root"))?;
-    admit(bytes, root, rule)
+    let issuer_key = path::verify(&leaf, bundle, root, &signed_times)?;
+    if rule != LogRule::UnsafeTimestampOnly {
+        sct::verify(&leaf, &issuer_key, root)?;
+    }
+    let (log, log_index) = logged(bundle, Some(root), &signed_times)?.unzip();
+    let signer = Verifier::Certificate(leaf.der.as_bytes().to_vec());
+    signature::verify(bundle, &leaf.key, &signer, artifact)?;
+    let identity = leaf.identity.as_str().to_owned();
+    let issuer = leaf.info.issuer.clone().ok_or_else(|| Check::PolicyIssuer.refuse("none", "an issuer"))?;
+    let evidence = Evidence { identity: Some(identity.clone()), issuer: Some(issuer.clone()), signed_times, log, log_index };
+    Ok(Proven { evidence, identity, issuer, certificate: leaf.info })
 }
 
 /// Proves that the holder of `key` signed what a bundle that passed [`admit_with_key`] holds.
@@ -165,93 +185,56 @@ pub(crate) fn prove_with_key(
     artifact: Artifact<'_>,
     rule: LogRule,
 ) -> Result<Evidence, Refusal> {
-    let root = root.ok_or_else(|| Check::LogUnknown.refuse("no trusted root", "a trusted root"))?;
     if bundle.signing_certificate().is_some() {
         return Err(Check::KeyMismatch.refuse("a certificate", "a key"));
     }
-    let place = logged(bundle, root)?;
-    let mut policy = PublicKeyVerificationPolicy::new(key.0.clone());
-    if matches!(rule, LogRule::UnsafeTimestampOnly | LogRule::UnsafeNoLog) {
-        policy = policy.skip_tlog_unsafe();
+    let signed_times = signed_times(bundle, root)?;
+    if rule == LogRule::UnsafeTimestampOnly && signed_times.is_empty() {
+        return Err(Check::TimestampMissing.refuse("none", "a timestamp"));
     }
-    let result = run(root, artifact, bundle, &policy)?;
-    in_force(bundle, root, &result)?;
-    Ok(Evidence {
-        identity: None,
-        issuer: None,
-        signed_times: sorted(result.verified_timestamps()),
-        log: place.as_ref().map(|(log, _)| log.clone()),
-        log_index: place.map(|(_, index)| index),
-    })
+    let (log, log_index) = logged(bundle, root, &signed_times)?.unzip();
+    signature::verify(bundle, &key.key, &Verifier::Key(key.spki.clone()), artifact)?;
+    Ok(Evidence { identity: None, issuer: None, signed_times, log, log_index })
+}
+
+/// Every time at which the signature is proven to have been there, earliest first: by timestamp authorities, and by the log's promise. One that is
+/// there and wrong is a refusal, however many others are right.
+fn signed_times(bundle: &Bundle, root: Option<&SigstoreRoot>) -> Result<Vec<Timestamp>, Refusal> {
+    let material = &bundle.verification_material;
+    let signature = signature_of(&bundle.content)?;
+    let mut times = Vec::new();
+    for token in &material.timestamp_verification_data.rfc3161_timestamps {
+        times.push(timestamp::verify(token.signed_timestamp.as_bytes(), signature, root)?);
+    }
+    if let Some(entry) = material.tlog_entries.first() {
+        times.extend(log::promised(entry, log::log_of(entry, root)?)?);
+    }
+    times.sort_unstable();
+    times.dedup();
+    Ok(times)
 }
 
 /// Verifies the entry's place in its log, if it has a proof; the gate has seen to it that it has one unless the rule says otherwise.
-fn logged(bundle: &Bundle, root: &SigstoreRoot) -> Result<Option<(String, u64)>, Refusal> {
+fn logged(bundle: &Bundle, root: Option<&SigstoreRoot>, signed_times: &[Timestamp]) -> Result<Option<(String, u64)>, Refusal> {
     let Some(entry) = bundle.verification_material.tlog_entries.first() else {
         return Ok(None);
     };
     let log = log::log_of(entry, root)?;
+    // Rekor v2 has no time of its own, and a proof of v1 does not prove one.
+    if let Some(early) = signed_times.iter().find(|time| **time < log.window.start) {
+        return Err(Check::LogNotStarted.refuse(early, format_args!("{} or later", log.window.start)));
+    }
     if let Some(proof) = &entry.inclusion_proof {
         log::included(entry, proof, log)?;
     }
     Ok(Some((log.name.clone(), entry.log_index.get())))
 }
 
-/// The log's key must have been in force at every signed time. The library asks the system clock instead, which may be wrong on a device.
-fn in_force(bundle: &Bundle, root: &SigstoreRoot, result: &VerificationResult) -> Result<(), Refusal> {
-    let Some(entry) = bundle.verification_material.tlog_entries.first() else {
-        return Ok(());
-    };
-    let log = log::log_of(entry, root)?;
-    match result.verified_timestamps().iter().find(|time| **time < log.start) {
-        Some(early) => Err(Check::LogNotStarted.refuse(early, format_args!("{} or later", log.start))),
-        None => Ok(()),
-    }
-}
-
-fn run(
-    root: &SigstoreRoot,
-    artifact: Artifact<'_>,
-    bundle: &Bundle,
-    policy: &dyn sigstore_verify::Policy,
-) -> Result<VerificationResult, Refusal> {
-    let artifact = match artifact {
-        Artifact::Bytes(bytes) => sigstore_types::Artifact::from_blob(bytes),
-        Artifact::Sha256(digest) => sigstore_types::Artifact::from_digest(Sha256Hash::new(digest.0)),
-        Artifact::Sha512(digest) => sigstore_types::Artifact::from_digest(
-            ArtifactDigest::new(HashAlgorithm::Sha2512, &digest.0[..])
-                .map_err(|error| Check::ArtifactForm.refuse(error, "a SHA-512 digest"))?,
-        ),
-    };
-    root.verifier().verify(artifact, bundle, policy).map_err(|error| match from_library(&error) {
-        // The library leaves out authorities that by the system clock have not begun; then it finds none, although there are some.
-        refusal
-            if refusal.code == Check::TimestampInvalid.code()
-                && refusal.seen.contains("no timestamp authorities")
-                && !root.timestamp_signers().is_empty() =>
-        {
-            Check::DeviceClock.refuse("a clock before the begin of every timestamp authority", "a clock later than the signature")
-        }
-        refusal => refusal,
-    })
-}
-
-fn sorted(times: &[Timestamp]) -> Vec<Timestamp> {
-    let mut times = times.to_vec();
-    times.sort_unstable();
-    times.dedup();
-    times
-}
-
 /// The signed payload of an attestation.
 pub(crate) fn payload(bundle: &Bundle) -> Result<&[u8], Refusal> {
     match &bundle.content {
-        SignatureContent::DsseEnvelope(envelope) if envelope.payload_type == "application/vnd.in-toto+json" => {
-            Ok(envelope.payload.as_bytes())
-        }
-        SignatureContent::DsseEnvelope(envelope) => {
-            Err(Check::PayloadType.refuse(&envelope.payload_type, "application/vnd.in-toto+json"))
-        }
-        _ => Err(Check::PayloadType.refuse("a plain signature", "an in-toto statement")),
+        SignatureContent::DsseEnvelope(envelope) if envelope.payload_type == IN_TOTO => Ok(envelope.payload.as_bytes()),
+        SignatureContent::DsseEnvelope(envelope) => Err(Check::PayloadType.refuse(&envelope.payload_type, IN_TOTO)),
+        _ => Err(Check::PayloadType.refuse("a plain signature", IN_TOTO)),
     }
 }
