@@ -31,7 +31,8 @@ impl Repo {
         let mut pending = Sink(Pending::create(folder)?);
         let mut tar = tar::Builder::new(&mut pending);
         for member in &members {
-            let path = self.public_dir().join(member);
+            let mirrored = member.starts_with("sigstore/");
+            let path = if mirrored { self.dir.join("mirror") } else { self.public_dir() }.join(member);
             let broken = |error: io::Error| file(&path, &error);
             let source = File::open(&path).map_err(broken)?;
             let mut header = tar::Header::new_gnu();
@@ -58,11 +59,11 @@ impl Repo {
             return Err(NO_RELEASE.with(format_args!("no release {}", pointer.release), "a release"));
         };
         let mut members: Vec<String> =
-            (1..=self.root.header.version).map(|version| format!("metadata/{version}.root.json")).collect();
+            (1..=self.state.root.header.version).map(|version| format!("metadata/{version}.root.json")).collect();
         members.push("metadata/timestamp.json".to_owned());
-        members.push(format!("metadata/{}.snapshot.json", self.snapshot.header.version));
-        for (signer, role) in &self.roles {
-            members.push(format!("metadata/{}.{}.json", role.header.version, signer.name()));
+        members.push(format!("metadata/{}.snapshot.json", self.state.snapshot.header.version));
+        for (name, role) in &self.state.roles {
+            members.push(format!("metadata/{}.{}.json", role.header.version, name));
         }
         let targets = [
             format!("policies/{component}.toml"),
@@ -71,9 +72,10 @@ impl Repo {
             Manifest::target(component, &pointer.release),
         ];
         for path in targets {
-            let known = self.roles.values().find_map(|role| role.targets.get(&path));
+            let known = self.state.roles.values().find_map(|role| role.targets.get(&path));
             members.extend(known.map(|known| format!("targets/{}", known.place(&path))));
         }
+        members.extend(self.mirrored_files());
         let mut artifacts = Vec::new();
         for platform in platforms {
             let found = manifest.artifact(*platform);

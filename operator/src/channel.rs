@@ -2,7 +2,8 @@
 
 use crate::error::{CHANNEL, NO_RELEASE, REPOSITORY};
 use crate::release::to_json;
-use crate::repo::{Repo, Signer};
+use crate::repo::Repo;
+use crate::role::Role;
 use jiff::Timestamp;
 use slipway_protocol::channel::Wave;
 use slipway_protocol::{Channel, ChannelName, ComponentName, Manifest, Refusal, Version};
@@ -79,7 +80,7 @@ impl Repo {
         channel.offline_until = change.offline_until.or(channel.offline_until);
         let bytes = to_json(&channel)?;
         Channel::parse(&bytes).map_err(|why| CHANNEL.with(why, "a channel that devices can follow"))?;
-        self.publish(Signer::Channels, &target, &bytes, now)?;
+        self.put(Role::Channels, &target, &bytes, Vec::new(), now)?;
         Ok(channel)
     }
 

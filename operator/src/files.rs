@@ -32,8 +32,7 @@ impl Pending {
         self.file.sync_all().map_err(|error| file(&self.temporary, &error))?;
         let path = self.temporary.with_file_name(name);
         fs::rename(&self.temporary, &path).map_err(|error| file(&path, &error))?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| file(folder, &error))?;
+        sync_folder(path.parent().unwrap_or(Path::new(".")))?;
         Ok(path)
     }
 }
@@ -43,6 +42,27 @@ pub(crate) fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, 
     let mut pending = Pending::create(folder)?;
     pending.write(bytes)?;
     pending.commit(name)
+}
+
+/// Makes names in a folder durable.
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), Refusal> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| file(folder, &error))
+}
+
+/// Moves a file to a folder that may not exist yet, durably.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Refusal> {
+    let folder = to.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(|error| file(folder, &error))?;
+    fs::rename(from, to).map_err(|error| file(from, &error))?;
+    sync_folder(folder)
+}
+
+/// A path's folder and file name, as [`write`] wants them.
+pub(crate) fn split(path: &Path) -> Result<(&Path, &str), Refusal> {
+    match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
+        (Some(folder), Some(name)) => Ok((if folder.as_os_str().is_empty() { Path::new(".") } else { folder }, name)),
+        _ => Err(crate::error::FILE.with(path.display(), "a file name")),
+    }
 }
 
 /// Writes a secret that only its owner may read; never over another one.

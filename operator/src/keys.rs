@@ -1,22 +1,44 @@
-//! P-256 keys, one PKCS#8 PEM file each, readable by their owner only.
+//! P-256 and Ed25519 keys: PKCS#8 in PEM, encrypted at rest, readable by their owner only; the public half lies beside, as `.pub`.
 
-use crate::error::{KEY, file};
+use crate::error::{KEY, PASSWORD, file};
 use crate::files;
-use crate::metadata::{KeyValue, PublicKey};
+use crate::metadata::PublicKey;
+use ed25519_dalek::pkcs8::KeypairBytes;
+use p256::ecdsa::DerSignature;
 use p256::ecdsa::signature::Signer as _;
-use p256::ecdsa::{DerSignature, SigningKey};
-use p256::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _, LineEnding};
-use slipway_protocol::{Refusal, Sha256};
-use std::collections::BTreeMap;
+use pkcs8::{EncodePrivateKey as _, EncryptedPrivateKeyInfo, LineEnding, PrivateKeyInfo, SecretDocument};
+use rand_core::RngCore as _;
+use slipway_protocol::Refusal;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// A password, wiped from memory when it is no longer needed.
+pub type Password = Zeroizing<String>;
+
+/// What kind of key.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum KeyType {
+    /// ECDSA on P-256 with SHA-256, as Sigstore's own root keys.
+    #[default]
+    P256,
+    /// Ed25519.
+    Ed25519,
+}
 
 /// A key that can sign.
 #[derive(Clone)]
 pub struct SecretKey {
-    id: String,
-    secret: SigningKey,
     public: PublicKey,
+    id: String,
+    spki: Vec<u8>,
+    secret: Secret,
+}
+
+#[derive(Clone)]
+enum Secret {
+    P256(p256::ecdsa::SigningKey),
+    Ed25519(ed25519_dalek::SigningKey),
 }
 
 impl std::fmt::Debug for SecretKey {
@@ -30,25 +52,63 @@ impl SecretKey {
     ///
     /// # Errors
     /// `SLW-O-KEY` when it cannot be encoded.
-    pub fn generate() -> Result<Self, Refusal> {
-        Self::of(SigningKey::random(&mut rand_core::OsRng))
+    pub fn generate(kind: KeyType) -> Result<Self, Refusal> {
+        Self::of(match kind {
+            KeyType::P256 => Secret::P256(p256::ecdsa::SigningKey::random(&mut rand_core::OsRng)),
+            KeyType::Ed25519 => {
+                let mut seed = Zeroizing::new([0; 32]);
+                rand_core::OsRng.fill_bytes(seed.as_mut_slice());
+                Secret::Ed25519(ed25519_dalek::SigningKey::from_bytes(&seed))
+            }
+        })
     }
 
-    /// Reads a PKCS#8 PEM.
+    /// Reads a PKCS#8 PEM; `password` is asked only if it is encrypted.
     ///
     /// # Errors
-    /// `SLW-O-KEY` saying what is wrong.
-    pub fn from_pem(pem: &str) -> Result<Self, Refusal> {
-        Self::of(SigningKey::from_pkcs8_pem(pem).map_err(|error| bad(&error))?)
+    /// `SLW-O-KEY` saying what is wrong, `SLW-O-PASSWORD` when the password is.
+    pub fn from_pem(pem: &str, password: impl FnOnce() -> Result<Password, Refusal>) -> Result<Self, Refusal> {
+        let (label, document) = SecretDocument::from_pem(pem).map_err(|error| bad(&error))?;
+        let document = if label == ENCRYPTED {
+            let encrypted = EncryptedPrivateKeyInfo::try_from(document.as_bytes()).map_err(|error| bad(&error))?;
+            encrypted.decrypt(password()?.as_bytes()).map_err(|_| PASSWORD.with("another one", "the key's password"))?
+        } else {
+            document
+        };
+        let info = PrivateKeyInfo::try_from(document.as_bytes()).map_err(|error| bad(&error))?;
+        let p256 = p256::ecdsa::SigningKey::try_from(info.clone()).map(Secret::P256);
+        Self::of(p256.or_else(|_| ed25519_dalek::SigningKey::try_from(info).map(Secret::Ed25519)).map_err(|error| bad(&error))?)
     }
 
-    fn of(secret: SigningKey) -> Result<Self, Refusal> {
-        let pem = secret.verifying_key().to_public_key_pem(LineEnding::LF).map_err(|error| bad(&error))?;
-        let public =
-            PublicKey { keytype: "ecdsa".to_owned(), scheme: "ecdsa-sha2-nistp256".to_owned(), keyval: KeyValue { public: pem } };
-        let value = serde_json::to_value(&public).map_err(|error| bad(&error))?;
-        let canonical = sigstore_tuf::canonical_json::to_canonical_bytes(&value).map_err(|error| bad(&error))?;
-        Ok(Self { id: Sha256::of(&canonical).to_string(), secret, public })
+    /// Reads a key file that nobody else may read, with its name.
+    ///
+    /// # Errors
+    /// As [`Self::from_pem`], naming the file.
+    pub fn read(path: &Path, password: impl FnOnce() -> Result<Password, Refusal>) -> Result<Self, Refusal> {
+        let mode = path.metadata().map_err(|error| file(path, &error))?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(KEY.with(format_args!("{} has mode {:o}", path.display(), mode & 0o777), "600"));
+        }
+        let named = |why: Refusal| Refusal { seen: format!("{}: {}", path.display(), why.seen), ..why };
+        let pem = Zeroizing::new(String::from_utf8(files::read(path)?).map_err(|error| named(bad(&error)))?);
+        let mut key = Self::from_pem(&pem, password).map_err(named)?;
+        key.public.name = name_of(path);
+        Ok(key)
+    }
+
+    fn of(secret: Secret) -> Result<Self, Refusal> {
+        let public = match &secret {
+            Secret::P256(key) => PublicKey::p256(key.verifying_key())?,
+            Secret::Ed25519(key) => PublicKey::ed25519(&key.verifying_key()),
+        };
+        Ok(Self { id: public.id()?, spki: public.spki()?, public, secret })
+    }
+
+    /// The same key under a name for people.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.public.name = Some(name.to_owned());
+        self
     }
 
     /// Its id: the digest of its public part.
@@ -63,68 +123,131 @@ impl SecretKey {
         &self.public
     }
 
-    /// Signs; the same bytes get the same signature (RFC 6979).
+    /// The bytes of its public part, by which keys are told apart.
     #[must_use]
-    pub fn sign(&self, bytes: &[u8]) -> Vec<u8> {
-        let signature: DerSignature = self.secret.sign(bytes);
-        signature.as_bytes().to_vec()
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
     }
 
-    /// Writes it to a new file of mode 0600.
+    /// Signs; the same bytes get the same signature (RFC 6979, RFC 8032).
+    #[must_use]
+    pub fn sign(&self, bytes: &[u8]) -> Vec<u8> {
+        match &self.secret {
+            Secret::P256(key) => {
+                let signature: DerSignature = key.sign(bytes);
+                signature.as_bytes().to_vec()
+            }
+            Secret::Ed25519(key) => key.sign(bytes).to_bytes().to_vec(),
+        }
+    }
+
+    /// Writes it to a new file of mode 0600, encrypted (scrypt, AES-256-CBC) if there is a password, and its public half beside it.
     ///
     /// # Errors
     /// When there is a file already, or it cannot be written.
-    pub fn write(&self, path: &Path) -> Result<(), Refusal> {
-        let pem = self.secret.to_pkcs8_pem(LineEnding::LF).map_err(|error| bad(&error))?;
-        files::write_secret(path, pem.as_bytes())
-    }
-}
-
-fn bad(error: &dyn std::fmt::Display) -> Refusal {
-    KEY.with(error, "a P-256 key as PKCS#8 PEM")
-}
-
-/// The keys that are at hand.
-#[derive(Clone, Debug, Default)]
-pub struct Keyring(BTreeMap<String, SecretKey>);
-
-impl Keyring {
-    /// Reads every `*.pem` in `folder`. No folder is an empty ring: with all keys elsewhere, status and bundles still work.
-    ///
-    /// # Errors
-    /// `SLW-O-KEY` for a file that is no key or that others may read.
-    pub fn read(folder: &Path) -> Result<Self, Refusal> {
-        let mut ring = Self::default();
-        let entries = match std::fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(ring),
-            Err(error) => return Err(file(folder, &error)),
-        };
-        for entry in entries {
-            let path = entry.map_err(|error| file(folder, &error))?.path();
-            if path.extension().is_none_or(|extension| extension != "pem") {
-                continue;
+    pub fn write(&self, path: &Path, password: Option<&Password>) -> Result<(), Refusal> {
+        let public = public_path(path);
+        for taken in [path, &public] {
+            if taken.exists() {
+                return Err(crate::error::EXISTS.with(taken.display(), "no such file"));
             }
-            let mode = path.metadata().map_err(|error| file(&path, &error))?.permissions().mode();
-            if mode & 0o077 != 0 {
-                return Err(KEY.with(format_args!("{} has mode {:o}", path.display(), mode & 0o777), "600"));
-            }
-            let pem = String::from_utf8(files::read(&path)?).map_err(|error| bad(&error))?;
-            let key = SecretKey::from_pem(&pem)
-                .map_err(|refusal| KEY.with(format_args!("{}: {}", path.display(), refusal.seen), refusal.wanted))?;
-            ring.add(key);
         }
-        Ok(ring)
+        // The first version of PKCS#8, without the public half: what OpenSSL reads too.
+        let pem = match (&self.secret, password) {
+            (Secret::P256(key), None) => key.to_pkcs8_pem(LineEnding::LF),
+            (Secret::P256(key), Some(password)) => {
+                key.to_pkcs8_encrypted_pem(rand_core::OsRng, password.as_bytes(), LineEnding::LF)
+            }
+            (Secret::Ed25519(key), password) => {
+                let pair = KeypairBytes { secret_key: key.to_bytes(), public_key: None };
+                match password {
+                    None => pair.to_pkcs8_pem(LineEnding::LF),
+                    Some(password) => pair.to_pkcs8_encrypted_pem(rand_core::OsRng, password.as_bytes(), LineEnding::LF),
+                }
+            }
+        };
+        files::write_secret(path, pem.map_err(|error| bad(&error))?.as_bytes())?;
+        let (folder, name) = files::split(&public)?;
+        files::write(folder, name, self.public.to_pem()?.as_bytes()).map(drop)
+    }
+}
+
+/// The label of an encrypted key.
+const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
+
+/// Whether this key file asks for a password.
+pub(crate) fn is_encrypted(pem: &str) -> bool {
+    pem.contains(ENCRYPTED)
+}
+
+/// Reads a public key, or the public half of a key that is not encrypted or has its `.pub` beside it.
+///
+/// # Errors
+/// `SLW-O-KEY` when it is neither.
+pub fn read_public(path: &Path) -> Result<PublicKey, Refusal> {
+    let pem = Zeroizing::new(String::from_utf8(files::read(path)?).map_err(|error| bad(&error))?);
+    let named = |why: Refusal| Refusal { seen: format!("{}: {}", path.display(), why.seen), ..why };
+    let mut public = if pem.contains("PRIVATE KEY") {
+        if is_encrypted(&pem) {
+            return read_public(&public_path(path));
+        }
+        SecretKey::read(path, || Err(PASSWORD.with("none", "a password")))?.public
+    } else {
+        PublicKey::from_pem(&pem).map_err(named)?
+    };
+    public.name = name_of(path);
+    Ok(public)
+}
+
+/// Where the public half of a key file is.
+#[must_use]
+pub fn public_path(path: &Path) -> PathBuf {
+    path.with_extension("pub")
+}
+
+/// A key is called as its file is.
+fn name_of(path: &Path) -> Option<String> {
+    let name: String = path.file_stem()?.to_str()?.chars().filter(|c| !c.is_control()).take(64).collect();
+    (!name.is_empty()).then_some(name)
+}
+
+pub(crate) fn bad(error: &dyn std::fmt::Display) -> Refusal {
+    KEY.with(error, "a P-256 or Ed25519 key as PKCS#8 PEM")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> Password {
+        Zeroizing::new(text.to_owned())
     }
 
-    /// Puts a key on the ring.
-    pub fn add(&mut self, key: SecretKey) {
-        self.0.insert(key.id.clone(), key);
+    #[test]
+    fn a_key_survives_its_file_and_only_its_password_opens_it() {
+        let dir = tempfile::TempDir::new().unwrap();
+        for (name, kind) in [("alice.pem", KeyType::P256), ("bob.pem", KeyType::Ed25519)] {
+            let path = dir.path().join(name);
+            let key = SecretKey::generate(kind).unwrap();
+            key.write(&path, Some(&secret("correct horse"))).unwrap();
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+            assert!(is_encrypted(&std::fs::read_to_string(&path).unwrap()));
+            let again = SecretKey::read(&path, || Ok(secret("correct horse"))).unwrap();
+            assert_eq!(again.spki(), key.spki());
+            assert_eq!(read_public(&path).unwrap().spki().unwrap(), key.spki(), "the public half needs no password");
+            assert!(again.public().verify(b"x", &key.sign(b"x")) && !again.public().verify(b"y", &key.sign(b"x")));
+            assert_eq!(SecretKey::read(&path, || Ok(secret("wrong"))).unwrap_err().code, "SLW-O-PASSWORD");
+            assert_eq!(key.write(&path, None).unwrap_err().code, "SLW-O-EXISTS");
+            let plain = dir.path().join(format!("plain-{name}"));
+            key.write(&plain, None).unwrap();
+            assert_eq!(SecretKey::read(&plain, || unreachable!()).unwrap().id(), key.id());
+        }
     }
 
-    /// The key with this id, if it is here.
-    #[must_use]
-    pub fn by_id(&self, id: &str) -> Option<&SecretKey> {
-        self.0.get(id)
+    #[test]
+    fn what_is_no_key_says_so() {
+        for pem in ["", "x", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
+            assert_eq!(SecretKey::from_pem(pem, || unreachable!()).unwrap_err().code, "SLW-O-KEY", "{pem}");
+        }
     }
 }

@@ -2,28 +2,50 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`repo`] | the repository's folder: create, open, publish atomically, refresh |
+//! | [`repo`] | the repository's folder: create, open, change, refresh |
+//! | [`role`] | the six roles, and how long each is believed |
+//! | [`staged`] | a change that waits for signatures, and the file in which it is carried |
+//! | [`ceremony`] | keys come and go: add, revoke, rotate, renew |
+//! | [`summary`] | what a signature is for, in words |
 //! | [`release`] | adds a release: artifacts, provenance, signed manifest |
 //! | [`channel`] | points a channel at a release |
+//! | [`mirror`] | follows Sigstore's TUF repository, and takes its trusted root over |
 //! | [`bundle`] | packs one release and everything that proves it into one file |
-//! | [`status`] | what expires when, and whose keys are here |
+//! | [`status`] | what expires when, who signed what, what waits for whom |
 //! | [`mqtt`] | rings the doorbell, and listens to reports |
-//! | [`keys`], [`metadata`] | P-256 keys; TUF's files, and how they are signed |
+//! | [`keys`], [`keyring`] | P-256 and Ed25519 keys, encrypted at rest; those that are at hand |
+//! | [`metadata`] | TUF's files, and how they are signed |
+//! | `state`, `authority`, `publish`, `files` | what is published; who signs; how it gets out without tearing |
 //! | [`error`] | every refusal of this crate |
 //!
 //! Time is always an argument: only `main.rs` reads a clock.
 
+mod authority;
 pub mod bundle;
+pub mod ceremony;
 pub mod channel;
 pub mod error;
 mod files;
+mod http;
+pub mod image;
+pub mod keyring;
 pub mod keys;
 pub mod metadata;
+pub mod mirror;
 pub mod mqtt;
+mod publish;
+pub mod provenance;
+pub mod rekor;
 pub mod release;
 pub mod repo;
+pub mod role;
+pub mod staged;
+mod state;
 pub mod status;
+pub mod summary;
 
+pub use authority::RoleOptions;
 pub use channel::ChannelChange;
 pub use release::{ArtifactOptions, ReleaseOptions};
-pub use repo::{InitOptions, Lifetimes, Repo};
+pub use repo::{InitOptions, Outcome, Repo};
+pub use role::{Lifetimes, Role};

@@ -14,6 +14,9 @@ mod verify;
 const EXIT_CODES: &str =
     "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused, with a code such as SLW-V-POLICY-SOURCE on stderr.";
 
+const REFRESH_EXIT_CODES: &str = "Exit codes: 0 done; 4 done, but a role that people sign expires within 30 days (on stderr); 1 failed; 2 wrong usage; \
+     3 refused, above all because such a role has expired.";
+
 /// Keys, releases, channels and notices for fleets that run slipway-agent.
 #[derive(Parser)]
 #[command(version, after_help = EXIT_CODES)]
@@ -43,20 +46,42 @@ enum Command {
     /// Offline bundles
     #[command(subcommand)]
     Bundle(cli::bundle::Bundle),
+    /// Provenance of older builders
+    #[command(subcommand)]
+    Provenance(cli::provenance::Provenance),
     /// Verify an artifact's provenance against a policy, as devices do
     #[command(after_help = EXIT_CODES)]
     Verify(verify::Verify),
     /// Verify a Sigstore bundle: who signed the artifact, and when
     #[command(after_help = EXIT_CODES)]
     VerifyBundle(verify::VerifyBundle),
-    /// Roles, expiries, keys, channels
+    /// Verify a container image's attestations against a policy
+    #[command(after_help = EXIT_CODES)]
+    VerifyImage(cli::image::VerifyImage),
+    /// Keys of people and machines, and which roles they sign
+    #[command(subcommand)]
+    Key(cli::key::Key),
+    /// Show what waits for signatures, and sign it: in the repository, or in the file that was carried here
+    Sign(cli::sign::Sign),
+    /// Publish what waits, with the signatures of the files that come back
+    Publish(cli::sign::Publish),
+    /// Drop what waits for signatures
+    Discard(cli::sign::Discard),
+    /// Sign roles again with a later expiry
+    Renew(cli::sign::Renew),
+    /// Copies of what others publish
+    #[command(subcommand)]
+    Mirror(cli::mirror::Mirror),
+    /// What expires when, who signed what, what waits for whom; channels and releases
+    #[command(after_help = EXIT_CODES)]
     Status(cli::repository::Status),
     /// Sign snapshot and timestamp again; run it daily from a timer
+    #[command(after_help = REFRESH_EXIT_CODES)]
     Refresh(cli::repository::Refresh),
 }
 
 impl Command {
-    fn run(self) -> anyhow::Result<()> {
+    fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Init(args) => args.run(),
             Self::Policy(args) => args.run(),
@@ -66,17 +91,26 @@ impl Command {
             Self::Notify(args) => args.run(),
             Self::Watch(args) => args.run(),
             Self::Bundle(args) => args.run(),
+            Self::Provenance(args) => args.run(),
             Self::Verify(args) => args.run(),
             Self::VerifyBundle(args) => args.run(),
+            Self::VerifyImage(args) => args.run(),
+            Self::Key(args) => args.run(),
+            Self::Sign(args) => args.run(),
+            Self::Publish(args) => args.run(),
+            Self::Discard(args) => args.run(),
+            Self::Renew(args) => args.run(),
+            Self::Mirror(args) => args.run(),
             Self::Status(args) => args.run(),
-            Self::Refresh(args) => args.run(),
-        }
+            Self::Refresh(args) => return args.run(),
+        }?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command.run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             let broken_pipe = error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe);
             if broken_pipe {

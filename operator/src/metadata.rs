@@ -1,12 +1,15 @@
 //! TUF's files as this tool writes them, and how they are signed.
 
-use crate::error::{KEY, REPOSITORY};
-use crate::keys::{Keyring, SecretKey};
+use crate::error::REPOSITORY;
+use crate::keys::{SecretKey, bad};
 use jiff::Timestamp;
+use p256::ecdsa::signature::Verifier as _;
+use pkcs8::{DecodePublicKey as _, EncodePublicKey as _, LineEnding};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use slipway_protocol::{Refusal, Sha256, Sha512};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The version of the TUF specification that is followed.
 pub const SPEC_VERSION: &str = "1.0.31";
@@ -50,19 +53,120 @@ pub struct Root {
 /// A public key.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct PublicKey {
-    /// `ecdsa`.
+    /// `ecdsa` or `ed25519`.
     pub keytype: String,
-    /// `ecdsa-sha2-nistp256`.
+    /// `ecdsa-sha2-nistp256` or `ed25519`.
     pub scheme: String,
     /// The key itself.
     pub keyval: KeyValue,
+    /// What people call it: its file's name. No part of the key.
+    #[serde(rename = "x-slipway-name", default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// The key itself.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct KeyValue {
-    /// PEM, `PUBLIC KEY`.
+    /// PEM, `PUBLIC KEY`; of Ed25519 keys the hex of the 32 bytes.
     pub public: String,
+}
+
+enum Usable {
+    P256(p256::ecdsa::VerifyingKey),
+    Ed25519(ed25519_dalek::VerifyingKey),
+}
+
+impl PublicKey {
+    pub(crate) fn p256(key: &p256::ecdsa::VerifyingKey) -> Result<Self, Refusal> {
+        let public = key.to_public_key_pem(LineEnding::LF).map_err(|error| bad(&error))?;
+        Ok(Self::new("ecdsa", "ecdsa-sha2-nistp256", public))
+    }
+
+    pub(crate) fn ed25519(key: &ed25519_dalek::VerifyingKey) -> Self {
+        Self::new("ed25519", "ed25519", hex::encode(key.as_bytes()))
+    }
+
+    fn new(keytype: &str, scheme: &str, public: String) -> Self {
+        Self { keytype: keytype.to_owned(), scheme: scheme.to_owned(), keyval: KeyValue { public }, name: None }
+    }
+
+    /// Reads a `PUBLIC KEY` in PEM and writes it as this tool writes keys: one key has one id, however its file was made.
+    ///
+    /// # Errors
+    /// `SLW-O-KEY` for anything but P-256 and Ed25519.
+    pub fn from_pem(pem: &str) -> Result<Self, Refusal> {
+        if let Ok(key) = p256::ecdsa::VerifyingKey::from_public_key_pem(pem) {
+            return Self::p256(&key);
+        }
+        let key = ed25519_dalek::VerifyingKey::from_public_key_pem(pem);
+        key.map(|key| Self::ed25519(&key)).map_err(|_| crate::error::KEY.with("neither", "a P-256 or Ed25519 PUBLIC KEY in PEM"))
+    }
+
+    /// The key in PEM, as its `.pub` file holds it.
+    ///
+    /// # Errors
+    /// `SLW-O-KEY` when it is unusable.
+    pub fn to_pem(&self) -> Result<String, Refusal> {
+        match self.usable()? {
+            Usable::P256(key) => key.to_public_key_pem(LineEnding::LF),
+            Usable::Ed25519(key) => key.to_public_key_pem(LineEnding::LF),
+        }
+        .map_err(|error| bad(&error))
+    }
+
+    /// The key's bytes (SubjectPublicKeyInfo): what makes two keys the same, whatever they are called.
+    ///
+    /// # Errors
+    /// `SLW-O-KEY` when it is unusable.
+    pub fn spki(&self) -> Result<Vec<u8>, Refusal> {
+        let der = match self.usable()? {
+            Usable::P256(key) => key.to_public_key_der(),
+            Usable::Ed25519(key) => key.to_public_key_der(),
+        };
+        Ok(der.map_err(|error| bad(&error))?.into_vec())
+    }
+
+    /// Its id: SHA-256 over the canonical JSON of type, scheme and key, as other TUF tools compute it.
+    ///
+    /// # Errors
+    /// `SLW-O-KEY` when it cannot be written.
+    pub fn id(&self) -> Result<String, Refusal> {
+        let value = serde_json::to_value(Self { name: None, ..self.clone() }).map_err(|error| bad(&error))?;
+        Ok(Sha256::of(&canonical(&value)?).to_string())
+    }
+
+    /// The name, or else the beginning of the id.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let short = self.id().unwrap_or_default().chars().take(8).collect::<String>();
+        self.name.as_ref().map_or(short.clone(), |name| format!("{name} ({short})"))
+    }
+
+    /// Whether `signature` is this key's over `bytes`.
+    #[must_use]
+    pub fn verify(&self, bytes: &[u8], signature: &[u8]) -> bool {
+        match self.usable() {
+            Ok(Usable::P256(key)) => {
+                p256::ecdsa::Signature::from_der(signature).is_ok_and(|signature| key.verify(bytes, &signature).is_ok())
+            }
+            Ok(Usable::Ed25519(key)) => ed25519_dalek::Signature::from_slice(signature)
+                .is_ok_and(|signature| key.verify_strict(bytes, &signature).is_ok()),
+            Err(_) => false,
+        }
+    }
+
+    fn usable(&self) -> Result<Usable, Refusal> {
+        let public = self.keyval.public.trim();
+        if let Ok(key) = p256::ecdsa::VerifyingKey::from_public_key_pem(public) {
+            return Ok(Usable::P256(key));
+        }
+        if public.starts_with('-') {
+            return ed25519_dalek::VerifyingKey::from_public_key_pem(public).map(Usable::Ed25519).map_err(|error| bad(&error));
+        }
+        let raw: Option<[u8; 32]> = hex::decode(public).ok().and_then(|raw| raw.try_into().ok());
+        let raw = raw.ok_or_else(|| bad(&format_args!("key type {}", self.keytype)))?;
+        ed25519_dalek::VerifyingKey::from_bytes(&raw).map(Usable::Ed25519).map_err(|error| bad(&error))
+    }
 }
 
 /// Who signs a role.
@@ -147,7 +251,7 @@ impl TargetFile {
 }
 
 /// Who else signs for what.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Delegations {
     /// Keys by id.
     pub keys: BTreeMap<String, PublicKey>,
@@ -156,7 +260,7 @@ pub struct Delegations {
 }
 
 /// One delegated role.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct DelegatedRole {
     /// Its name, hence its file's.
     pub name: String,
@@ -170,7 +274,7 @@ pub struct DelegatedRole {
 }
 
 /// A signed file.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Signed<T> {
     /// Who signed.
     pub signatures: Vec<Signature>,
@@ -179,52 +283,134 @@ pub struct Signed<T> {
 }
 
 /// One signature.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Signature {
     /// The key's id.
     pub keyid: String,
-    /// Hex of the DER signature over the canonical JSON of what is signed.
+    /// Hex of the signature (P-256: DER) over the canonical JSON of what is signed.
     pub sig: String,
 }
 
-/// Signs with as many keys of the role as are here; fewer than the threshold is an error.
-///
-/// # Errors
-/// `SLW-O-KEY` naming the role.
-pub fn sign<T: Serialize>(signed: &T, role: &str, binding: &RoleKeys, keys: &Keyring) -> Result<Vec<u8>, Refusal> {
-    let here: Vec<&SecretKey> = binding.keyids.iter().filter_map(|id| keys.by_id(id)).collect();
-    let wanted = usize::try_from(binding.threshold).unwrap_or(usize::MAX);
-    if here.len() < wanted {
-        return Err(KEY.with(
-            format_args!("role {role}: {} of its keys", here.len()),
-            format_args!("{wanted}, with ids {}", binding.keyids.join(", ")),
-        ));
+/// A signed file as it is, whatever it says.
+pub type Envelope = Signed<Value>;
+
+impl Envelope {
+    /// Not signed yet.
+    ///
+    /// # Errors
+    /// `SLW-O-REPOSITORY` when it cannot be written.
+    pub fn unsigned<T: Serialize>(signed: &T) -> Result<Self, Refusal> {
+        let signed = serde_json::to_value(signed).map_err(|error| REPOSITORY.with(error, "JSON"))?;
+        Ok(Self { signatures: Vec::new(), signed })
     }
-    seal(signed, &here)
+
+    /// Reads a file of our own making.
+    ///
+    /// # Errors
+    /// `SLW-O-REPOSITORY` naming the file.
+    pub fn parse(bytes: &[u8], name: &str) -> Result<Self, Refusal> {
+        let bad =
+            |error: &dyn std::fmt::Display| REPOSITORY.with(format_args!("{name}: {error}"), "metadata written by `slipway`");
+        slipway_protocol::json::check(bytes, OWN_LIMITS).map_err(|error| bad(&error))?;
+        serde_json::from_slice(bytes).map_err(|error| bad(&error))
+    }
+
+    /// What is signed, as a role.
+    ///
+    /// # Errors
+    /// `SLW-O-REPOSITORY` naming the file.
+    pub fn read<T: DeserializeOwned>(&self, name: &str) -> Result<T, Refusal> {
+        T::deserialize(&self.signed)
+            .map_err(|error| REPOSITORY.with(format_args!("{name}: {error}"), "metadata written by `slipway`"))
+    }
+
+    /// The very bytes that are signed.
+    ///
+    /// # Errors
+    /// `SLW-O-REPOSITORY` when it cannot be written as canonical JSON.
+    pub fn canonical(&self) -> Result<Vec<u8>, Refusal> {
+        canonical(&self.signed)
+    }
+
+    /// The file's bytes.
+    ///
+    /// # Errors
+    /// `SLW-O-REPOSITORY` when it cannot be written.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Refusal> {
+        crate::release::to_json(self)
+    }
+
+    /// Which version of its role it is.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.signed.get("version").and_then(Value::as_u64).unwrap_or_default()
+    }
+
+    /// Signs as `id`, replacing that id's signature.
+    ///
+    /// # Errors
+    /// `SLW-O-REPOSITORY` when it cannot be written as canonical JSON.
+    pub fn sign(&mut self, id: &str, key: &SecretKey) -> Result<(), Refusal> {
+        let sig = hex::encode(key.sign(&self.canonical()?));
+        self.signatures.retain(|signature| signature.keyid != id);
+        self.signatures.push(Signature { keyid: id.to_owned(), sig });
+        Ok(())
+    }
 }
 
-/// Signs with exactly these keys, whoever must: for roots in transition, and for tests that sign something wrong on purpose.
+/// Bounds for reading our own metadata back.
+pub(crate) const OWN_LIMITS: slipway_protocol::json::Limits =
+    slipway_protocol::json::Limits { bytes: 64 * 1024 * 1024, depth: 32 };
+
+/// Who must sign a role: its keys, and how many of them.
+#[derive(Clone, Debug, Default)]
+pub struct Quorum {
+    /// By id.
+    pub keys: BTreeMap<String, PublicKey>,
+    /// How many distinct ones must sign.
+    pub threshold: u32,
+}
+
+impl Quorum {
+    /// The ids of those that have signed, each key once whatever its ids.
+    ///
+    /// # Errors
+    /// `SLW-O-REPOSITORY` when it cannot be written as canonical JSON.
+    pub fn signed(&self, envelope: &Envelope) -> Result<Vec<String>, Refusal> {
+        let bytes = envelope.canonical()?;
+        let (mut ids, mut counted) = (Vec::new(), BTreeSet::new());
+        for signature in &envelope.signatures {
+            let Some(key) = self.keys.get(&signature.keyid) else { continue };
+            let valid = hex::decode(&signature.sig).is_ok_and(|raw| key.verify(&bytes, &raw));
+            if valid && counted.insert(key.spki()?) {
+                ids.push(signature.keyid.clone());
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Whether enough have signed.
+    ///
+    /// # Errors
+    /// As [`Self::signed`].
+    pub fn met(&self, envelope: &Envelope) -> Result<bool, Refusal> {
+        let signed = self.signed(envelope)?.len();
+        Ok(self.threshold > 0 && u32::try_from(signed).is_ok_and(|signed| signed >= self.threshold))
+    }
+}
+
+/// Signs with exactly these keys, whoever must: for tests that sign something wrong on purpose.
 ///
 /// # Errors
 /// `SLW-O-REPOSITORY` when it cannot be written as canonical JSON.
 pub fn seal<T: Serialize>(signed: &T, keys: &[&SecretKey]) -> Result<Vec<u8>, Refusal> {
-    let bad = |error: &dyn std::fmt::Display| REPOSITORY.with(error, "canonical JSON");
-    let signed = serde_json::to_value(signed).map_err(|error| bad(&error))?;
-    let canonical = sigstore_tuf::canonical_json::to_canonical_bytes(&signed).map_err(|error| bad(&error))?;
-    let signatures =
-        keys.iter().map(|key| Signature { keyid: key.id().to_owned(), sig: hex::encode(key.sign(&canonical)) }).collect();
-    let mut text = serde_json::to_vec_pretty(&Signed { signatures, signed }).map_err(|error| bad(&error))?;
-    text.push(b'\n');
-    Ok(text)
+    let mut envelope = Envelope::unsigned(signed)?;
+    keys.iter().try_for_each(|key| envelope.sign(key.id(), key))?;
+    envelope.to_bytes()
 }
 
-/// Reads a file of our own making.
-///
-/// # Errors
-/// `SLW-O-REPOSITORY` naming the file.
-pub fn parse<T: DeserializeOwned>(bytes: &[u8], name: &str) -> Result<Signed<T>, Refusal> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| REPOSITORY.with(format_args!("{name}: {error}"), "metadata written by `slipway`"))
+fn canonical(value: &Value) -> Result<Vec<u8>, Refusal> {
+    sigstore_tuf::canonical_json::to_canonical_bytes(value).map_err(|error| REPOSITORY.with(error, "canonical JSON"))
 }
 
 fn length(bytes: &[u8]) -> u64 {

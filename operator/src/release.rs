@@ -2,7 +2,9 @@
 
 use crate::error::{ARTIFACT, NO_POLICY, RELEASED, REPOSITORY, file};
 use crate::files::{self, Pending};
-use crate::repo::{Repo, SIGSTORE_ROOT, Signer};
+use crate::metadata::TargetFile;
+use crate::repo::{Repo, SIGSTORE_ROOT};
+use crate::role::Role;
 use jiff::Timestamp;
 use slipway_protocol::{
     Artifact, ComponentName, Digests, Format, Manifest, Platform, Provenance, Refusal, Sha256, Sha512, Version,
@@ -129,10 +131,17 @@ impl Repo {
             Some(_) => return Err(RELEASED.with(&target, "a new version")),
             None => {}
         }
+        if self.draft(Role::Releases)?.targets.get(&target) == Some(&TargetFile::of(&bytes)) {
+            // It waits already: the same command again must not cost the signatures that it has.
+            self.sign(None, now)?;
+            return Ok(manifest);
+        }
+        let mut places = Vec::new();
         for ((artifact, given), proof) in manifest.artifacts.iter().zip(&options.artifacts).zip(&proofs) {
             self.import(artifact, given, proof)?;
+            places.extend([&artifact.urls, &artifact.provenance.urls].into_iter().filter_map(|urls| urls.last().cloned()));
         }
-        self.publish(Signer::Releases, &target, &bytes, now)?;
+        self.put(Role::Releases, &target, &bytes, places, now)?;
         Ok(manifest)
     }
 
@@ -166,9 +175,9 @@ impl Repo {
         Ok(())
     }
 
-    /// Copies an artifact and its provenance into `public/artifacts`, now that they may be seen.
+    /// Copies an artifact and its provenance to where they wait until their manifest has all signatures.
     fn import(&self, artifact: &Artifact, given: &ArtifactOptions, proof: &[u8]) -> Result<(), Refusal> {
-        let place = |urls: &[String]| urls.last().map(|url| self.public_dir().join(url)).unwrap_or_default();
+        let place = |urls: &[String]| urls.last().map(|url| self.dir.join("staged").join(url)).unwrap_or_default();
         let (file, proof_file) = (place(&artifact.urls), place(&artifact.provenance.urls));
         let (Some(folder), Some(name), Some(proof_name)) = (file.parent(), name_of(&file), name_of(&proof_file)) else {
             return Err(ARTIFACT.with(file.display(), "a place for it"));

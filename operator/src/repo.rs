@@ -4,49 +4,32 @@
 //! public/metadata/   1.root.json  7.snapshot.json  3.targets.json  5.releases.json  9.channels.json  timestamp.json
 //! public/targets/    policies/<digest>.edgecore.toml  releases/edgecore/<digest>.v1.23.1.json  …
 //! public/artifacts/  edgecore/v1.23.1/<digest>.kubeedge-v1.23.1-linux-amd64.tar.gz
-//! keys/              root.pem  targets.pem  releases.pem  channels.pem  snapshot.pem  timestamp.pem
+//! keys/              the keys that are here, each with its public half beside it: root.pem, root.pub, …
+//! staged/            change.json: what waits for signatures. It is not public before it has all of them
 //! slipway.toml       how many days each role lives
 //! ```
 //!
-//! Every file but `timestamp.json` has a name of its own for every version, and `timestamp.json` is replaced last, in one step:
-//! a device that reads during a publication sees the old state or the new one.
+//! Every change goes one way: what roles shall say ([`Edits`]) becomes new versions, signed by the keys that are here. With all
+//! signatures it is published; without, it waits in `staged/` for `slipway sign` and `slipway publish`.
 
-use crate::error::{BUSY, EXISTS, REPOSITORY, TIME, file};
+use crate::authority::{Authority, RoleOptions};
+use crate::error::{BUSY, EXISTS, KEY, REPOSITORY, STAGED, TIME, WAITING, file};
 use crate::files;
-use crate::keys::{Keyring, SecretKey};
-use crate::metadata::{self, DelegatedRole, Delegations, Header, Pin, Pins, RoleKeys, Root, TargetFile, Targets};
+use crate::keyring::Keyring;
+use crate::keys::{KeyType, Password, SecretKey};
+use crate::metadata::{Envelope, Header, Pin, Quorum, Root, TargetFile, Targets};
+use crate::publish::{self, NewFiles};
+use crate::role::{Lifetimes, Role};
+use crate::staged::{self, Change, Waiting};
+use crate::state::{State, quorum};
 use jiff::{SignedDuration, Timestamp};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
-use slipway_protocol::{Refusal, json};
+use slipway_protocol::Refusal;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-
-/// How many days each role lives. Longer for keys that are hard to reach; the timestamp's is how long a device can be frozen.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Lifetimes {
-    /// Signed by hand, offline.
-    pub root: u32,
-    /// Signed by hand, offline.
-    pub targets: u32,
-    /// Signed with every release.
-    pub releases: u32,
-    /// Signed with every rollout step.
-    pub channels: u32,
-    /// Signed again by `slipway refresh`.
-    pub snapshot: u32,
-    /// Signed again by `slipway refresh`.
-    pub timestamp: u32,
-}
-
-impl Default for Lifetimes {
-    fn default() -> Self {
-        Self { root: 365, targets: 365, releases: 365, channels: 365, snapshot: 30, timestamp: 7 }
-    }
-}
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -56,164 +39,163 @@ struct Settings {
 }
 
 /// How a repository begins.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct InitOptions {
     /// How many days each role lives.
     pub days: Lifetimes,
+    /// Keys and thresholds of roles. A role that is not here gets a new key in `keys/`.
+    pub roles: BTreeMap<Role, RoleOptions>,
+    /// Encrypts the new keys of all roles but snapshot and timestamp, which are used unattended.
+    pub password: Option<Password>,
 }
 
-/// Who signs a target.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Signer {
-    /// Policies and Sigstore's trusted root.
-    Targets,
-    /// Manifests.
-    Releases,
-    /// Channels.
-    Channels,
+/// What became of a change.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Outcome {
+    /// There was none.
+    #[default]
+    Nothing,
+    /// Devices see it.
+    Published,
+    /// It waits in `staged/` for these; for none, if only the snapshot and timestamp keys are missing.
+    Staged(Vec<Waiting>),
 }
 
-impl Signer {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Targets, Self::Releases, Self::Channels];
-
-    /// The role's name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Targets => "targets",
-            Self::Releases => "releases",
-            Self::Channels => "channels",
-        }
-    }
+/// What roles shall say from now on.
+#[derive(Debug, Default)]
+pub(crate) struct Edits {
+    pub(crate) root: Option<Root>,
+    pub(crate) roles: BTreeMap<Role, Targets>,
+    /// New targets by path.
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    /// Artifacts that wait below `staged/`, by their place below `public/`.
+    pub(crate) artifacts: Vec<String>,
 }
 
 /// An open repository; while it is open nobody else can change it.
 #[derive(Debug)]
 pub struct Repo {
-    dir: PathBuf,
-    days: Lifetimes,
+    pub(crate) dir: PathBuf,
+    pub(crate) days: Lifetimes,
     pub(crate) keys: Keyring,
-    pub(crate) root: Root,
-    pub(crate) timestamp: Pins,
-    pub(crate) snapshot: Pins,
-    pub(crate) roles: BTreeMap<Signer, Targets>,
+    pub(crate) state: State,
+    pub(crate) staged: Change,
+    outcome: Outcome,
     _lock: Flock<File>,
 }
 
 impl Repo {
-    /// Makes six keys and version 1 of everything in `dir`, which must not hold a repository.
+    /// Makes a repository in `dir`, which must not hold one: version 1 of everything, signed by the keys that are on the ring or
+    /// made here. Where those are not enough, everything waits for the first signatures.
     ///
     /// # Errors
-    /// `SLW-O-EXISTS`, or what could not be written.
+    /// `SLW-O-EXISTS`, `SLW-O-ROLE`, or what could not be written.
     pub fn init(dir: &Path, options: &InitOptions, now: Timestamp) -> Result<Self, Refusal> {
-        for taken in ["public", "keys", "slipway.toml"] {
+        Self::init_with(dir, options, Keyring::default(), now)
+    }
+
+    /// [`Self::init`] with keys from elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::init`].
+    pub fn init_with(dir: &Path, options: &InitOptions, mut keys: Keyring, now: Timestamp) -> Result<Self, Refusal> {
+        for taken in ["public", "keys", "staged", "slipway.toml"] {
             if dir.join(taken).exists() {
                 return Err(EXISTS.with(dir.join(taken).display(), "an empty folder"));
             }
         }
+        let mut roles = options.roles.clone();
+        let mut made = Vec::new();
+        for role in Role::ALL {
+            let options = roles.entry(role).or_insert_with(|| RoleOptions { keys: Vec::new(), threshold: 1 });
+            if options.keys.is_empty() {
+                let key = SecretKey::generate(KeyType::P256)?.named(role.name());
+                options.keys.push(key.public().clone());
+                made.push((role, key));
+            }
+        }
+        let state = State::unpublished();
+        let mut authority = Authority { root: state.root.clone(), targets: state.targets()?.clone() };
+        authority.set(&roles)?;
+
         fs::create_dir_all(dir).map_err(|error| file(dir, &error))?;
         let lock = lock(dir)?;
-        let settings = toml::to_string(&Settings { days: options.days }).map_err(|error| REPOSITORY.with(error, "settings"))?;
-        files::write(dir, "slipway.toml", settings.as_bytes())?;
-
         let secrets = dir.join("keys");
         DirBuilder::new().mode(0o700).create(&secrets).map_err(|error| file(&secrets, &error))?;
-        let mut keys = Keyring::default();
-        let mut made = BTreeMap::new();
-        for role in ["root", "targets", "releases", "channels", "snapshot", "timestamp"] {
-            let key = SecretKey::generate()?;
-            key.write(&secrets.join(format!("{role}.pem")))?;
-            keys.add(key.clone());
-            made.insert(role, key);
+        for (role, key) in made {
+            let password = options.password.as_ref().filter(|_| !Role::ONLINE.contains(&role));
+            key.write(&secrets.join(format!("{role}.pem")), password)?;
+            keys.add(key);
         }
-        let alone =
-            |role: &str| RoleKeys { keyids: made.get(role).map(|key| key.id().to_owned()).into_iter().collect(), threshold: 1 };
-        let public = |roles: &[&str]| {
-            roles.iter().filter_map(|role| made.get(role)).map(|key| (key.id().to_owned(), key.public().clone())).collect()
-        };
-        let top = ["root", "targets", "snapshot", "timestamp"];
-        let root = Root {
-            header: Header::new("root", 1, expiry(now, options.days.root)?),
-            consistent_snapshot: true,
-            keys: public(&top),
-            roles: top.iter().map(|role| ((*role).to_owned(), alone(role))).collect(),
-        };
-        let delegated = |name: &str| DelegatedRole {
-            name: name.to_owned(),
-            keys: alone(name),
-            terminating: true,
-            paths: vec![format!("{name}/*/*")],
-        };
-        let mut roles: BTreeMap<Signer, Targets> = BTreeMap::new();
-        for signer in Signer::ALL {
-            let delegations = (signer == Signer::Targets).then(|| Delegations {
-                keys: public(&["releases", "channels"]),
-                roles: vec![delegated("releases"), delegated("channels")],
-            });
-            roles.insert(signer, Targets { header: Header::new("targets", 0, now), targets: BTreeMap::new(), delegations });
-        }
-        let pins = |kind: &str| Pins { header: Header::new(kind, 0, now), meta: BTreeMap::new() };
-        let (timestamp, snapshot) = (pins("timestamp"), pins("snapshot"));
-        let mut repo = Self { dir: dir.to_owned(), days: options.days, keys, root, timestamp, snapshot, roles, _lock: lock };
-        let signed = metadata::sign(&repo.root, "root", &repo.binding("root")?, &repo.keys)?;
-        files::write(&repo.metadata_dir(), "1.root.json", &signed)?;
-        repo.commit(repo.roles.clone(), &Signer::ALL, now)?;
+        let settings = toml::to_string(&Settings { days: options.days }).map_err(|error| REPOSITORY.with(error, "settings"))?;
+        files::write(dir, "slipway.toml", settings.as_bytes())?;
+        let mut edits = Edits { root: Some(authority.root), roles: state.roles.clone(), ..Edits::default() };
+        edits.roles.insert(Role::Targets, authority.targets);
+        let (staged, outcome) = (Change::default(), Outcome::default());
+        let mut repo = Self { dir: dir.to_owned(), days: options.days, keys, state, staged, outcome, _lock: lock };
+        repo.commit(edits, now)?;
         Ok(repo)
     }
 
-    /// Opens a repository for use by this program alone.
+    /// Opens a repository for use by this program alone, with the keys in its `keys` folder.
     ///
     /// # Errors
     /// `SLW-O-REPOSITORY`, `SLW-O-BUSY`, `SLW-O-KEY`.
     pub fn open(dir: &Path) -> Result<Self, Refusal> {
-        let metadata = dir.join("public/metadata");
-        if !metadata.join("timestamp.json").is_file() {
+        Self::open_with(dir, Keyring::default())
+    }
+
+    /// [`Self::open`] with more keys, and a way to ask for passwords.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(dir: &Path, mut keys: Keyring) -> Result<Self, Refusal> {
+        let (metadata, staged) = (dir.join("public/metadata"), dir.join("staged/change.json"));
+        let published = metadata.join("timestamp.json").is_file();
+        if !published && !staged.is_file() {
             return Err(REPOSITORY.with(format_args!("no {}", metadata.join("timestamp.json").display()), "a repository"));
         }
         let lock = lock(dir)?;
         let text = String::from_utf8_lossy(&files::read(&dir.join("slipway.toml"))?).into_owned();
         let settings: Settings = toml::from_str(&text)
             .map_err(|error| REPOSITORY.with(format_args!("slipway.toml: {error}"), "days for each role"))?;
-        let root = (1..).take_while(|version| metadata.join(format!("{version}.root.json")).is_file()).last().unwrap_or(1_u64);
-        let root: Root = load(&metadata, &format!("{root}.root.json"))?;
-        let timestamp: Pins = load(&metadata, "timestamp.json")?;
-        let snapshot: Pins = load(&metadata, &pinned(&timestamp, "snapshot")?)?;
-        let mut roles = BTreeMap::new();
-        for signer in Signer::ALL {
-            roles.insert(signer, load(&metadata, &pinned(&snapshot, signer.name())?)?);
-        }
-        let keys = Keyring::read(&dir.join("keys"))?;
-        Ok(Self { dir: dir.to_owned(), days: settings.days, keys, root, timestamp, snapshot, roles, _lock: lock })
+        let state = if published { State::load(&metadata)? } else { State::unpublished() };
+        let mut change = if staged.is_file() { Change::read(&staged)? } else { Change::default() };
+        // What an interrupted publication brought out already no longer waits.
+        change.next.retain(|role, envelope| state.envelopes.get(role).is_none_or(|out| out.signed != envelope.signed));
+        keys.add_folder(&dir.join("keys"))?;
+        let mut repo = Self {
+            dir: dir.to_owned(),
+            days: settings.days,
+            keys,
+            state,
+            staged: change,
+            outcome: Outcome::default(),
+            _lock: lock,
+        };
+        repo.staged.base = repo.base(&repo.staged);
+        Ok(repo)
     }
 
     /// Adds or replaces a component's policy: what its provenance must say. Devices with another opinion keep refusing.
     ///
     /// # Errors
-    /// When the policy does not parse, or the targets key is not here.
+    /// When the policy does not parse, or nothing can be written.
     pub fn add_policy(&mut self, policy: &[u8], now: Timestamp) -> Result<String, Refusal> {
         let text = std::str::from_utf8(policy).map_err(|error| REPOSITORY.with(error, "a policy in UTF-8"))?;
         let parsed = slipway_verify::Policy::parse(text)?;
         let path = format!("policies/{}.toml", parsed.component());
-        self.publish(Signer::Targets, &path, policy, now)?;
+        self.put(Role::Targets, &path, policy, Vec::new(), now)?;
         Ok(path)
     }
 
     /// Adds or replaces Sigstore's trusted root, by which devices judge who signed provenance, and when.
     ///
     /// # Errors
-    /// When it does not parse, or the targets key is not here.
+    /// When it does not parse, or nothing can be written.
     pub fn add_sigstore_root(&mut self, trusted_root: &[u8], now: Timestamp) -> Result<(), Refusal> {
         slipway_verify::SigstoreRoot::parse(trusted_root)?;
-        self.publish(Signer::Targets, SIGSTORE_ROOT, trusted_root, now)
-    }
-
-    /// Signs snapshot and timestamp again, so that they do not expire.
-    ///
-    /// # Errors
-    /// When their keys are not here.
-    pub fn refresh(&mut self, now: Timestamp) -> Result<(), Refusal> {
-        self.commit(self.roles.clone(), &[], now)
+        self.put(Role::Targets, SIGSTORE_ROOT, trusted_root, Vec::new(), now)
     }
 
     /// The folder that a web server serves.
@@ -239,7 +221,7 @@ impl Repo {
     /// The timestamp's version, for notices.
     #[must_use]
     pub fn timestamp_version(&self) -> u64 {
-        self.timestamp.header.version
+        self.state.timestamp.header.version
     }
 
     /// A target's bytes, if it is signed for and intact.
@@ -247,7 +229,7 @@ impl Repo {
     /// # Errors
     /// When the file is unreadable or is not what was signed.
     pub fn target(&self, path: &str) -> Result<Option<Vec<u8>>, Refusal> {
-        let Some(known) = self.roles.values().find_map(|role| role.targets.get(path)) else { return Ok(None) };
+        let Some(known) = self.state.roles.values().find_map(|role| role.targets.get(path)) else { return Ok(None) };
         let place = self.public_dir().join("targets").join(known.place(path));
         let bytes = files::read(&place)?;
         if TargetFile::of(&bytes) != *known {
@@ -258,88 +240,365 @@ impl Repo {
 
     /// Every target path that is signed for, in order.
     pub fn target_paths(&self) -> impl Iterator<Item = &str> {
-        self.roles.values().flat_map(|role| role.targets.keys()).map(String::as_str)
+        self.state.roles.values().flat_map(|role| role.targets.keys()).map(String::as_str)
     }
 
-    /// Signs for a target and publishes it.
-    pub(crate) fn publish(&mut self, signer: Signer, path: &str, bytes: &[u8], now: Timestamp) -> Result<(), Refusal> {
-        let known = TargetFile::of(bytes);
-        let place = self.public_dir().join("targets").join(known.place(path));
-        let (Some(folder), Some(name)) = (place.parent(), place.file_name().and_then(|name| name.to_str())) else {
-            return Err(REPOSITORY.with(path, "a target path"));
+    /// What became of the last change.
+    #[must_use]
+    pub fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
+    /// The file with the change that waits for signatures, to be carried to whoever signs.
+    #[must_use]
+    pub fn staged_file(&self) -> PathBuf {
+        self.dir.join("staged/change.json")
+    }
+
+    /// The change that waits for signatures.
+    #[must_use]
+    pub fn staged(&self) -> &Change {
+        &self.staged
+    }
+
+    /// Whether devices see anything at all: not before the first root has its signatures.
+    #[must_use]
+    pub fn is_published(&self) -> bool {
+        self.state.is_published()
+    }
+
+    /// What a role shall say: as it waits for signatures, or as it is published.
+    pub(crate) fn draft(&self, role: Role) -> Result<Targets, Refusal> {
+        match self.staged.next.get(&role) {
+            Some(envelope) => envelope.read(role.name()),
+            None => self.state.roles.get(&role).cloned().ok_or_else(|| REPOSITORY.with(format_args!("no {role}"), role)),
+        }
+    }
+
+    /// Who signs, as it waits for signatures or is published.
+    pub(crate) fn authority(&self) -> Result<Authority, Refusal> {
+        let root = match self.staged.next.get(&Role::Root) {
+            Some(envelope) => envelope.read("root")?,
+            None => self.state.root.clone(),
         };
-        let mut roles = self.roles.clone();
-        if let Some(role) = roles.get_mut(&signer) {
-            role.targets.insert(path.to_owned(), known);
-        }
-        files::write(folder, name, bytes)?;
-        self.commit(roles, &[signer], now)
+        Ok(Authority { root, targets: self.draft(Role::Targets)? })
     }
 
-    /// Publishes `roles`, of which `changed` get a new version: signs everything first, so that a missing key changes nothing, then
-    /// writes new files, and the timestamp last of all.
-    fn commit(&mut self, mut roles: BTreeMap<Signer, Targets>, changed: &[Signer], now: Timestamp) -> Result<(), Refusal> {
-        let (mut snapshot, mut timestamp) = (self.snapshot.clone(), self.timestamp.clone());
-        let mut new_files = Vec::new();
-        for signer in changed {
-            let Some(role) = roles.get_mut(signer) else { continue };
-            renew(&mut role.header, self.lifetime(*signer), now)?;
-            let bytes = metadata::sign(role, signer.name(), &self.binding(signer.name())?, &self.keys)?;
-            snapshot.meta.insert(format!("{}.json", signer.name()), Pin::of(role.header.version, &bytes));
-            new_files.push((format!("{}.{}.json", role.header.version, signer.name()), bytes));
+    /// Signs for a target.
+    pub(crate) fn put(
+        &mut self,
+        role: Role,
+        path: &str,
+        bytes: &[u8],
+        artifacts: Vec<String>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let mut targets = self.draft(role)?;
+        targets.targets.insert(path.to_owned(), TargetFile::of(bytes));
+        let files = [(path.to_owned(), bytes.to_vec())].into();
+        self.commit(Edits { roles: [(role, targets)].into(), files, artifacts, ..Edits::default() }, now)
+    }
+
+    /// Publishes what the keys that are here can sign; anything else waits. A change to a role that waits already waits with it.
+    pub(crate) fn commit(&mut self, edits: Edits, now: Timestamp) -> Result<(), Refusal> {
+        let edited = |role: &Role| edits.roles.contains_key(role) || (*role == Role::Root && edits.root.is_some());
+        let joins = self.staged.next.keys().any(edited);
+        if !joins && !self.staged.is_empty() {
+            let mut alone = self.change(Change::default(), &edits, now)?;
+            self.sign_here(&mut alone)?;
+            if alone.waiting()?.is_empty() && self.online_keys_are_here(&alone)? {
+                return self.publish_change(&alone, now);
+            }
         }
-        renew(&mut snapshot.header, self.days.snapshot, now)?;
-        let bytes = metadata::sign(&snapshot, "snapshot", &self.binding("snapshot")?, &self.keys)?;
-        renew(&mut timestamp.header, self.days.timestamp, now)?;
-        timestamp.meta = [("snapshot.json".to_owned(), Pin::of(snapshot.header.version, &bytes))].into();
-        new_files.push((format!("{}.snapshot.json", snapshot.header.version), bytes));
-        let bytes = metadata::sign(&timestamp, "timestamp", &self.binding("timestamp")?, &self.keys)?;
-        new_files.push(("timestamp.json".to_owned(), bytes));
-        for (name, bytes) in new_files {
-            files::write(&self.metadata_dir(), &name, &bytes)?;
+        let mut change = self.change(self.staged.clone(), &edits, now)?;
+        self.sign_here(&mut change)?;
+        self.settle(change, now)
+    }
+
+    /// Publishes a change that is complete, and keeps any other.
+    pub(crate) fn settle(&mut self, change: Change, now: Timestamp) -> Result<(), Refusal> {
+        for (role, envelope) in &change.next {
+            let out = self.state.header(*role).map_or(0, |out| out.version);
+            if envelope.version() != out.saturating_add(1) {
+                return Err(STAGED.with(format_args!("{role} version {} after {out}", envelope.version()), "the next version"));
+            }
         }
-        (self.roles, self.snapshot, self.timestamp) = (roles, snapshot, timestamp);
+        let waiting = change.waiting()?;
+        let complete = waiting.is_empty() && self.online_keys_are_here(&change)?;
+        // A new root cannot be taken back: until the rest is out too, the change is kept.
+        if !complete || change.next.contains_key(&Role::Root) {
+            change.write(&self.staged_file())?;
+        }
+        self.staged = change.clone();
+        if complete {
+            self.publish_change(&change, now)?;
+            self.discard()?;
+            self.outcome = Outcome::Published;
+        } else {
+            self.outcome = Outcome::Staged(waiting);
+        }
         Ok(())
     }
 
-    /// Who signs a role.
-    pub(crate) fn binding(&self, role: &str) -> Result<RoleKeys, Refusal> {
-        let delegations = self.roles.get(&Signer::Targets).and_then(|targets| targets.delegations.as_ref());
-        let delegated = || delegations?.roles.iter().find(|known| known.name == role).map(|known| &known.keys);
-        self.root.roles.get(role).or_else(delegated).cloned().ok_or_else(|| REPOSITORY.with(format_args!("no role {role}"), role))
+    /// Adds the signatures of this key to what waits, and publishes it if that completes it. Returns the roles it signed.
+    ///
+    /// # Errors
+    /// `SLW-O-STAGED` when nothing waits, `SLW-O-KEY` when this key has no say.
+    pub fn sign(&mut self, key: Option<&SecretKey>, now: Timestamp) -> Result<Vec<Role>, Refusal> {
+        if self.staged.is_empty() {
+            return Err(STAGED.with("nothing", "a change to sign"));
+        }
+        let mut change = self.staged.clone();
+        let signed = match key {
+            Some(key) => change.sign(key)?,
+            None => {
+                let before = change.next.clone();
+                self.sign_here(&mut change)?;
+                change.next.iter().filter(|(role, now)| before.get(role) != Some(now)).map(|(role, _)| *role).collect()
+            }
+        };
+        self.settle(change, now)?;
+        Ok(signed)
     }
 
-    fn lifetime(&self, signer: Signer) -> u32 {
-        match signer {
-            Signer::Targets => self.days.targets,
-            Signer::Releases => self.days.releases,
-            Signer::Channels => self.days.channels,
+    /// Takes the signatures of copies that come back, and publishes what waits if it has all of them.
+    ///
+    /// # Errors
+    /// `SLW-O-STAGED` for a copy of something else, `SLW-O-WAITING` when signatures are still missing.
+    pub fn publish(&mut self, copies: &[PathBuf], now: Timestamp) -> Result<(), Refusal> {
+        if self.staged.is_empty() {
+            return Err(STAGED.with("nothing", "a change to publish"));
+        }
+        let mut change = self.staged.clone();
+        for copy in copies {
+            change.merge(&Change::read(copy)?)?;
+        }
+        self.settle(change, now)?;
+        match &self.outcome {
+            Outcome::Staged(waiting) if waiting.is_empty() => Err(KEY.with("not all here", "the snapshot and timestamp keys")),
+            Outcome::Staged(waiting) => {
+                Err(WAITING.with(waiting.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "), "all of them"))
+            }
+            _ => Ok(()),
         }
     }
+
+    /// Drops what waits for signatures.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn discard(&mut self) -> Result<(), Refusal> {
+        self.staged = Change::default();
+        staged::remove(&self.dir.join("staged"))
+    }
+
+    /// Signs snapshot and timestamp again, so that they do not expire; the snapshot only if half its life is over. Returns the
+    /// roles that people must sign again soon.
+    ///
+    /// # Errors
+    /// When their keys are not here, and `SLW-O-EXPIRES` when a role that people sign has expired: devices refuse everything then.
+    pub fn refresh(&mut self, now: Timestamp) -> Result<Vec<Refusal>, Refusal> {
+        if !self.is_published() {
+            return Err(WAITING.with("nothing is published yet", "the signatures under the first root"));
+        }
+        if let Some(expired) = self.expiring(&Role::BY_HAND, 0, now).into_iter().next() {
+            return Err(expired);
+        }
+        self.publish_change(&Change::default(), now)?;
+        Ok(self.expiring(&Role::BY_HAND, WARN_DAYS, now))
+    }
+
+    /// New versions of what is edited, and of what the edit takes the signatures from.
+    fn change(&self, mut change: Change, edits: &Edits, now: Timestamp) -> Result<Change, Refusal> {
+        if let Some(root) = &edits.root {
+            let mut root = root.clone();
+            self.renew(&mut root.header, Role::Root, now)?;
+            change.next.insert(Role::Root, Envelope::unsigned(&root)?);
+        }
+        for (role, targets) in &edits.roles {
+            let mut targets = targets.clone();
+            self.renew(&mut targets.header, *role, now)?;
+            change.next.insert(*role, Envelope::unsigned(&targets)?);
+        }
+        edits.files.iter().for_each(|(path, bytes)| change.put_file(path, bytes));
+        change.artifacts.extend(edits.artifacts.iter().cloned());
+        change.base = self.base(&change);
+        // What a key signed that is no key of the role any more is signed again by those that are.
+        for role in Role::TARGETS {
+            let (Some(envelope), false) = (self.state.envelopes.get(&role), change.next.contains_key(&role)) else { continue };
+            let stays = |quorum: &Quorum| -> Result<bool, Refusal> {
+                let known = |signature: &crate::metadata::Signature| quorum.keys.contains_key(&signature.keyid);
+                Ok(quorum.met(envelope)? && envelope.signatures.iter().all(known))
+            };
+            let mut holds = true;
+            for (_, quorum) in change.quorums(role)? {
+                holds &= stays(&quorum)?;
+            }
+            if !holds {
+                let mut targets: Targets = envelope.read(role.name())?;
+                self.renew(&mut targets.header, role, now)?;
+                change.next.insert(role, Envelope::unsigned(&targets)?);
+                change.base = self.base(&change);
+            }
+        }
+        change.tidy()?;
+        Ok(change)
+    }
+
+    /// What is published of the roles that a change is about, and of those that say who signs.
+    fn base(&self, change: &Change) -> BTreeMap<Role, Envelope> {
+        let about = |role: &Role| change.next.contains_key(role) || matches!(role, Role::Root | Role::Targets);
+        self.state.envelopes.iter().filter(|(role, _)| about(role)).map(|(role, envelope)| (*role, envelope.clone())).collect()
+    }
+
+    /// Signs with the keys that are here as far as signatures are missing; those that need no password first.
+    fn sign_here(&mut self, change: &mut Change) -> Result<(), Refusal> {
+        for role in change.next.keys().copied().collect::<Vec<_>>() {
+            for (_, quorum) in change.quorums(role)? {
+                let mut candidates: Vec<_> = quorum.keys.iter().filter(|(_, key)| self.keys.has(key)).collect();
+                candidates.sort_by_key(|(_, key)| !self.keys.is_open(key));
+                for (id, public) in candidates {
+                    let Some(envelope) = change.next.get_mut(&role) else { continue };
+                    if quorum.met(envelope)? {
+                        break;
+                    }
+                    if let Some(key) = self.keys.open(public)? {
+                        envelope.sign(id, key)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn online_keys_are_here(&self, change: &Change) -> Result<bool, Refusal> {
+        let mut next = self.state.clone();
+        change.next.iter().try_for_each(|(role, envelope)| next.apply(*role, envelope.clone()))?;
+        for role in Role::ONLINE {
+            let quorum = next.quorum(role)?;
+            let here = quorum.keys.values().filter(|key| self.keys.has(key)).count();
+            if !u32::try_from(here).is_ok_and(|here| here >= quorum.threshold) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Publishes a complete change: signs snapshot and timestamp first, so that a missing key changes nothing, shows it to the
+    /// device's own code, then writes new files, and the timestamp last of all.
+    fn publish_change(&mut self, change: &Change, now: Timestamp) -> Result<(), Refusal> {
+        let mut next = self.state.clone();
+        let mut new = NewFiles::new();
+        for (role, envelope) in change.next.iter().filter(|(role, _)| **role != Role::Root) {
+            let bytes = envelope.to_bytes()?;
+            next.snapshot.meta.insert(format!("{role}.json"), Pin::of(envelope.version(), &bytes));
+            new.push((format!("{}.{role}.json", envelope.version()), bytes));
+            next.apply(*role, envelope.clone())?;
+        }
+        let root = change.next.get(&Role::Root);
+        if let Some(envelope) = root {
+            next.apply(Role::Root, envelope.clone())?;
+        }
+        let half = i64::from(self.days.snapshot).saturating_mul(12);
+        let kept = self
+            .state
+            .envelopes
+            .get(&Role::Snapshot)
+            .filter(|_| change.is_empty() && self.state.snapshot.header.expires.duration_since(now).as_hours() >= half);
+        if kept.is_none_or(|kept| next.quorum(Role::Snapshot).and_then(|quorum| quorum.met(kept)) != Ok(true)) {
+            self.renew(&mut next.snapshot.header, Role::Snapshot, now)?;
+            let envelope =
+                self.sign_online(Role::Snapshot, &next.quorum(Role::Snapshot)?, Envelope::unsigned(&next.snapshot)?)?;
+            let bytes = envelope.to_bytes()?;
+            next.timestamp.meta = [("snapshot.json".to_owned(), Pin::of(envelope.version(), &bytes))].into();
+            new.push((format!("{}.snapshot.json", envelope.version()), bytes));
+            next.apply(Role::Snapshot, envelope)?;
+        }
+        if let Some(envelope) = root {
+            new.push((format!("{}.root.json", envelope.version()), envelope.to_bytes()?));
+        }
+        self.renew(&mut next.timestamp.header, Role::Timestamp, now)?;
+        let quorum = next.quorum(Role::Timestamp)?;
+        let envelope = self.sign_online(Role::Timestamp, &quorum, Envelope::unsigned(&next.timestamp)?)?;
+        new.push(("timestamp.json".to_owned(), envelope.to_bytes()?));
+        next.apply(Role::Timestamp, envelope)?;
+
+        publish::self_check(&self.metadata_dir(), &new)?;
+        self.bring_out(change, &next)?;
+        if self.breaks_what_is_out(&next)? {
+            publish::at_once(&self.metadata_dir(), &self.dir.join("staged/metadata"), &new)?;
+        } else {
+            publish::in_order(&self.metadata_dir(), &new)?;
+        }
+        self.state = next;
+        self.outcome = Outcome::Published;
+        Ok(())
+    }
+
+    /// Artifacts and targets first: nothing names them yet.
+    fn bring_out(&self, change: &Change, next: &State) -> Result<(), Refusal> {
+        for place in &change.artifacts {
+            let from = self.dir.join("staged").join(place);
+            if from.is_file() {
+                files::rename(&from, &self.public_dir().join(place))?;
+            }
+        }
+        for path in change.paths() {
+            let (Some(known), Some(bytes)) = (next.roles.values().find_map(|role| role.targets.get(path)), change.file(path)?)
+            else {
+                continue;
+            };
+            let place = self.public_dir().join("targets").join(known.place(path));
+            let (folder, name) = files::split(&place)?;
+            files::write(folder, name, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the new root takes its signatures from metadata that is published.
+    fn breaks_what_is_out(&self, next: &State) -> Result<bool, Refusal> {
+        for role in [Role::Targets, Role::Snapshot, Role::Timestamp] {
+            if let Some(out) = self.state.envelopes.get(&role) {
+                if !quorum(&next.root, self.state.targets()?, role)?.met(out)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn sign_online(&mut self, role: Role, quorum: &Quorum, mut envelope: Envelope) -> Result<Envelope, Refusal> {
+        for (id, public) in &quorum.keys {
+            if quorum.met(&envelope)? {
+                break;
+            }
+            if let Some(key) = self.keys.open(public)? {
+                envelope.sign(id, key)?;
+            }
+        }
+        if !quorum.met(&envelope)? {
+            let keys: Vec<String> = quorum.keys.values().map(crate::metadata::PublicKey::label).collect();
+            return Err(KEY.with(
+                format_args!("role {role}: {} of its keys", envelope.signatures.len()),
+                format_args!("{} of {}", quorum.threshold, keys.join(", ")),
+            ));
+        }
+        Ok(envelope)
+    }
+
+    /// One version more than is published.
+    fn renew(&self, header: &mut Header, role: Role, now: Timestamp) -> Result<(), Refusal> {
+        header.version = self.state.header(role).map_or(0, |out| out.version).saturating_add(1);
+        header.expires = expiry(now, self.days.of(role))?;
+        Ok(())
+    }
 }
+
+/// How long before a role expires that people sign `refresh` begins to say so: long enough to bring them together.
+pub const WARN_DAYS: u32 = 30;
 
 /// The target path of Sigstore's trusted root.
 pub const SIGSTORE_ROOT: &str = "sigstore/trusted_root.json";
-
-/// Bounds for reading our own metadata back.
-const OWN_LIMITS: json::Limits = json::Limits { bytes: 16 * 1024 * 1024, depth: 32 };
-
-fn load<T: serde::de::DeserializeOwned>(folder: &Path, name: &str) -> Result<T, Refusal> {
-    let bytes = files::read(&folder.join(name))?;
-    json::check(&bytes, OWN_LIMITS).map_err(|error| REPOSITORY.with(format_args!("{name}: {error}"), "metadata"))?;
-    Ok(metadata::parse::<T>(&bytes, name)?.signed)
-}
-
-fn pinned(pins: &Pins, role: &str) -> Result<String, Refusal> {
-    let pin = pins.meta.get(&format!("{role}.json"));
-    pin.map(|pin| format!("{}.{role}.json", pin.version)).ok_or_else(|| REPOSITORY.with(format_args!("no pin for {role}"), role))
-}
-
-fn renew(header: &mut Header, days: u32, now: Timestamp) -> Result<(), Refusal> {
-    header.version = header.version.saturating_add(1);
-    header.expires = expiry(now, days)?;
-    Ok(())
-}
 
 /// `days` after `now`, in whole seconds as TUF writes them.
 fn expiry(now: Timestamp, days: u32) -> Result<Timestamp, Refusal> {

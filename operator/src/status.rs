@@ -1,7 +1,10 @@
-//! What a repository holds: roles, expiries, keys, releases, channels.
+//! What a repository holds: roles, expiries, who signed, what waits for whom, releases, channels.
 
-use crate::metadata::{Header, RoleKeys};
-use crate::repo::{Repo, Signer};
+use crate::error::EXPIRES;
+use crate::metadata::Quorum;
+use crate::repo::Repo;
+use crate::role::Role;
+use crate::staged::Waiting;
 use jiff::Timestamp;
 use serde::Serialize;
 use slipway_protocol::{Channel, Refusal};
@@ -12,6 +15,8 @@ use std::fmt;
 pub struct Status {
     /// Every role, root first.
     pub roles: Vec<RoleStatus>,
+    /// What waits for signatures.
+    pub staged: Option<StagedStatus>,
     /// `component version` of every release, policy and the like: all target paths but channels.
     pub targets: Vec<String>,
     /// Every channel.
@@ -40,8 +45,23 @@ pub struct RoleStatus {
 pub struct KeyStatus {
     /// Its id.
     pub id: String,
-    /// Whether its secret is in the repository's `keys` folder.
+    /// What people call it.
+    pub name: Option<String>,
+    /// Whether its secret is at hand.
     pub here: bool,
+    /// Whether it signed the published version.
+    pub signed: bool,
+}
+
+/// A change that waits.
+#[derive(Clone, Debug, Serialize)]
+pub struct StagedStatus {
+    /// The file to carry to those who sign.
+    pub file: String,
+    /// Roles and the versions they shall have.
+    pub roles: Vec<(Role, u64)>,
+    /// For whom it waits; nobody when `slipway publish` is all that is missing.
+    pub waiting: Vec<Waiting>,
 }
 
 impl Repo {
@@ -50,46 +70,95 @@ impl Repo {
     /// # Errors
     /// When it is damaged.
     pub fn status(&self, now: Timestamp) -> Result<Status, Refusal> {
-        let mut headers: Vec<(&str, &Header)> = vec![("root", &self.root.header)];
-        headers.extend(self.roles.iter().map(|(signer, role)| (signer.name(), &role.header)));
-        headers.push(("snapshot", &self.snapshot.header));
-        headers.push(("timestamp", &self.timestamp.header));
         let mut roles = Vec::new();
-        for (name, header) in headers {
-            roles.push(self.role_status(name, header, &self.binding(name)?, now));
+        for role in Role::ALL.into_iter().filter(|_| self.is_published()) {
+            roles.push(self.role_status(role, now)?);
         }
         let mut channels = Vec::new();
-        for path in self.roles.get(&Signer::Channels).iter().flat_map(|role| role.targets.keys()) {
+        for path in self.state.roles.get(&Role::Channels).iter().flat_map(|role| role.targets.keys()) {
             let bytes = self.target(path)?.unwrap_or_default();
             channels.push(Channel::parse(&bytes).map_err(|why| crate::error::REPOSITORY.with(why, "a channel"))?);
         }
         let targets = self.target_paths().filter(|path| !path.starts_with("channels/")).map(str::to_owned).collect();
-        Ok(Status { roles, targets, channels })
+        let staged = match self.staged() {
+            none if none.is_empty() => None,
+            change => Some(StagedStatus {
+                file: self.staged_file().display().to_string(),
+                roles: change.next.iter().map(|(role, envelope)| (*role, envelope.version())).collect(),
+                waiting: change.waiting()?,
+            }),
+        };
+        Ok(Status { roles, staged, targets, channels })
     }
 
-    fn role_status(&self, role: &str, header: &Header, binding: &RoleKeys, now: Timestamp) -> RoleStatus {
-        let key = |id: &String| KeyStatus { id: id.clone(), here: self.keys.by_id(id).is_some() };
-        RoleStatus {
-            role: role.to_owned(),
-            version: header.version,
-            expires: header.expires,
-            days_left: header.expires.duration_since(now).as_hours().div_euclid(24),
-            threshold: binding.threshold,
-            keys: binding.keyids.iter().map(key).collect(),
-        }
+    fn role_status(&self, role: Role, now: Timestamp) -> Result<RoleStatus, Refusal> {
+        let quorum: Quorum = self.state.quorum(role)?;
+        let signed = self.state.envelopes.get(&role).map(|out| quorum.signed(out)).transpose()?.unwrap_or_default();
+        let (version, expires) = self.state.header(role).map_or((0, now), |header| (header.version, header.expires));
+        let key = |(id, key): (&String, &crate::metadata::PublicKey)| KeyStatus {
+            id: id.clone(),
+            name: key.name.clone(),
+            here: self.keys.has(key),
+            signed: signed.contains(id),
+        };
+        Ok(RoleStatus {
+            role: role.name().to_owned(),
+            version,
+            expires,
+            days_left: days_left(expires, now),
+            threshold: quorum.threshold,
+            keys: quorum.keys.iter().map(key).collect(),
+        })
     }
+
+    /// The roles among `roles` that expire within `days`, or within the last third of their life if that is shorter: a timestamp
+    /// of a week is not about to expire on its second day.
+    #[must_use]
+    pub fn expiring(&self, roles: &[Role], days: u32, now: Timestamp) -> Vec<Refusal> {
+        let mut found = Vec::new();
+        for role in roles.iter().filter(|_| self.is_published()) {
+            let Some(header) = self.state.header(*role) else { continue };
+            let within = i64::from(days).saturating_mul(24).min(i64::from(self.days.of(*role)).saturating_mul(8));
+            if header.expires.duration_since(now).as_hours() < within {
+                let verb = if header.expires <= now { "expired" } else { "expires" };
+                let seen = format_args!("{role} version {} {verb} at {}", header.version, header.expires);
+                found.push(EXPIRES.with(seen, format_args!("a later version; now it is {now:.0}")));
+            }
+        }
+        found
+    }
+}
+
+fn days_left(expires: Timestamp, now: Timestamp) -> i64 {
+    expires.duration_since(now).as_hours().div_euclid(24)
 }
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<10} {:>7}  {:<20} {:>9}  KEYS", "ROLE", "VERSION", "EXPIRES", "DAYS LEFT")?;
+        if self.roles.is_empty() {
+            writeln!(f, "nothing is published yet: the first root waits for its signatures")?;
+        } else {
+            writeln!(f, "{:<10} {:>7}  {:<20} {:>9}  KEYS (* has signed)", "ROLE", "VERSION", "EXPIRES", "DAYS LEFT")?;
+        }
         for role in &self.roles {
             let left = if role.days_left < 0 { "expired".to_owned() } else { role.days_left.to_string() };
             write!(f, "{:<10} {:>7}  {:<20} {left:>9}  {} of", role.role, role.version, role.expires, role.threshold)?;
-            for key in &role.keys {
-                write!(f, " {:.12}{}", key.id, if key.here { "" } else { " (elsewhere)" })?;
+            for (nth, key) in role.keys.iter().enumerate() {
+                let (comma, star) = (if nth == 0 { "" } else { "," }, if key.signed { "*" } else { "" });
+                let name = key.name.as_ref().map_or(String::new(), |name| format!("{name} "));
+                let place = if key.here { "" } else { " elsewhere" };
+                write!(f, "{comma} {name}{:.8}{star}{place}", key.id)?;
             }
             writeln!(f)?;
+        }
+        if let Some(staged) = &self.staged {
+            let roles: Vec<String> = staged.roles.iter().map(|(role, version)| format!("{role} version {version}")).collect();
+            writeln!(f, "\nSTAGED     {}", roles.join(", "))?;
+            for waiting in &staged.waiting {
+                writeln!(f, "waits for  {waiting}")?;
+            }
+            let todo = if staged.waiting.is_empty() { "has all signatures: `slipway publish`" } else { "carry to them" };
+            writeln!(f, "file       {}  {todo}", staged.file)?;
         }
         if !self.channels.is_empty() {
             writeln!(f, "\n{:<16} {:<12} {:<16} {:<16} STATE", "COMPONENT", "CHANNEL", "RELEASE", "FLOOR")?;

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use jiff::Timestamp;
-use slipway_operator::{ArtifactOptions, ChannelChange, InitOptions, Lifetimes, ReleaseOptions, Repo};
+use slipway_operator::{ArtifactOptions, ChannelChange, InitOptions, Lifetimes, Outcome, ReleaseOptions, Repo, Role};
 use slipway_protocol::channel::Wave;
 use slipway_protocol::{Channel, ComponentName, Manifest, Platform, Refusal, Version};
 use slipway_verify::tuf::{Answer, Fetch, Floors, Kind, Refresh, Repository, Rules, Step, Stored};
@@ -248,24 +248,35 @@ fn a_channel_follows_releases_of_this_repository_and_its_floor_only_rises() {
 }
 
 #[test]
-fn without_its_key_a_role_changes_nothing() {
+fn without_its_key_a_change_waits_and_the_rest_goes_on() {
     let mut operator = operator();
     operator.release("v1.23.1");
-    let (dir, path) = (operator.dir.path().join("repo"), operator.dir.path().join("channels.pem"));
+    let (dir, away) = (operator.dir.path().join("repo"), operator.dir.path().join("channels.pem"));
     let published = operator.repo.timestamp_version();
     drop(operator.repo);
-    fs::rename(dir.join("keys/channels.pem"), &path).unwrap();
+    fs::rename(dir.join("keys/channels.pem"), &away).unwrap();
     operator.repo = Repo::open(&dir).unwrap();
-    let change = ChannelChange { release: Some(version("v1.23.1")), ..ChannelChange::default() };
+    operator.point("v1.23.1");
+    let Outcome::Staged(waiting) = operator.repo.outcome() else { panic!("published without its key") };
+    assert_eq!((waiting.len(), waiting[0].role), (1, Role::Channels));
     let name = "stable".parse().unwrap();
-    assert_eq!(operator.repo.channel(&component(), &name, &change, now()).unwrap_err().code, "SLW-O-KEY");
-    // Neither on disk nor in memory: the next publication does not carry it.
+    assert_eq!(operator.repo.read_channel(&component(), &name).unwrap(), None, "devices see nothing of it");
+    // What does not touch it is published meanwhile, and does not carry it.
     operator.release("v1.23.2");
     assert_eq!(operator.repo.timestamp_version(), published + 1);
     assert_eq!(operator.repo.read_channel(&component(), &name).unwrap(), None);
     let status = operator.repo.status(now()).unwrap();
     let channels = status.roles.iter().find(|role| role.role == "channels").unwrap();
     assert!(!channels.keys[0].here && channels.version == 1);
+    assert_eq!(status.staged.unwrap().roles, [(Role::Channels, 2)]);
+    // The key comes back.
+    drop(operator.repo);
+    fs::rename(&away, dir.join("keys/channels.pem")).unwrap();
+    operator.repo = Repo::open(&dir).unwrap();
+    assert_eq!(operator.repo.sign(None, now()).unwrap(), [Role::Channels]);
+    assert_eq!(*operator.repo.outcome(), Outcome::Published);
+    assert_eq!(operator.repo.read_channel(&component(), &name).unwrap().unwrap().release, version("v1.23.1"));
+    assert!(!dir.join("staged").exists());
 }
 
 #[test]
@@ -302,7 +313,12 @@ fn refresh_renews_snapshot_and_timestamp_and_nothing_else() {
     let repository = refresh(&folder(&public), &initial, &mut floors, Rules::at(later)).unwrap();
     let versions: BTreeMap<_, _> = repository.roles().into_iter().map(|role| (role.name, role.version)).collect();
     assert_eq!(versions["targets"], 3);
-    assert_eq!((versions["snapshot"], versions["timestamp"]), (4, 4));
+    // Half of the snapshot's 30 days is not over yet.
+    assert_eq!((versions["snapshot"], versions["timestamp"]), (3, 4));
+    operator.repo.refresh("2026-12-09T12:00:00Z".parse().unwrap()).unwrap();
+    let after = refresh(&folder(&public), &initial, &mut floors, Rules::at(later)).unwrap();
+    let versions: BTreeMap<_, _> = after.roles().into_iter().map(|role| (role.name, role.version)).collect();
+    assert_eq!((versions["snapshot"], versions["timestamp"]), (4, 5));
 }
 
 #[test]
@@ -321,11 +337,12 @@ fn keys_are_secret_and_nothing_is_overwritten() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("repo");
     let days = Lifetimes { timestamp: 3, ..Lifetimes::default() };
-    let repo = Repo::init(&path, &InitOptions { days }, now()).unwrap();
+    let repo = Repo::init(&path, &InitOptions { days, ..InitOptions::default() }, now()).unwrap();
     assert_eq!(Repo::open(&path).unwrap_err().code, "SLW-O-BUSY");
     drop(repo);
-    for entry in fs::read_dir(path.join("keys")).unwrap() {
-        assert_eq!(entry.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    for entry in fs::read_dir(path.join("keys")).unwrap().map(Result::unwrap) {
+        let mode = if entry.path().extension().unwrap() == "pem" { 0o600 } else { 0o644 };
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, mode);
     }
     assert_eq!(Repo::init(&path, &InitOptions::default(), now()).unwrap_err().code, "SLW-O-EXISTS");
     let status = Repo::open(&path).unwrap().status(now()).unwrap();

@@ -1,10 +1,11 @@
 //! `slipway channel`: what devices shall run, and since when.
 
-use crate::{now, say};
+use crate::cli::signing::{Signing, conclude};
+use crate::now;
 use clap::Args;
 use jiff::Timestamp;
+use slipway_operator::ChannelChange;
 use slipway_operator::channel::parse_wave;
-use slipway_operator::{ChannelChange, Repo};
 use slipway_protocol::channel::Wave;
 use slipway_protocol::{ChannelName, ComponentName, Version};
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ pub(crate) struct Channel {
     /// Until when offline bundles may be installed although their timestamp has expired
     #[arg(long)]
     offline_until: Option<Timestamp>,
+    #[command(flatten)]
+    signing: Signing,
 }
 
 impl Channel {
@@ -52,15 +55,16 @@ impl Channel {
             waves: (!self.waves.is_empty()).then_some(self.waves),
             offline_until: self.offline_until,
         };
-        let mut repo = Repo::open(&self.dir)?;
+        let mut repo = self.signing.open(&self.dir)?;
         let channel = repo.channel(&self.component, &self.channel, &change, now())?;
         let state = if channel.halted { ", halted" } else { "" };
-        say(&format!(
+        let done = format!(
             "{} of {} is {}{state}; timestamp is now version {}",
             channel.channel,
             channel.component,
             channel.release,
             repo.timestamp_version()
-        ))
+        );
+        conclude(&repo, &done)
     }
 }

@@ -3,6 +3,12 @@
 pub(crate) mod bundle;
 pub(crate) mod channel;
 pub(crate) mod fleet;
+pub(crate) mod image;
+pub(crate) mod key;
+pub(crate) mod mirror;
 pub(crate) mod policy;
+pub(crate) mod provenance;
 pub(crate) mod release;
 pub(crate) mod repository;
+pub(crate) mod sign;
+pub(crate) mod signing;

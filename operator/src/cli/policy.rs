@@ -1,8 +1,8 @@
 //! `slipway policy` and `slipway sigstore`: what the targets role signs by hand.
 
-use crate::{now, read, say, verify};
+use crate::cli::signing::{Signing, conclude};
+use crate::{now, read, verify};
 use clap::Subcommand;
-use slipway_operator::Repo;
 use slipway_operator::repo::SIGSTORE_ROOT;
 use std::path::PathBuf;
 
@@ -14,6 +14,8 @@ pub(crate) enum Policy {
         dir: PathBuf,
         /// The policy, TOML
         file: PathBuf,
+        #[command(flatten)]
+        signing: Signing,
     },
     /// Say in words what a policy accepts
     Explain {
@@ -25,9 +27,10 @@ pub(crate) enum Policy {
 impl Policy {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Add { dir, file } => {
-                let path = Repo::open(&dir)?.add_policy(&read(&file)?, now())?;
-                say(&format!("published {path}"))
+            Self::Add { dir, file, signing } => {
+                let mut repo = signing.open(&dir)?;
+                let path = repo.add_policy(&read(&file)?, now())?;
+                conclude(&repo, &format!("published {path}"))
             }
             Self::Explain { file } => verify::explain_policy(&file),
         }
@@ -42,13 +45,16 @@ pub(crate) enum Sigstore {
         dir: PathBuf,
         /// trusted_root.json
         file: PathBuf,
+        #[command(flatten)]
+        signing: Signing,
     },
 }
 
 impl Sigstore {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self::Add { dir, file } = self;
-        Repo::open(&dir)?.add_sigstore_root(&read(&file)?, now())?;
-        say(&format!("published {SIGSTORE_ROOT}"))
+        let Self::Add { dir, file, signing } = self;
+        let mut repo = signing.open(&dir)?;
+        repo.add_sigstore_root(&read(&file)?, now())?;
+        conclude(&repo, &format!("published {SIGSTORE_ROOT}"))
     }
 }

@@ -1,10 +1,11 @@
 //! `slipway release`: artifacts and provenance from the command line into a manifest.
 
+use crate::cli::signing::{Signing, conclude};
 use crate::{now, say};
 use anyhow::Context as _;
 use clap::Args;
 use slipway_operator::release::{ArtifactArg, KubeEdge};
-use slipway_operator::{ArtifactOptions, ReleaseOptions, Repo};
+use slipway_operator::{ArtifactOptions, Outcome, ReleaseOptions};
 use slipway_protocol::{ComponentName, Platform, Version};
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,8 @@ pub(crate) struct Release {
     /// Sign without verifying the provenance; devices verify it all the same
     #[arg(long)]
     unsafe_skip_verify: bool,
+    #[command(flatten)]
+    signing: Signing,
 }
 
 impl Release {
@@ -61,8 +64,10 @@ impl Release {
         }
         let options =
             ReleaseOptions { component: self.component, version, artifacts, unsafe_skip_verify: self.unsafe_skip_verify };
-        let manifest = Repo::open(&self.dir)?.release(&options, now())?;
-        say(&format!("released {} {}", manifest.component, manifest.version))?;
+        let mut repo = self.signing.open(&self.dir)?;
+        let manifest = repo.release(&options, now())?;
+        let verb = if matches!(repo.outcome(), Outcome::Staged(_)) { "prepared" } else { "released" };
+        say(&format!("{verb} {} {}", manifest.component, manifest.version))?;
         for artifact in &manifest.artifacts {
             say(&format!(
                 "{:<12} {:>12} bytes  sha256:{}  {}",
@@ -72,11 +77,12 @@ impl Release {
         }
         let verified = if options.unsafe_skip_verify { "NOT verified here" } else { "verified with the repository's policy" };
         say(&format!("provenance {verified}"))?;
-        say(&format!(
+        let next = format!(
             "next: slipway channel {} --component {} --release {}",
             self.dir.display(),
             manifest.component,
             manifest.version
-        ))
+        );
+        conclude(&repo, &next)
     }
 }

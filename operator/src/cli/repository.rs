@@ -1,16 +1,44 @@
 //! `slipway init`, `status` and `refresh`: the repository as a whole.
 
+use crate::cli::signing::{Passwords, Signing, conclude};
 use crate::{now, say};
 use clap::Args;
-use slipway_operator::{InitOptions, Lifetimes, Repo};
+use slipway_operator::error::ROLE;
+use slipway_operator::keyring::Keyring;
+use slipway_operator::keys::read_public;
+use slipway_operator::{InitOptions, Lifetimes, Repo, Role, RoleOptions};
+use slipway_protocol::Refusal;
+use std::collections::BTreeMap;
+use std::io::{Write as _, stderr};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 #[derive(Args)]
 pub(crate) struct Init {
     /// Folder to make it in
     dir: PathBuf,
+    /// ROLE=FILE: key of a role, its public half where the secret is elsewhere. Repeat for more. A role without one gets a new key
+    /// in the repository's `keys` folder. Roles: root, targets, releases, channels, snapshot, timestamp
+    #[arg(long = "key", value_parser = pair::<PathBuf>, value_name = "ROLE=FILE")]
+    keys: Vec<(Role, PathBuf)>,
+    /// ROLE=N: how many keys of a role must sign; 1 unless said
+    #[arg(long = "threshold", value_parser = pair::<u32>, value_name = "ROLE=N")]
+    thresholds: Vec<(Role, u32)>,
+    /// Do not encrypt new keys. Those of snapshot and timestamp never are: `slipway refresh` uses them unattended
+    #[arg(long)]
+    unencrypted: bool,
+    #[command(flatten)]
+    passwords: Passwords,
     #[command(flatten)]
     days: Days,
+}
+
+fn pair<T: std::str::FromStr>(text: &str) -> Result<(Role, T), String>
+where
+    T::Err: std::fmt::Display,
+{
+    let (role, value) = text.split_once('=').ok_or_else(|| format!("{text:?}: write ROLE=VALUE"))?;
+    Ok((role.parse()?, value.parse().map_err(|error| format!("{value:?}: {error}"))?))
 }
 
 #[derive(Args)]
@@ -46,17 +74,56 @@ impl Init {
             snapshot: days.snapshot_days,
             timestamp: days.timestamp_days,
         };
-        Repo::init(&self.dir, &InitOptions { days }, now())?;
+        let mut ring = Keyring::new(Some(self.passwords.ask()));
+        let mut roles: BTreeMap<Role, RoleOptions> = BTreeMap::new();
+        for (role, path) in &self.keys {
+            let options = roles.entry(*role).or_insert_with(|| RoleOptions { keys: Vec::new(), threshold: 1 });
+            options.keys.push(read_public(path)?);
+            if std::fs::read_to_string(path).is_ok_and(|pem| pem.contains("PRIVATE KEY")) {
+                ring.add_file(path)?;
+            }
+        }
+        for (role, threshold) in &self.thresholds {
+            roles.entry(*role).or_default().threshold = *threshold;
+        }
+        if let Some((role, _)) = roles.iter().find(|(_, options)| options.keys.is_empty() && options.threshold > 1) {
+            return Err(ROLE
+                .with(format_args!("a threshold for {role} and no keys"), format_args!("--key {role}=FILE for each"))
+                .into());
+        }
+        let offline_keys_are_made = Role::BY_HAND.iter().any(|role| !self.keys.iter().any(|(known, _)| known == role));
+        let password = if self.unencrypted || !offline_keys_are_made {
+            None
+        } else {
+            let password = self.passwords.new_password("the new keys")?;
+            if password.is_none() {
+                writeln!(stderr(), "slipway: the new keys are NOT encrypted: whoever reads their files can sign")?;
+            }
+            password
+        };
+        let repo = Repo::init_with(&self.dir, &InitOptions { days, roles, password }, ring, now())?;
         let dir = self.dir.display();
+        if !repo.is_published() {
+            return conclude(&repo, "");
+        }
+        let offline: Vec<String> = Role::BY_HAND
+            .iter()
+            .filter(|role| **role != Role::Channels && !self.keys.iter().any(|(known, _)| known == *role))
+            .map(|role| format!("{dir}/keys/{role}.pem"))
+            .collect();
         say(&format!(
             "made a repository in {dir}
 
-    serve            {dir}/public with any web server
-    copy to devices  {dir}/public/metadata/1.root.json as /etc/slipway/root.json
-    take offline     {dir}/keys/root.pem now, targets.pem once the policies are in, releases.pem between releases
-    keep here        {dir}/keys/channels.pem, snapshot.pem, timestamp.pem
-    run daily        slipway refresh {dir}
-    next             slipway policy add {dir} edgecore.toml"
+serve            {dir}/public with any web server
+copy to devices  {dir}/public/metadata/1.root.json as /etc/slipway/root.json"
+        ))?;
+        if !offline.is_empty() {
+            say(&format!("take offline     {}; bring one back, or name it with --key, when it must sign", offline.join(", ")))?;
+        }
+        say(&format!(
+            "keep here        the keys of channels, snapshot, timestamp
+run daily        slipway refresh {dir}
+next             slipway policy add {dir} edgecore.toml"
         ))
     }
 }
@@ -68,12 +135,24 @@ pub(crate) struct Status {
     /// As JSON
     #[arg(long)]
     json: bool,
+    /// For monitoring: exit code 3 when a role expires within so many days, or within the last third of its life if that is shorter
+    #[arg(long, value_name = "DAYS", num_args = 0..=1, require_equals = true, default_missing_value = "30")]
+    check: Option<u32>,
 }
 
 impl Status {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let status = Repo::open(&self.dir)?.status(now())?;
-        if self.json { say(&serde_json::to_string_pretty(&status)?) } else { say(status.to_string().trim_end()) }
+        let repo = Repo::open(&self.dir)?;
+        let status = repo.status(now())?;
+        if self.json {
+            say(&serde_json::to_string_pretty(&status)?)?
+        } else {
+            say(status.to_string().trim_end())?
+        }
+        let mut expiring = self.check.map(|days| repo.expiring(&Role::ALL, days, now())).unwrap_or_default();
+        let last = expiring.pop();
+        warn(&expiring)?;
+        last.map_or(Ok(()), |refusal| Err(refusal.into()))
     }
 }
 
@@ -81,12 +160,20 @@ impl Status {
 pub(crate) struct Refresh {
     /// The repository
     dir: PathBuf,
+    #[command(flatten)]
+    signing: Signing,
 }
 
 impl Refresh {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
-        let mut repo = Repo::open(&self.dir)?;
-        repo.refresh(now())?;
-        say(&format!("timestamp is now version {}", repo.timestamp_version()))
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let mut repo = self.signing.open(&self.dir)?;
+        let soon = repo.refresh(now())?;
+        say(&format!("timestamp is now version {}", repo.timestamp_version()))?;
+        warn(&soon)?;
+        Ok(if soon.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(4) })
     }
+}
+
+fn warn(refusals: &[Refusal]) -> anyhow::Result<()> {
+    Ok(refusals.iter().try_for_each(|refusal| writeln!(stderr(), "slipway: {}", refusal.explain().trim_end()))?)
 }

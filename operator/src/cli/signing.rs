@@ -1,0 +1,114 @@
+//! What commands that sign have in common: further keys, passwords, and saying what became of the change.
+
+use crate::say;
+use anyhow::Context as _;
+use clap::Args;
+use slipway_operator::error::PASSWORD;
+use slipway_operator::keyring::{Ask, Keyring};
+use slipway_operator::keys::Password;
+use slipway_operator::{Outcome, Repo};
+use slipway_protocol::Refusal;
+use std::io::{IsTerminal as _, stdin};
+use std::path::{Path, PathBuf};
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Passwords {
+    /// File with the password of encrypted keys. Without it SLIPWAY_KEY_PASSWORD counts, else a prompt on the terminal
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+impl Passwords {
+    /// How encrypted keys are opened.
+    pub(crate) fn ask(&self) -> Ask {
+        let given = self.clone();
+        Box::new(move |path| match given.given()? {
+            Some(password) => Ok(password),
+            None => prompt(&format!("Password for {}: ", path.display())),
+        })
+    }
+
+    /// The password for new keys, typed twice; none if nobody can be asked, or he wants none.
+    pub(crate) fn new_password(&self, what: &str) -> Result<Option<Password>, Refusal> {
+        if let Some(password) = self.given()? {
+            return Ok(Some(password));
+        }
+        if !stdin().is_terminal() {
+            return Ok(None);
+        }
+        let first = prompt(&format!("New password for {what} (empty: not encrypted): "))?;
+        if first.is_empty() {
+            return Ok(None);
+        }
+        if first != prompt("The same again: ")? {
+            return Err(PASSWORD.with("two different ones", "the same password twice"));
+        }
+        Ok(Some(first))
+    }
+
+    fn given(&self) -> Result<Option<Password>, Refusal> {
+        let unreadable = |why: &dyn std::fmt::Display| PASSWORD.with(why, "a password");
+        let text = if let Some(file) = &self.password_file {
+            let text = std::fs::read_to_string(file);
+            Some(text.map_err(|error| unreadable(&format_args!("{}: {error}", file.display())))?)
+        } else {
+            std::env::var("SLIPWAY_KEY_PASSWORD").ok()
+        };
+        let password = text.map(|text| Password::new(text.trim_end_matches(['\r', '\n']).to_owned()));
+        match password {
+            Some(empty) if empty.is_empty() => Err(unreadable(&"an empty one")),
+            other => Ok(other),
+        }
+    }
+}
+
+fn prompt(question: &str) -> Result<Password, Refusal> {
+    let typed =
+        rpassword::prompt_password(question).map_err(|error| PASSWORD.with(format_args!("none ({error})"), "a password"))?;
+    Ok(Password::new(typed))
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Signing {
+    /// Key to sign with, besides those in the repository's `keys` folder. Repeat for more
+    #[arg(long = "key", value_name = "FILE")]
+    pub(crate) keys: Vec<PathBuf>,
+    #[command(flatten)]
+    passwords: Passwords,
+}
+
+impl Signing {
+    /// The named keys, unlocked.
+    pub(crate) fn ring(&self) -> Result<Keyring, Refusal> {
+        let mut ring = Keyring::new(Some(self.passwords.ask()));
+        for path in &self.keys {
+            let public = ring.add_file(path)?;
+            ring.open(&public)?;
+        }
+        Ok(ring)
+    }
+
+    pub(crate) fn passwords(&self) -> &Passwords {
+        &self.passwords
+    }
+
+    /// The repository with the named keys and those in its own folder.
+    pub(crate) fn open(&self, dir: &Path) -> Result<Repo, Refusal> {
+        Repo::open_with(dir, self.ring()?)
+    }
+}
+
+/// Says `done`, or for whom the change waits.
+pub(crate) fn conclude(repo: &Repo, done: &str) -> anyhow::Result<()> {
+    let Outcome::Staged(waiting) = repo.outcome() else { return say(done) };
+    let file = repo.staged_file();
+    if waiting.is_empty() {
+        say("has all signatures, but the snapshot and timestamp keys are not here: nothing is published yet")?;
+        return say(&format!("next: `slipway publish` where they are; the change is in {}", file.display()));
+    }
+    say("nothing is published yet: signatures are missing")?;
+    waiting.iter().try_for_each(|waiting| say(&format!("waits for  {waiting}")))?;
+    let dir = file.parent().and_then(Path::parent).context("a folder")?;
+    say(&format!("carry      {} to them: slipway sign change.json --key KEY", file.display()))?;
+    say(&format!("then       slipway publish {} SIGNED-FILE…", dir.display()))
+}

@@ -1,0 +1,135 @@
+//! What a signature is for, in words: what changes against what is published.
+
+use crate::metadata::{Quorum, Root, TargetFile, Targets};
+use crate::role::Role;
+use crate::staged::Change;
+use crate::state::quorum;
+use slipway_protocol::refusal::printable;
+use slipway_protocol::{Channel, Manifest, Refusal};
+use std::collections::BTreeMap;
+
+impl Change {
+    /// What will be signed, over several lines.
+    ///
+    /// # Errors
+    /// `SLW-O-STAGED` when it is not well formed.
+    pub fn summary(&self) -> Result<String, Refusal> {
+        let mut lines = Vec::new();
+        let authority = |base: bool| -> Result<(Root, Targets), Refusal> {
+            let of = |role: Role| {
+                let next = self.next.get(&role).filter(|_| !base);
+                next.or(self.base.get(&role)).ok_or_else(|| crate::error::STAGED.with(format_args!("no {role}"), role))
+            };
+            Ok((of(Role::Root)?.read("root")?, of(Role::Targets)?.read("targets")?))
+        };
+        let after = authority(false)?;
+        let before = if self.base.is_empty() { None } else { Some(authority(true)?) };
+        for (role, envelope) in &self.next {
+            let header: crate::metadata::Header = envelope.read(role.name())?;
+            let was = header.version.saturating_sub(1);
+            let versions =
+                if was == 0 { "the first version".to_owned() } else { format!("version {was} becomes {}", header.version) };
+            lines.push(format!("{role:<10} {versions}, valid until {}", header.expires));
+            let named: &[Role] = match role {
+                Role::Root => &[Role::Root, Role::Targets, Role::Snapshot, Role::Timestamp],
+                Role::Targets => &[Role::Releases, Role::Channels],
+                _ => &[],
+            };
+            for signs in named {
+                let old = before.as_ref().map(|(root, targets)| quorum(root, targets, *signs)).transpose()?;
+                keys(*signs, old.as_ref(), &quorum(&after.0, &after.1, *signs)?, &mut lines)?;
+            }
+            if *role != Role::Root {
+                let old: Option<Targets> = self.base.get(role).map(|envelope| envelope.read(role.name())).transpose()?;
+                self.targets(old.as_ref(), &envelope.read(role.name())?, &mut lines)?;
+            }
+        }
+        Ok(lines.join("\n"))
+    }
+
+    fn targets(&self, old: Option<&Targets>, new: &Targets, lines: &mut Vec<String>) -> Result<(), Refusal> {
+        let none = BTreeMap::new();
+        let old = old.map_or(&none, |old| &old.targets);
+        for (path, file) in &new.targets {
+            let sign = match old.get(path) {
+                Some(known) if known == file => continue,
+                Some(_) => "changes",
+                None => "new",
+            };
+            lines.push(format!("  {sign:<8} {}  {}", printable(path), digest(file)));
+            if let Some(bytes) = self.file(path)? {
+                content(path, &bytes, lines);
+            }
+        }
+        lines.extend(
+            old.keys().filter(|path| !new.targets.contains_key(*path)).map(|path| format!("  gone     {}", printable(path))),
+        );
+        let same = new.targets.iter().filter(|(path, file)| old.get(*path) == Some(*file)).count();
+        if same > 0 {
+            lines.push(format!("  as before: {same} more"));
+        }
+        Ok(())
+    }
+}
+
+/// All keys of a role, with what changes: whoever signs must see the whole list, not only a difference.
+fn keys(role: Role, old: Option<&Quorum>, new: &Quorum, lines: &mut Vec<String>) -> Result<(), Refusal> {
+    let had = |quorum: Option<&Quorum>, spki: &[u8]| {
+        quorum.is_some_and(|quorum| quorum.keys.values().any(|key| key.spki().is_ok_and(|known| known == spki)))
+    };
+    let mut words = Vec::new();
+    for key in new.keys.values() {
+        let mark = if old.is_some() && !had(old, &key.spki()?) { "NEW " } else { "" };
+        words.push(format!("{mark}{}", printable(&key.label())));
+    }
+    for key in old.iter().flat_map(|old| old.keys.values()) {
+        if !had(Some(new), &key.spki()?) {
+            words.push(format!("REVOKED {}", printable(&key.label())));
+        }
+    }
+    let changed =
+        old.filter(|old| old.threshold != new.threshold).map(|old| format!(" (was {})", old.threshold)).unwrap_or_default();
+    lines.push(format!("  {role:<10} {}{changed} of {}", new.threshold, words.join(", ")));
+    Ok(())
+}
+
+fn digest(file: &TargetFile) -> String {
+    let sha256 = file.hashes.get("sha256").map_or("", String::as_str);
+    format!("{} bytes, sha256:{sha256}", file.length)
+}
+
+/// What the files that this tool knows say.
+fn content(path: &str, bytes: &[u8], lines: &mut Vec<String>) {
+    let mut say = |text: &str| lines.extend(text.trim_end().lines().map(|line| format!("           {}", printable(line))));
+    if path.starts_with("releases/") {
+        match Manifest::parse(bytes) {
+            Ok(manifest) => {
+                say(&format!("{} {}", manifest.component, manifest.version));
+                for artifact in &manifest.artifacts {
+                    say(&format!(
+                        "{:<12} {}  {} bytes, sha256:{}",
+                        artifact.platform, artifact.name, artifact.size, artifact.sha256
+                    ));
+                }
+            }
+            Err(why) => say(&format!("NOT a manifest: {why}")),
+        }
+    } else if path.starts_with("channels/") {
+        match Channel::parse(bytes) {
+            Ok(channel) => {
+                let halted = if channel.halted { ", halted" } else { "" };
+                let floor = channel.floor.as_ref().map(|floor| format!(", floor {floor}")).unwrap_or_default();
+                say(&format!("{} of {} is {}{floor}{halted}", channel.channel, channel.component, channel.release));
+            }
+            Err(why) => say(&format!("NOT a channel: {why}")),
+        }
+    } else if path.starts_with("policies/") {
+        match std::str::from_utf8(bytes)
+            .map_err(|error| error.to_string())
+            .and_then(|text| slipway_verify::Policy::parse(text).map_err(|why| why.to_string()))
+        {
+            Ok(policy) => say(&policy.explain()),
+            Err(why) => say(&format!("NOT a policy: {why}")),
+        }
+    }
+}
