@@ -5,6 +5,9 @@
 //! | [`sigstore`] | a private Sigstore that signs anything, at any time, as anybody | [`sigstore::PrivateSigstore`], [`sigstore::Attestation`] |
 //! | [`edgecore`] | KubeEdge releases with a stand-in for edgecore inside | [`edgecore::Release`], [`edgecore::Dials`], [`edgecore::tarball`] |
 //! | [`server`] | a release server with faults, over HTTP or HTTPS | [`server::ReleaseServer`], [`server::Fault`] |
+//! | [`rekor`] | the private Sigstore's log, asked over HTTP | [`rekor::RekorServer`] |
+//! | [`registry`] | image registries, real and faulty, and what cosign puts into them | [`registry::Repository`] |
+//! | [`tuf`] | a TUF repository that can be made to say anything | [`tuf::Repository`] |
 //! | [`broker`] | a real mosquitto: plain, TLS, mutual TLS | [`broker::Mosquitto`] |
 //! | [`tls`] | a certificate authority for broker, server and clients | [`tls::Authority`] |
 //! | [`programs`] | finds the programs of this workspace, freshly built | [`programs::program`] |
@@ -16,9 +19,13 @@
 
 pub mod broker;
 pub mod edgecore;
+mod http;
 pub mod programs;
+pub mod registry;
+pub mod rekor;
 pub mod server;
 pub mod sigstore;
 pub mod tls;
+pub mod tuf;
 pub mod vectors;
 pub mod wait;

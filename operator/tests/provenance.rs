@@ -1,0 +1,259 @@
+//! `slipway provenance bundle`: old provenance and a log that answers well or badly.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use serde_json::Value;
+use slipway_world::rekor::{RekorFault, RekorServer, log_intoto};
+use slipway_world::sigstore::{Attestation, PrivateSigstore, generator_generic};
+use std::fs;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+const NAME: &str = "kubeedge-v1.13.0-linux-arm64.tar.gz";
+const TARBALL: &[u8] = b"a tarball";
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The exit code, and the code of the refusal or whatever else came first on standard error.
+fn ending(output: &Output) -> (i32, String) {
+    let stderr = text(&output.stderr);
+    let first = stderr.strip_prefix("slipway: ").unwrap_or(&stderr).split(": ").next().unwrap_or_default().to_owned();
+    (output.status.code().unwrap(), first)
+}
+
+fn refused(code: &str) -> (i32, String) {
+    (3, code.to_owned())
+}
+
+fn good() -> (i32, String) {
+    (0, String::new())
+}
+
+/// A release's old provenance in a folder, and the log that it was entered in.
+struct Desk {
+    dir: TempDir,
+    sigstore: PrivateSigstore,
+    rekor: RekorServer,
+    release: Attestation,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let release = Attestation::kubeedge("v1.13.0").generator("v1.2.2").artifact(NAME, TARBALL);
+        let desk = Self {
+            dir: TempDir::new().unwrap(),
+            sigstore: PrivateSigstore::new("old"),
+            rekor: RekorServer::start().unwrap(),
+            release,
+        };
+        desk.write("root", desk.sigstore.trusted_root());
+        desk.write("policy", "component = \"edgecore\"\npreset = \"kubeedge\"\n");
+        desk.write("multiple.intoto.jsonl", desk.old(&desk.release));
+        desk.write(NAME, TARBALL);
+        desk
+    }
+
+    /// What the generator wrote: an envelope on a line.
+    fn old(&self, attestation: &Attestation) -> String {
+        text(&self.sigstore.attest_without_evidence(attestation)) + "\n"
+    }
+
+    /// Enters an attestation into the log, as a `dsse` entry.
+    fn log(&self, attestation: &Attestation) -> u64 {
+        self.rekor.add_bundle(&self.sigstore.attest_value(attestation))
+    }
+
+    /// Enters it as `intoto` of this version, at this time.
+    fn log_intoto(&self, attestation: &Attestation, version: &str, at: i64) -> u64 {
+        let envelope: Value = serde_json::from_str(&self.old(attestation)).unwrap();
+        self.rekor.add(log_intoto(&self.sigstore, &envelope, version, at))
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        fs::write(self.path(name), bytes).unwrap();
+    }
+
+    fn bundle(&self, more: &[&str]) -> Output {
+        self.run("multiple.intoto.jsonl", more)
+    }
+
+    fn run(&self, file: &str, more: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_slipway"));
+        command.args(["provenance", "bundle", &self.path(file), "--trusted-root", &self.path("root")]);
+        command.args(["--rekor-url", &self.rekor.url()]).args(more).output().unwrap()
+    }
+
+    /// What the devices' verifier says of a file of provenance.
+    fn verify(&self, file: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_slipway"));
+        command.args(["verify", &self.path(NAME), "--bundle", &self.path(file), "--policy", &self.path("policy")]);
+        command.args(["--trusted-root", &self.path("root"), "--release-version", "v1.13.0"]).output().unwrap()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn old_provenance_becomes_a_bundle_that_devices_accept() {
+    let desk = Desk::new();
+    assert_eq!(ending(&desk.verify("multiple.intoto.jsonl")), refused("SLW-V-BUNDLE-NO-ENTRY"));
+    let index = desk.log(&desk.release);
+    let output = desk.bundle(&[]);
+    assert_eq!(ending(&output), good());
+    let report = text(&output.stdout);
+    assert!(report.starts_with(&format!("Verified {}\n", desk.path("multiple.intoto.sigstore.json"))), "{report}");
+    assert!(report.contains(&generator_generic("v1.2.2")) && report.contains(&format!(", entry {index}\n")), "{report}");
+    assert_eq!(ending(&desk.verify("multiple.intoto.sigstore.json")), good());
+    let paths: Vec<String> = desk.rekor.asked().into_iter().map(|(path, _)| path).collect();
+    assert_eq!(paths, ["/api/v1/index/retrieve", "/api/v1/log/entries/retrieve"], "one look-up");
+
+    assert_eq!(ending(&desk.bundle(&[])), refused("SLW-O-EXISTS"));
+    let output = desk.run("multiple.intoto.sigstore.json", &[]);
+    assert_eq!(ending(&output), good());
+    assert!(text(&output.stdout).contains("is a Sigstore bundle already"));
+    assert_eq!(desk.names(), [NAME, "multiple.intoto.jsonl", "multiple.intoto.sigstore.json", "policy", "root"]);
+}
+
+#[test]
+fn an_entry_is_found_by_payload_or_certificate_or_named() {
+    let desk = Desk::new();
+    // Somebody else's entry comes first, and one with the same artifact.
+    desk.log(&Attestation::kubeedge("v1.13.1").artifact(NAME, TARBALL));
+    let index = desk.log_intoto(&desk.release, "0.0.2", desk.release.signed_at);
+    let uuid = desk.rekor.uuid(index).unwrap();
+    for (n, more) in [
+        vec![],
+        vec!["--log-index".to_owned(), index.to_string()],
+        vec!["--uuid".to_owned(), uuid.clone()],
+        vec!["--uuid".to_owned(), uuid[16..].to_owned()],
+        vec!["--json".to_owned()],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        desk.rekor.fault((n == 4).then_some(RekorFault::NoPayloadIndex));
+        let to = format!("out-{n}");
+        let path = desk.path(&to);
+        let more: Vec<&str> = more.iter().map(String::as_str).chain(["--output", &path]).collect();
+        let output = desk.bundle(&more);
+        assert_eq!(ending(&output), good(), "{more:?}");
+        assert_eq!(ending(&desk.verify(&to)), good(), "{more:?}");
+        if n == 4 {
+            let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(found["evidence"]["log_index"], index);
+        }
+    }
+}
+
+#[test]
+fn each_line_becomes_a_bundle() {
+    let desk = Desk::new();
+    let other = Attestation::kubeedge("v1.13.0").generator("v1.2.2").artifact("keadm", b"keadm");
+    desk.write("several.jsonl", desk.old(&other) + "\n" + &desk.old(&desk.release));
+    desk.log(&other);
+    desk.log(&desk.release);
+    assert_eq!(ending(&desk.verify("several.jsonl")), refused("SLW-V-BUNDLE-NO-ENTRY"));
+    assert_eq!(desk.run("several.jsonl", &["--log-index", "1"]).status.code(), Some(2), "which of them?");
+    assert_eq!(ending(&desk.run("several.jsonl", &[])), good());
+    assert_eq!(ending(&desk.verify("several.2.sigstore.json")), good());
+    assert_eq!(ending(&desk.verify("several.1.sigstore.json")), refused("SLW-V-ARTIFACT-DIGEST"));
+}
+
+#[test]
+fn an_entry_that_is_none_or_not_this_ones_or_ambiguous_is_refused() {
+    let desk = Desk::new();
+    let (at, before) = (desk.release.signed_at, desk.names());
+    assert_eq!(ending(&desk.bundle(&[])), refused("SLW-O-ENTRY-NONE"));
+    assert_eq!(ending(&desk.bundle(&["--log-index", "7"])), refused("SLW-O-ENTRY-NONE"));
+
+    let unbound = desk.log_intoto(&desk.release, "0.0.1", at);
+    let output = desk.bundle(&[]);
+    assert_eq!(ending(&output), refused("SLW-O-ENTRY-UNBOUND"));
+    assert!(text(&output.stderr).contains(&format!("entry {unbound} of kind intoto 0.0.1")), "{}", text(&output.stderr));
+
+    // Anybody may enter a signature again, but not at its time.
+    let late = desk.log_intoto(&desk.release, "0.0.2", at + 3600);
+    assert_eq!(ending(&desk.bundle(&[])), refused("SLW-V-CERT-EXPIRED"));
+
+    let others = desk.log(&Attestation::kubeedge("v1.13.1").artifact(NAME, TARBALL));
+    let output = desk.bundle(&["--log-index", &others.to_string()]);
+    assert_eq!(ending(&output), refused("SLW-O-ENTRY-MISMATCH"));
+    assert!(text(&output.stderr).contains(&format!("entry {others}, dsse 0.0.1")), "{}", text(&output.stderr));
+    // The same payload signed a minute earlier has another key and signature.
+    let index = desk.log(&desk.release);
+    desk.write("again.jsonl", desk.old(&desk.release.clone().at(at - 60)));
+    assert_eq!(ending(&desk.run("again.jsonl", &["--log-index", &index.to_string()])), refused("SLW-O-ENTRY-MISMATCH"));
+
+    desk.log_intoto(&desk.release, "0.0.2", at + 1);
+    assert_eq!(ending(&desk.bundle(&[])), refused("SLW-O-ENTRY-SEVERAL"));
+
+    desk.write("root", PrivateSigstore::new("another").trusted_root());
+    assert_eq!(ending(&desk.bundle(&["--log-index", &late.to_string()])), refused("SLW-V-LOG-UNKNOWN"));
+    fs::remove_file(desk.path("again.jsonl")).unwrap();
+    assert_eq!(desk.names(), before, "nothing was written");
+}
+
+#[test]
+fn a_changed_file_finds_no_entry_of_its_own() {
+    let desk = Desk::new();
+    desk.log(&desk.release);
+    let old: Value = serde_json::from_str(&desk.old(&desk.release)).unwrap();
+    let other: Value = serde_json::from_str(&desk.old(&Attestation::kubeedge("v1.13.1").artifact(NAME, TARBALL))).unwrap();
+    // What was left as it was still finds the entry, and then it is seen that the signature is no longer the payload's or the key's.
+    for pointer in ["/payload", "/signatures/0/sig", "/signatures/0/cert"] {
+        let mut changed = old.clone();
+        *changed.pointer_mut(pointer).unwrap() = other.pointer(pointer).unwrap().clone();
+        desk.write("changed.jsonl", changed.to_string());
+        assert_eq!(ending(&desk.run("changed.jsonl", &[])), refused("SLW-V-SIGNATURE"), "{pointer}");
+    }
+    desk.write("changed.jsonl", "{}");
+    assert_eq!(ending(&desk.run("changed.jsonl", &[])), refused("SLW-O-ENVELOPE"));
+    desk.write("changed.jsonl", vec![b' '; 9 << 20]);
+    assert_eq!(ending(&desk.run("changed.jsonl", &[])), refused("SLW-O-ENVELOPE"));
+}
+
+#[test]
+fn a_log_that_misbehaves_is_refused_in_time() {
+    let desk = Desk::new();
+    desk.log(&Attestation::kubeedge("v1.13.1").artifact(NAME, TARBALL));
+    let index = desk.log(&desk.release).to_string();
+    for (fault, seen, more) in [
+        (RekorFault::Endless, "more than 4194304 bytes", &[][..]),
+        (RekorFault::Never, "no complete answer within 1s", &["--timeout", "1"]),
+        (RekorFault::Status(500), "status 500", &[]),
+        (RekorFault::Garbage, "none of Rekor's", &[]),
+        (RekorFault::NoProof, "without a proof", &[]),
+        (RekorFault::WrongEntry, "entry", &["--log-index", &index]),
+    ] {
+        desk.rekor.fault(Some(fault));
+        let output = desk.bundle(more);
+        assert_eq!(ending(&output), refused("SLW-O-REKOR"), "{fault:?}");
+        assert!(text(&output.stderr).contains(seen), "{fault:?}: {}", text(&output.stderr));
+    }
+    assert_eq!(ending(&desk.bundle(&[])), refused("SLW-O-ENTRY-MISMATCH"), "the wrong entry for an id");
+    desk.rekor.fault(None);
+    for url in ["http://127.0.0.1:1", "ftp://127.0.0.1", "nonsense", "http://127.0.0.1:1/?q"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_slipway"));
+        command.args(["provenance", "bundle", &desk.path("multiple.intoto.jsonl"), "--rekor-url", url]);
+        assert_eq!(ending(&command.output().unwrap()), refused("SLW-O-REKOR"), "{url}");
+    }
+    assert_eq!(desk.bundle(&["--uuid", "xyz"]).status.code(), Some(2));
+    assert_eq!(ending(&desk.bundle(&[])), good(), "and all this left it usable");
+}
+
+#[test]
+fn a_release_with_old_provenance_is_told_what_to_do() {
+    let desk = Desk::new();
+    let refusal = desk.verify("multiple.intoto.jsonl");
+    assert!(text(&refusal.stderr).contains("`slipway provenance bundle`"), "{}", text(&refusal.stderr));
+}
