@@ -117,6 +117,9 @@ pub(crate) fn gate(bytes: &[u8], rule: LogRule, keep_intermediates: bool) -> Res
     debug_assert!(u64::try_from(LIMITS.bytes).is_ok_and(|limit| limit == manifest::PROVENANCE_LIMIT));
     json::check(bytes, LIMITS).map_err(|error| match error {
         json::Error::TooLarge(seen, limit) => Check::BundleSize.refuse(seen, format_args!("at most {limit} bytes")),
+        json::Error::Syntax(_) if begins_with_envelope(bytes) => {
+            Check::BundleNoEntry.refuse("DSSE envelopes", "a Sigstore bundle")
+        }
         json::Error::Syntax(error) => Check::BundleMalformed.refuse(error, "JSON without duplicate members"),
     })?;
     let malformed = |error: &dyn std::fmt::Display| Check::BundleMalformed.refuse(error, "a Sigstore bundle");
@@ -129,10 +132,20 @@ pub(crate) fn gate(bytes: &[u8], rule: LogRule, keep_intermediates: bool) -> Res
     Ok(bundle)
 }
 
+/// Whether the first line is a bare DSSE envelope: older builders wrote one a line.
+fn begins_with_envelope(bytes: &[u8]) -> bool {
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    serde_json::from_slice(line).is_ok_and(|outline: Outline| outline.is_envelope())
+}
+
 impl Outline {
+    fn is_envelope(&self) -> bool {
+        self.media_type.is_none() && self.payload.is_some() && self.signatures.is_some()
+    }
+
     fn check(&self, rule: LogRule) -> Result<(), Refusal> {
         let Some(media_type) = &self.media_type else {
-            return Err(if self.payload.is_some() && self.signatures.is_some() {
+            return Err(if self.is_envelope() {
                 Check::BundleNoEntry.refuse("a DSSE envelope", "a Sigstore bundle")
             } else {
                 Check::BundleMediaType.refuse("none", MediaType::Bundle0_3)
