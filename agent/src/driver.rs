@@ -172,11 +172,13 @@ impl Driver {
         if mode == Mode::Service {
             let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
         }
+        let mut due = in_future(LONGEST_SLEEP);
         loop {
             if mode == Mode::OneShot && self.followers.is_empty() && requests.is_closed() && requests.is_empty() {
                 break;
             }
-            let sleep = self.sleep(mode);
+            // What comes in between must not put it off: a person who looks every second would stop all retries.
+            due = due.min(in_future(self.sleep(mode)));
             tokio::select! {
                 () = &mut stop => break,
                 Some(news) = self.news.1.recv() => self.hear(news),
@@ -186,7 +188,10 @@ impl Driver {
                     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Watchdog]);
                 }
                 _ = look_after.tick(), if plain => self.look_after(),
-                () = tokio::time::sleep(sleep) => self.tick(mode),
+                () = tokio::time::sleep_until(due) => {
+                    due = in_future(LONGEST_SLEEP);
+                    self.tick(mode);
+                }
             }
         }
         if let Some((to, mut from)) = self.broker.take() {
@@ -351,6 +356,12 @@ impl Driver {
             }
         }
     }
+}
+
+/// The runtime's own idea of a moment: what it sleeps until.
+fn in_future(pause: Duration) -> tokio::time::Instant {
+    let now = tokio::time::Instant::now();
+    now.checked_add(pause).unwrap_or(now)
 }
 
 async fn from_broker(broker: &mut Option<(mpsc::Sender<ToBroker>, mpsc::Receiver<FromBroker>)>) -> Option<FromBroker> {

@@ -223,6 +223,7 @@ impl Store {
         let next = numbered.last().map_or(self.next, |last| last.seq.saturating_add(1));
         self.reserve(next)?;
         self.catch_up();
+        let overdue = self.unwitnessed.is_some();
 
         let generation = self.generation.saturating_add(1);
         let stored = Stored { generation, record: record.clone() };
@@ -253,6 +254,9 @@ impl Store {
             if !saved {
                 self.waiting.insert(report.seq, report.clone());
             }
+        }
+        if overdue {
+            self.witness_all();
         }
         Ok(numbered)
     }
@@ -356,6 +360,9 @@ impl Store {
     /// which nothing happens does it from time to time. Says whether all is well.
     pub fn recover(&mut self) -> bool {
         self.catch_up();
+        if self.unwitnessed.is_some() {
+            self.witness_all();
+        }
         self.room.refill();
         self.degraded().is_none()
     }
@@ -394,7 +401,7 @@ impl Store {
             return Ok(());
         }
         match self.tell(memory) {
-            // The database has it. Only both together could lose it, and the next commit tells the witness again.
+            // The database has it. Only both together could lose it, and the witness is told again.
             Err(refusal) if saved => self.unwitnessed = Some(refusal),
             other => return other,
         }
@@ -413,7 +420,8 @@ impl Store {
             memory.alone_since = None;
             memory.generation = self.saved;
         }
-        if memory.components != self.memory.components || memory.alone_since != self.memory.alone_since {
+        let turned = memory.components != self.memory.components || memory.alone_since != self.memory.alone_since;
+        if turned || self.unwitnessed.is_some() {
             self.unwitnessed = self.tell(memory).err();
         }
     }
@@ -425,7 +433,6 @@ impl Store {
             self.witness.write(&memory)?;
         }
         self.memory = memory;
-        self.unwitnessed = None;
         Ok(())
     }
 
@@ -479,7 +486,13 @@ impl Store {
 impl Drop for Store {
     /// An agent that ends like this survived its opening, whether it committed anything or not.
     fn drop(&mut self) {
-        if self.memory.opening > 0 && !std::thread::panicking() {
+        if std::thread::panicking() {
+            return;
+        }
+        if self.unwitnessed.is_some() {
+            self.witness_all();
+        }
+        if self.memory.opening > 0 {
             let _ = self.tell(Memory { opening: 0, ..self.memory.clone() });
         }
     }

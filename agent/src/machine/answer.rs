@@ -172,7 +172,11 @@ impl Draft<'_> {
                 self.next.state = State::Probation { plan: plan.clone(), payload, watch };
                 self.effects.push(Effect::Watch { plan });
             }
-            Err(refusal) => self.undo(plan, refusal, true),
+            // A full or failing disk says nothing against the release.
+            Err(refusal) => {
+                let condemn = refusal.class != slipway_protocol::Class::System;
+                self.undo(plan, refusal, condemn);
+            }
         }
     }
 

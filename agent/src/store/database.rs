@@ -5,21 +5,32 @@
 //! while the witness still remembers that an opening is under way.
 //!
 //! After an I/O error it may wait for ever for a write that never happened, even when it is dropped, and with it every other
-//! database of the process. So it is never touched again, not even to drop it, and the file gets a successor without its lock.
+//! database of the process. So it works on a thread of its own, and one that does not answer is left behind there; it is never touched
+//! again, not even to drop it, and the file gets a successor without its lock.
 
 use crate::durable;
 use nix::fcntl::{Flock, FlockArg};
 use slipway_protocol::{ComponentName, Sha256};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
 
 /// Bytes of a segment, the unit in which the database grows; also what it keeps in memory for writing.
 pub(super) const SEGMENT: usize = 64 * 1024;
 /// How sled describes a database made with these settings.
 const SETTINGS: &str = "segment_size: 65536\nuse_compression: false\nversion: 0.34\n";
+/// How long the agent waits for the database: longer than any disk takes, shorter than a watchdog's patience.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Years of commits in a debug build take longer.
+const PATIENCE_IN_TESTS: Duration = Duration::from_secs(60);
+const SILENT: &str = "the database does not answer";
 /// What follows the settings in sled's file: a checksum.
 const SETTINGS_CHECKSUM: usize = 4;
 
@@ -112,9 +123,126 @@ pub(super) struct Contents {
     pub(super) cursors: Vec<(Sha256, u64)>,
 }
 
-/// The open database.
+/// Work for the database's thread.
+type Work = Box<dyn FnOnce(&mut Sled) + Send>;
+
+/// The open database. It has a thread of its own: whoever asks waits for a bounded time, whatever sled waits for.
 #[derive(Debug)]
 pub(super) struct Database {
+    work: Sender<Work>,
+    /// Hears when the thread has let go of the database.
+    over: Receiver<()>,
+    /// Whether it ever failed to answer: then nobody waits for it again.
+    silent: Cell<bool>,
+    /// Whether it must never be touched again, not even to drop it.
+    abandoned: Arc<AtomicBool>,
+}
+
+impl Database {
+    /// Opens or creates it.
+    pub(super) fn open(dir: &Path) -> Result<Self, Trouble> {
+        let (work, orders) = mpsc::channel::<Work>();
+        let (ending, over) = mpsc::channel();
+        let (answer, opened) = mpsc::channel();
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let (dir, leave) = (dir.to_owned(), Arc::clone(&abandoned));
+        std::thread::Builder::new().name("database".to_owned()).spawn(move || {
+            let mut sled = match Sled::open(&dir) {
+                Ok(sled) => sled,
+                Err(trouble) => {
+                    let _ = answer.send(Err(trouble));
+                    return;
+                }
+            };
+            let _ = answer.send(Ok(()));
+            orders.iter().for_each(|work| work(&mut sled));
+            if leave.load(Ordering::Relaxed) {
+                sled.abandon()
+            } else {
+                drop(sled)
+            }
+            let _ = ending.send(());
+        })?;
+        let database = Self { work, over, silent: Cell::new(false), abandoned };
+        match database.wait(&opened) {
+            Ok(Ok(())) => Ok(database),
+            Ok(Err(trouble)) | Err(trouble) => {
+                database.abandon();
+                Err(trouble)
+            }
+        }
+    }
+
+    /// Has the thread do something, and waits for it.
+    fn ask<T: Send + 'static>(&self, work: impl FnOnce(&mut Sled) -> Result<T, Trouble> + Send + 'static) -> Result<T, Trouble> {
+        if self.silent.get() {
+            return Err(Trouble::Failed(SILENT.to_owned()));
+        }
+        let (answer, answered) = mpsc::channel();
+        // An order that nobody takes is an answer that nobody gives.
+        let _ = self.work.send(Box::new(move |sled| {
+            let _ = answer.send(work(sled));
+        }));
+        self.wait(&answered)?
+    }
+
+    fn wait<T>(&self, answered: &Receiver<T>) -> Result<T, Trouble> {
+        let limit = if cfg!(test) { PATIENCE_IN_TESTS } else { PATIENCE };
+        answered.recv_timeout(limit).map_err(|error| {
+            self.silent.set(true);
+            match error {
+                RecvTimeoutError::Timeout => Trouble::Failed(SILENT.to_owned()),
+                // Where a panic does not end the process, it ends the thread.
+                RecvTimeoutError::Disconnected => Trouble::Damaged("sled panicked".to_owned()),
+            }
+        })
+    }
+
+    /// Lets go of a database that met an error, without ever touching it again.
+    pub(super) fn abandon(self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
+
+    /// Reads everything: also to meet damage now and not in the middle of an update.
+    pub(super) fn scan(&self) -> Result<Contents, Trouble> {
+        self.ask(|sled| sled.scan())
+    }
+
+    /// One value.
+    pub(super) fn get(&self, key: Key<'_>) -> Result<Option<Vec<u8>>, Trouble> {
+        let key = key.bytes();
+        self.ask(move |sled| Ok(sled.db.get(key)?.map(|value| value.to_vec())))
+    }
+
+    /// Makes the changes, all or none, durable on return.
+    pub(super) fn apply(&mut self, changes: Changes) -> Result<(), Trouble> {
+        self.ask(|sled| {
+            sled.db.apply_batch(changes.0)?;
+            sled.flush()
+        })
+    }
+
+    /// Makes the changes, durable with the next [`Self::apply`] at the latest.
+    pub(super) fn apply_lazily(&mut self, changes: Changes) -> Result<(), Trouble> {
+        self.ask(|sled| Ok(sled.db.apply_batch(changes.0)?))
+    }
+}
+
+impl Drop for Database {
+    /// Whoever opens it next must find it closed.
+    fn drop(&mut self) {
+        if self.silent.get() || self.abandoned.load(Ordering::Relaxed) {
+            return;
+        }
+        // With the sender the thread's work ends.
+        self.work = mpsc::channel().0;
+        let _ = self.wait(&self.over);
+    }
+}
+
+/// sled itself, on the thread that may have to be left behind with it.
+#[derive(Debug)]
+struct Sled {
     db: sled::Db,
     /// The file that sled appends to, for fdatasync.
     file: File,
@@ -123,9 +251,8 @@ pub(super) struct Database {
     synced: BTreeSet<OsString>,
 }
 
-impl Database {
-    /// Opens or creates it.
-    pub(super) fn open(dir: &Path) -> Result<Self, Trouble> {
+impl Sled {
+    fn open(dir: &Path) -> Result<Self, Trouble> {
         look(dir)?;
         unlock(dir)?;
         let config = sled::Config::new()
@@ -137,9 +264,9 @@ impl Database {
             .print_profile_on_drop(false);
         let db = config.open()?;
         let file = File::options().read(true).write(true).open(dir.join("db"))?;
-        let mut database = Self { db, file, blobs: dir.join("blobs"), synced: BTreeSet::new() };
-        if let Err(trouble) = database.flush() {
-            database.abandon();
+        let mut sled = Self { db, file, blobs: dir.join("blobs"), synced: BTreeSet::new() };
+        if let Err(trouble) = sled.flush() {
+            sled.abandon();
             return Err(trouble);
         }
         // Once at the beginning for what opening created: the names of its files.
@@ -147,16 +274,14 @@ impl Database {
         if let Ok(settings) = File::open(dir.join("conf")) {
             settings.sync_all()?;
         }
-        Ok(database)
+        Ok(sled)
     }
 
-    /// Lets go of a database that met an error, without ever touching it again.
-    pub(super) fn abandon(self) {
+    fn abandon(self) {
         std::mem::forget(self.db);
     }
 
-    /// Reads everything: also to meet damage now and not in the middle of an update.
-    pub(super) fn scan(&self) -> Result<Contents, Trouble> {
+    fn scan(&self) -> Result<Contents, Trouble> {
         let mut contents = Contents::default();
         let strange = |key: &[u8]| Trouble::Damaged(format!("a key {:?}", String::from_utf8_lossy(key)));
         for entry in self.db.iter() {
@@ -178,22 +303,6 @@ impl Database {
             }
         }
         Ok(contents)
-    }
-
-    /// One value.
-    pub(super) fn get(&self, key: Key<'_>) -> Result<Option<Vec<u8>>, Trouble> {
-        Ok(self.db.get(key.bytes())?.map(|value| value.to_vec()))
-    }
-
-    /// Makes the changes, all or none, durable on return.
-    pub(super) fn apply(&mut self, changes: Changes) -> Result<(), Trouble> {
-        self.apply_lazily(changes)?;
-        self.flush()
-    }
-
-    /// Makes the changes, durable with the next [`Self::apply`] at the latest.
-    pub(super) fn apply_lazily(&mut self, changes: Changes) -> Result<(), Trouble> {
-        Ok(self.db.apply_batch(changes.0)?)
     }
 
     fn flush(&mut self) -> Result<(), Trouble> {

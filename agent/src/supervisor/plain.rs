@@ -9,6 +9,7 @@ use super::exec::{INHERITED, ending};
 use super::process::{self, Stat};
 use super::{KILL_WAIT, POLL, START, STOP, evidence};
 use crate::clock::{self, BootId, Moment};
+use crate::durable;
 use crate::record::{Process, ProcessState};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
@@ -99,18 +100,20 @@ impl Plain {
         if self.find(&mut inner).is_some() {
             return Ok(());
         }
-        let failed = |what: &str, error: io::Error| {
-            START.with(format_args!("{what}: {error}"), format_args!("{} running", self.component))
-        };
-        fs::create_dir_all(&self.dir).map_err(|error| failed("directory for its record", error))?;
+        // Its record and log are the disk's business; only the program itself can be what does not start.
+        let disk = |error: io::Error| durable::refusal(&self.dir, &error);
+        fs::create_dir_all(&self.dir).map_err(disk)?;
         let now = clock::now();
         let mark = format!("{}-{}-{}", std::process::id(), now.moment.secs, now.dice);
         let boot = now.moment.boot;
-        let mut command = self.command_line().map_err(|error| failed("its log or link", error))?;
+        let mut command = self.command_line().map_err(disk)?;
         command.env(MARK, &mark);
         let write = |process| self.write(&Record { boot: boot.clone(), mark: mark.clone(), process });
-        write(None).map_err(|error| failed("its record", error))?;
-        let child = command.spawn().map_err(|error| failed(&command.get_program().to_string_lossy(), error))?;
+        write(None).map_err(disk)?;
+        let child = command.spawn().map_err(|error| {
+            let program = command.get_program().to_string_lossy().into_owned();
+            START.with(format_args!("{program}: {error}"), format_args!("{} running", self.component))
+        })?;
         let pid = child.id();
         inner.ended = None;
         inner.child = Some(child);

@@ -110,6 +110,9 @@ struct Said {
     condemned: usize,
 }
 
+/// What it had told by the time the log was so long.
+type Heard = (u64, Said);
+
 /// One image to be judged.
 #[derive(Debug, Deserialize, Serialize)]
 struct Task {
@@ -149,7 +152,7 @@ fn cut(options: &Options) -> Result<ExitCode> {
 }
 
 /// One whole update on a recorded disk; what it said by when; and where in the log it was over.
-fn record(world: &World, scenario: Scenario) -> Result<(Recording, Vec<(u64, Said)>, u64)> {
+fn record(world: &World, scenario: Scenario) -> Result<(Recording, Vec<Heard>, u64)> {
     let dir = world.scratch(&format!("recorded-{}", scenario.name()));
     let mount = mount_point(world);
     let device_dir = mount.join("device");
@@ -157,7 +160,7 @@ fn record(world: &World, scenario: Scenario) -> Result<(Recording, Vec<(u64, Sai
     let mut device = CrashDevice::at(&device_dir, scenario, &world.setting)?;
     run("sync", &["-f", &mount.display().to_string()])?;
     device.start()?;
-    let mut heard: Vec<(u64, Said)> = Vec::new();
+    let mut heard: Vec<Heard> = Vec::new();
     let mut failed = None;
     let waited = wait::try_until("the update that is recorded ends", DEADLINE, || {
         if let Ok(said) = listen(&device) {
@@ -197,7 +200,7 @@ fn judge_all(
     world: &World,
     scenario: Scenario,
     recording: &Recording,
-    heard: &[(u64, Said)],
+    heard: &[Heard],
     cuts: &[(usize, Survivors, u64)],
     jobs: usize,
 ) -> Result<usize> {
@@ -209,7 +212,7 @@ fn judge_all(
         let said = heard.iter().rev().find(|(position, _)| *position <= at).map(|(_, said)| said.clone()).unwrap_or_default();
         let (image, mount) = (world.scratch(&format!("image-{n}")), mount_point(world));
         let mut dice = Random(seed);
-        recording.image(count, survivors, || dice.next() % 2 == 0, &image)?;
+        recording.image(count, survivors, || dice.next().is_multiple_of(2), &image)?;
         let task = Task { setting: world.setting.clone(), scenario, image: image.clone(), mount, said };
         let file = world.scratch(&format!("task-{n}"));
         std::fs::write(&file, serde_json::to_vec(&task)?)?;

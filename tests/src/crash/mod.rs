@@ -30,6 +30,7 @@ pub struct Progress {
 impl Progress {
     /// Of so many steps.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "a person is told how long it takes")]
     pub fn new(total: usize) -> Self {
         let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
         Self { total, done: 0, began: std::time::Instant::now(), terminal, stride: (total / 20).max(1) }
@@ -41,7 +42,7 @@ impl Progress {
         let line = format!("{:>5}/{} {:>4} s  bad: {bad}", self.done, self.total, self.began.elapsed().as_secs());
         if self.terminal {
             eprint!("\r{line}{}", if self.done == self.total { "\n" } else { "" });
-        } else if self.done % self.stride == 0 || self.done == self.total {
+        } else if self.done.is_multiple_of(self.stride) || self.done == self.total {
             eprintln!("{line}");
         }
     }
