@@ -135,6 +135,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Stop> {
         "verify" => verify::run(&args),
         "run" => service(&args),
         "status" => ask(&args, |_| Ok(Request::Status)),
+        "trust" => ask(&args, |_| Ok(Request::Trust)),
         "history" => ask(&args, |_| Ok(Request::History { component: args.component.clone(), limit: args.limit.unwrap_or(20) })),
         "check" => ask(&args, |config| Ok(Request::Check { component: args.component(config)? })),
         "rollback" => ask(&args, |config| Ok(Request::Rollback { component: args.component(config)? })),

@@ -89,6 +89,12 @@ pub struct Sigstore {
     /// A `trusted_root.json`. Unset: the one that the operator's repository mirrors, else the public-good root this agent was built with.
     #[serde(default)]
     pub trusted_root: Option<PathBuf>,
+    /// Sigstore's own TUF repository, or a copy of it: `https://tuf-repo-cdn.sigstore.dev/`. Set, it is followed from here.
+    #[serde(default)]
+    pub url: Option<Url>,
+    /// The TUF root to follow it from, for an instance of your own. Unset: the public-good one, which this agent ships.
+    #[serde(default)]
+    pub root: Option<PathBuf>,
 }
 
 /// One `[[component]]`.
@@ -181,12 +187,11 @@ impl Config {
         if self.repository.refresh < Duration::from_secs(1) {
             return Err(CONFIG.with("repository.refresh below 1s", "a duration such as \"1h\""));
         }
-        if let Some(url) = &self.repository.url {
+        for (table, url) in [("repository", &self.repository.url), ("sigstore", &self.sigstore.url)] {
+            let Some(url) = url else { continue };
             let http = url.scheme() == "http" && self.http.allow_http;
             if url.scheme() != "https" && !http {
-                return Err(
-                    CONFIG.with(format_args!("repository.url = {url}"), "https, or http with `allow_http = true` in [http]")
-                );
+                return Err(CONFIG.with(format_args!("{table}.url = {url}"), "https, or http with `allow_http = true` in [http]"));
             }
         }
         for path in [&self.node.state, &self.node.socket] {

@@ -4,6 +4,7 @@
 
 use crate::record::Ending;
 use crate::status::Status;
+use crate::trust::View;
 use serde::{Deserialize, Serialize};
 use slipway_protocol::{Actor, Class, ComponentName, Refusal, Report, Sha256, json};
 use std::os::unix::fs::PermissionsExt;
@@ -31,6 +32,8 @@ const SOCKET: Refusal = Refusal::of(
 pub enum Request {
     /// The node's picture.
     Status,
+    /// What is trusted.
+    Trust,
     /// Past reports, newest first.
     History {
         /// Of one component, or of all.
@@ -74,6 +77,8 @@ pub enum Response {
     Done(Option<Ending>),
     /// The picture.
     Status(Box<Status>),
+    /// What is trusted.
+    Trust(Box<View>),
     /// Past reports.
     History(Vec<Report>),
     /// Not like this.

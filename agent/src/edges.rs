@@ -2,7 +2,7 @@
 //!
 //! Nothing is decided here. What an effect works with is authorised anew from the bytes on disk, never taken from the record.
 
-use crate::clock::{self, Now};
+use crate::clock::{self, Moment};
 use crate::config::{Component, Config};
 use crate::durable;
 use crate::fetch::{Client, Download, FetchError, RetryAdvice, TarSource, free_space};
@@ -14,11 +14,10 @@ use crate::snapshot;
 use crate::store::Store;
 use crate::supervisor::{Run, Supervisor, Tools};
 use crate::tls;
-use crate::trust::{Asked, NoCandidate, Proof, Transport, Trust};
+use crate::trust::{Asked, Memory, NoCandidate, Proof, Transport, Trust, View};
 use crate::unpack;
 use jiff::Timestamp;
 use slipway_protocol::{Actor, Class, ComponentName, NodeName, Platform, Refusal, Sha256};
-use slipway_verify::tuf::Floors;
 use slipway_verify::{Authorized, Release};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -42,6 +41,17 @@ const WORKER: Refusal = Refusal::of(
     "a thread that works on files",
     "nothing: it is done again; if this repeats, look for memory or disk trouble",
 );
+const FORGOTTEN: Refusal = Refusal::of(
+    "SLW-A-TRUST-MEMORY",
+    Class::System,
+    Actor::Operator,
+    "what the witness remembers about trust",
+    "another agent wrote it: install that one again; only if this device is yours to reset, give it a fresh state directory",
+);
+/// Sigstore's own repository is asked this often: its root changes a few times a year.
+const SIGSTORE_SECS: u64 = 6 * 3600;
+/// The latest known time is remembered when it has risen by this much: what the boot clock adds may be lost, what was signed may not.
+const REMEMBER_SECS: i64 = 600;
 /// Space that an update leaves free: logs, the database and the component itself need some.
 const RESERVE: u64 = 32 * 1024 * 1024;
 /// How much larger than its archive a program is; KubeEdge's are 3 to 4 times.
@@ -64,6 +74,8 @@ pub struct Edges {
     /// The metadata on disk is one for all components: a refresh of one must neither take back what another's has just raised, nor
     /// be seen half done.
     metadata: Mutex<()>,
+    /// When Sigstore's own repository was asked last.
+    sigstore: RefCell<Option<Moment>>,
 }
 
 /// What belongs to one component.
@@ -83,6 +95,8 @@ impl Edges {
     /// # Errors
     /// What cannot be used, by file and reason.
     pub fn open(config: &Config, node: NodeName, store: Store, tools: &Tools) -> Result<Self, Refusal> {
+        clock::learn(clock::BUILT);
+        store.memory().trusted_time.into_iter().for_each(clock::learn);
         let state = config.node.state.clone();
         for sub in ["downloads", "snapshots", "run"] {
             let sub = state.join(sub);
@@ -112,18 +126,27 @@ impl Edges {
             state,
             parts,
             metadata: Mutex::default(),
+            sigstore: RefCell::default(),
         })
     }
 
-    /// Trusted time: never before this program was built, nor before any signed time seen.
-    pub fn trusted(&self, now: &Now) -> Timestamp {
-        let known = self.store.borrow().memory().trusted_time.unwrap_or(clock::BUILT);
-        now.wall.max(known).max(clock::BUILT)
+    /// What the witness remembers about trust. What cannot be read is no first boot.
+    ///
+    /// # Errors
+    /// Something else than this agent wrote it.
+    pub fn memory(&self) -> Result<Memory, Refusal> {
+        match self.store.borrow().memory().tuf.clone() {
+            serde_json::Value::Null => Ok(Memory::default()),
+            value => serde_json::from_value(value).map_err(|error| FORGOTTEN.with(error, "versions by role")),
+        }
     }
 
-    /// The lowest metadata versions that are still acceptable.
-    pub fn floors(&self) -> Floors {
-        serde_json::from_value(self.store.borrow().memory().tuf.clone()).unwrap_or_default()
+    /// What is trusted here, for a person.
+    ///
+    /// # Errors
+    /// As [`Self::memory`].
+    pub fn view(&self) -> Result<View, Refusal> {
+        Ok(self.trust.view(&self.memory()?, clock::known()))
     }
 
     /// Carries out an effect that has an answer. `progress` hears percent.
@@ -147,25 +170,33 @@ impl Edges {
         let transport = match &ring.source {
             Source::Network => self.base.clone().map(|base| Transport::Http(self.client.clone(), base)),
             Source::Bundle(path) => match self.bundle(path).await {
-                Ok(tar) => Some(Transport::Tar(tar)),
+                Ok(tar) => Some(Transport::Tar(tar, String::new())),
                 Err(refusal) => return Verdict::Refused { refusal, version: None },
             },
         };
         let _alone = self.metadata.lock().await;
+        let memory = match self.memory() {
+            Ok(memory) => memory,
+            Err(refusal) => return Verdict::Refused { refusal, version: None },
+        };
+        let known = clock::known();
+        if known.unsure {
+            tracing::warn!(clock = %known.clock, latest = %known.latest, "time_unsure: the clock is not believed; expiry is judged by the later one");
+        }
         let asked = Asked {
             component: component.clone(),
-            now: self.trusted(&clock::now()),
-            floors: self.floors(),
+            now: known.trusted(),
+            sigstore: self.ask_sigstore(&memory),
+            memory,
             source: ring.source.clone(),
-            hint: ring.hint.clone(),
         };
         let checked = self.trust.check(transport.as_ref(), &asked).await;
         for note in &checked.notes {
             tracing::warn!(%component, %note, "while checking");
         }
         // What was verified holds whatever the check ended in; an answer that outran its memory would be a way back to old metadata.
-        let kept = if checked.floors == asked.floors { Ok(()) } else { self.remember_floors(&checked.floors) };
-        let kept = kept.and_then(|()| checked.signed.map_or(Ok(()), |time| self.store.borrow_mut().remember_time(time)));
+        let kept = if checked.memory == asked.memory { Ok(()) } else { self.remember(&checked.memory) };
+        let kept = kept.and_then(|()| self.remember_time(checked.signed));
         match (kept, checked.result) {
             (Err(refusal), _) => Verdict::Failed(Failure { refusal, again: Again::Later }),
             (Ok(()), Ok(candidate)) => Verdict::Candidate(Box::new(candidate)),
@@ -174,9 +205,32 @@ impl Edges {
         }
     }
 
-    fn remember_floors(&self, floors: &Floors) -> Result<(), Refusal> {
-        let value = serde_json::to_value(floors).map_err(|error| WORKER.with(error, "JSON"))?;
+    fn remember(&self, memory: &Memory) -> Result<(), Refusal> {
+        let value = serde_json::to_value(memory).map_err(|error| WORKER.with(error, "JSON"))?;
         self.store.borrow_mut().remember_tuf(value)
+    }
+
+    /// Raises the latest known time by verified signed times, and remembers it. A signed time that is far ahead counts as well: whoever
+    /// can make a trusted log or authority sign it could vouch for any build, and a clock that is too late only asks for newer metadata.
+    fn remember_time(&self, signed: Option<Timestamp>) -> Result<(), Refusal> {
+        signed.into_iter().for_each(clock::learn);
+        let latest = clock::known().latest;
+        let before = self.store.borrow().memory().trusted_time;
+        let risen = before.is_none_or(|before| latest.duration_since(before).as_secs() >= REMEMBER_SECS);
+        let news = signed.is_some_and(|signed| before.is_none_or(|before| signed > before));
+        if risen || news { self.store.borrow_mut().remember_time(latest) } else { Ok(()) }
+    }
+
+    /// Where to ask for Sigstore's own repository, when it is time to.
+    fn ask_sigstore(&self, memory: &Memory) -> Option<Transport> {
+        let url = self.trust.sigstore_url()?;
+        let now = clock::now().moment;
+        let recent = self.sigstore.borrow().as_ref().is_some_and(|at| !at.after(SIGSTORE_SECS).reached(&now));
+        if recent && !self.trust.needs_sigstore(memory) {
+            return None;
+        }
+        *self.sigstore.borrow_mut() = Some(now);
+        Some(Transport::Http(self.client.clone(), with_slash(url.clone())))
     }
 
     async fn bundle(&self, path: &Path) -> Result<TarSource, Refusal> {
@@ -186,12 +240,7 @@ impl Edges {
 
     async fn fetch(&self, component: &ComponentName, plan: &Plan, progress: &mut dyn FnMut(u8)) -> Result<(), Failure> {
         let never = |refusal| Failure { refusal, again: Again::Never };
-        // A cache that a power cut left half renewed is whole again after the next check.
-        let unauthorized = |refusal: Refusal| {
-            let again = if refusal.class == Class::System { Again::Later } else { Again::Never };
-            Failure { refusal, again }
-        };
-        let (release, _) = self.authorize(component, plan).await.map_err(unauthorized)?;
+        let (release, _) = self.authorize(component, plan).await?;
         if self.staged(component, plan).await.is_some() {
             return Ok(());
         }
@@ -253,17 +302,18 @@ impl Edges {
         Some(record.payload)
     }
 
-    async fn stage(&self, component: &ComponentName, plan: &Plan) -> Result<Sha256, Refusal> {
+    async fn stage(&self, component: &ComponentName, plan: &Plan) -> Result<Sha256, Failure> {
+        let never = |refusal| Failure { refusal, again: Again::Never };
         let (release, proof) = self.authorize(component, plan).await?;
         let payload = match self.staged(component, plan).await {
             Some(payload) => payload,
             None => {
                 let (slots, part, plan) = (self.slots.clone(), self.part_file(&plan.artifact), plan.clone());
-                blocking(move || unpack_to_slot(&slots, &part, &plan, &release, &proof)).await?
+                blocking(move || unpack_to_slot(&slots, &part, &plan, &release, &proof)).await.map_err(never)?
             }
         };
         // The slot is durable: the download has served.
-        self.drop_part(&plan.artifact)?;
+        self.drop_part(&plan.artifact).map_err(never)?;
         Ok(payload)
     }
 
@@ -280,9 +330,14 @@ impl Edges {
         Ok(Some(adopted))
     }
 
-    async fn prepare(&self, part: &Part, plan: &Plan, payload: Sha256) -> Result<(), Refusal> {
+    async fn prepare(&self, part: &Part, plan: &Plan, payload: Sha256) -> Result<(), Failure> {
+        self.authorize(&part.config.name, plan).await?;
+        self.put_by(part, plan, payload).await.map_err(|refusal| Failure { refusal, again: Again::Never })
+    }
+
+    /// Looks at the slot's bytes once more, stops the component, and puts its configuration and data by.
+    async fn put_by(&self, part: &Part, plan: &Plan, payload: Sha256) -> Result<(), Refusal> {
         let component = &part.config.name;
-        self.authorize(component, plan).await?;
         let (slots, name, slot) = (self.slots.clone(), component.clone(), plan.slot.clone());
         blocking(move || slots.check_payload(&name, &slot, &payload)).await?;
         let (dir, settings) = (self.snapshot_dir(component, &plan.slot), part.config.snapshot.clone());
@@ -351,7 +406,7 @@ impl Edges {
             floor: None,
         };
         self.fetch(component, &plan, &mut |_| {}).await.map_err(|failure| failure.refusal)?;
-        self.stage(component, &plan).await?;
+        self.stage(component, &plan).await.map_err(|failure| failure.refusal)?;
         let (slots, name, installed) = (self.slots.clone(), component.clone(), to.clone());
         blocking(move || slots.check_payload(&name, &installed.slot, &installed.payload)).await
     }
@@ -424,7 +479,7 @@ impl Edges {
         let snapshots = self.parts_in(&self.state.join("snapshots").join(component.as_str()), |name| {
             keep.iter().any(|slot| slot.as_str() == name)
         });
-        let trust = self.trust.collect(&self.floors(), downloads);
+        let trust = self.memory().and_then(|memory| self.trust.collect(&memory, downloads));
         for refusal in [gone, parts, snapshots, trust].into_iter().filter_map(Result::err) {
             tracing::warn!(%component, %refusal, "could not clear away");
         }
@@ -447,9 +502,13 @@ impl Edges {
         Ok(())
     }
 
-    async fn authorize(&self, component: &ComponentName, plan: &Plan) -> Result<(Authorized<Release>, Proof), Refusal> {
+    /// What cannot be read of the proof is fetched again by the next check, so it may work later; what is wrong with it stays wrong.
+    async fn authorize(&self, component: &ComponentName, plan: &Plan) -> Result<(Authorized<Release>, Proof), Failure> {
         let _whole = self.metadata.lock().await;
-        self.trust.authorize(component, plan, &self.floors())
+        self.memory().and_then(|memory| self.trust.authorize(component, plan, &memory)).map_err(|refusal| {
+            let again = if refusal.class == Class::System { Again::Later } else { Again::Never };
+            Failure { refusal, again }
+        })
     }
 
     fn part_file(&self, artifact: &Sha256) -> PathBuf {

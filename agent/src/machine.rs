@@ -13,7 +13,7 @@
 //! ```
 
 use crate::clock::{Moment, Now};
-use crate::record::{Activation, By, Condemned, Ending, Installed, Plan, Record, Retry, Ring, SlotName, State, Watch};
+use crate::record::{Activation, By, Condemned, Ending, Installed, Plan, Record, Retry, Ring, SlotName, Source, State, Watch};
 use slipway_protocol::{Event, Refusal, Sha256, Version};
 
 mod answer;
@@ -182,6 +182,11 @@ impl Draft<'_> {
             State::Checking { retry, .. } | State::Downloading { retry, .. } if retry.at.is_some() && !patient => {
                 self.check(ring, Retry { at: None, ..retry });
             }
+            // An offline bundle that waits, for its wave perhaps, does not keep the network waiting: it is looked into again afterwards.
+            State::Checking { ring: asked, retry } if retry.at.is_some() && asked.source != ring.source => {
+                self.keep(asked);
+                self.check(ring, Retry::default());
+            }
             State::Checking { ring: asked, mut retry } if retry.at.is_some() => {
                 if ring.by == By::Notice {
                     retry.at = earlier(retry.at, self.now.moment.after(self.settings.gap));
@@ -310,6 +315,13 @@ impl Draft<'_> {
     /// What a person asked for while something was under way does not wait for the pause after its failure: that may last a day.
     fn heed(&mut self) {
         if let Some(ring) = self.next.ring.take_if(|ring| ring.by == By::Operator) {
+            self.check(ring, Retry::default());
+        }
+    }
+
+    /// Nor does what is to be looked for in another place than the one that has just failed.
+    fn heed_elsewhere(&mut self, failed: &Source) {
+        if let Some(ring) = self.next.ring.take_if(|ring| ring.by == By::Operator || ring.source != *failed) {
             self.check(ring, Retry::default());
         }
     }

@@ -34,6 +34,21 @@ pub struct Record {
     pub checked: Option<Moment>,
     /// How the last attempt ended, for `status` and to tell news from repetition.
     pub last: Option<Ending>,
+    /// A notice named this release and the repository does not show it: a possible freeze, until it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<Missed>,
+}
+
+/// A release that a notice named and the repository did not show.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Missed {
+    /// What the notice named. Anybody can send one, so nothing but a word to a person follows from it.
+    pub version: Version,
+    /// What the repository showed instead.
+    pub shown: Version,
+    /// Since when, by the device's wall clock.
+    pub since: jiff::Timestamp,
 }
 
 /// Condemned artifacts remembered per component: with a release a week, more than a year.
@@ -55,6 +70,7 @@ impl Record {
             ring: None,
             checked: None,
             last: None,
+            missed: None,
         }
     }
 }

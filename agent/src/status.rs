@@ -2,7 +2,7 @@
 
 use crate::config::Component;
 use crate::edges::Edges;
-use crate::record::{Ending, Installed, Plan, Record, State};
+use crate::record::{Ending, Installed, Missed, Plan, Record, State};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use slipway_protocol::{Actor, ChannelName, Class, ComponentName, FleetName, NodeName, Refusal, Sha256, Version};
@@ -30,6 +30,8 @@ pub struct Status {
     pub outbox: usize,
     /// The latest time that is certain: metadata is judged by it if the clock is behind.
     pub latest_known_time: Timestamp,
+    /// The clock is not believed.
+    pub time_unsure: bool,
     /// Versions and expiries of the operator's TUF roles.
     pub roles: Vec<Role>,
     /// Every component.
@@ -66,6 +68,9 @@ pub struct ComponentStatus {
     pub floor: Option<Version>,
     /// How the last attempt ended.
     pub last: Option<Ending>,
+    /// A release that a notice named and the repository does not show: a possible freeze.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<Missed>,
     /// Artifacts that failed here.
     pub condemned: Vec<CondemnedStatus>,
 }
@@ -122,7 +127,8 @@ impl Status {
         edges: &Edges,
         records: impl Iterator<Item = (&'a Component, &'a Record)>,
     ) -> Self {
-        let roles = edges.trust.repository(&edges.floors()).map_or_else(
+        let known = crate::clock::known();
+        let roles = edges.memory().and_then(|memory| edges.trust.repository(&memory)).map_or_else(
             |_| Vec::new(),
             |repository| {
                 let role =
@@ -135,7 +141,8 @@ impl Status {
             fleet: fleet.clone(),
             broker,
             outbox: edges.store.borrow().outbox(0, usize::MAX).len(),
-            latest_known_time: edges.trusted(&crate::clock::now()),
+            latest_known_time: known.latest,
+            time_unsure: known.unsure,
             roles,
             components: records.map(|(config, record)| ComponentStatus::of(config, record)).collect(),
         }
@@ -156,10 +163,23 @@ impl Status {
         let trust: Vec<String> =
             self.roles.iter().map(|role| format!("{} v{} until {}", role.name, role.version, day(role.expires))).collect();
         let _ = writeln!(out, "Metadata:  {}", if trust.is_empty() { "none yet".to_owned() } else { trust.join(", ") });
+        if self.time_unsure {
+            let _ =
+                writeln!(out, "Time:      unsure; the clock is not believed, it is at least {}", minute(self.latest_known_time));
+        }
         let header = ["COMPONENT", "CHANNEL", "STATE", "COMMITTED", "PREVIOUS", "FLOOR", "LAST"].map(str::to_owned);
         let rows: Vec<[String; 7]> = std::iter::once(header).chain(self.components.iter().map(ComponentStatus::row)).collect();
         let _ = write!(out, "\n{}", columns(&rows));
         for component in &self.components {
+            if let Some(missed) = &component.missed {
+                let Missed { version, shown, since } = missed;
+                let _ = writeln!(
+                    out,
+                    "\n{}: possible freeze: a notice named {version} on {}, the repository shows {shown}",
+                    component.component,
+                    day(*since)
+                );
+            }
             if let Some(refusal) = component.last.as_ref().and_then(|last| last.refusal.as_ref()) {
                 let _ = write!(out, "\n{}: {}", component.component, refusal.explain());
             }
@@ -196,6 +216,7 @@ impl ComponentStatus {
             previous: record.previous.clone(),
             floor: record.floor.clone(),
             last: record.last.clone(),
+            missed: record.missed.clone(),
             condemned: record.condemned.iter().map(condemned).collect(),
         }
     }
@@ -249,7 +270,9 @@ pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     out
 }
 
-fn day(time: Timestamp) -> String {
+/// A day, UTC.
+#[must_use]
+pub fn day(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d").to_string()
 }
 

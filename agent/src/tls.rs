@@ -1,11 +1,21 @@
-//! One TLS configuration for everything the agent talks to: HTTP and MQTT share roots, client certificate and provider.
+//! One TLS configuration for everything the agent talks to: HTTP and MQTT share roots, client certificate, provider and time.
+//!
+//! The time is the later of the clock and the latest known time, so a device whose clock begins in 1970 still finds certificates valid.
+//! A server's certificate may be younger than anything such a device knows; then, and only then, it is taken to be valid from now on:
+//! a device that slept long would otherwise never hear what time it is. What is fetched is proven by its signatures, never by TLS.
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use rustls::{ClientConfig, RootCertStore};
+use crate::clock;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
+use rustls::time_provider::TimeProvider;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use serde::{Deserialize, Serialize};
 use slipway_protocol::{Actor, Class, Refusal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Whom to believe on a TLS connection, and who we are.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -36,10 +46,15 @@ pub fn client_config(settings: &TlsSettings) -> Result<Arc<ClientConfig>, Refusa
         Some(path) => roots_of(path)?,
         None => system_roots(),
     };
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(TrustedTime))
         .with_safe_default_protocol_versions()
-        .map_err(|error| SETTINGS.with(error, "TLS 1.2 and 1.3"))?
-        .with_root_certificates(roots);
+        .map_err(|error| SETTINGS.with(error, "TLS 1.2 and 1.3"))?;
+    let builder = if roots.is_empty() {
+        builder.with_root_certificates(roots)
+    } else {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Verifier::new(roots, provider, || clock::known().unsure)?))
+    };
     let config = match (&settings.cert, &settings.key) {
         (None, None) => builder.with_no_client_auth(),
         (Some(cert), Some(key)) => builder.with_client_auth_cert(certificates(cert)?, private_key(key)?).map_err(|error| {
@@ -49,6 +64,80 @@ pub fn client_config(settings: &TlsSettings) -> Result<Arc<ClientConfig>, Refusa
         (None, Some(key)) => return Err(SETTINGS.with(format_args!("key = {} without cert", key.display()), "both or neither")),
     };
     Ok(Arc::new(config))
+}
+
+/// The later of the clock and the latest known time.
+#[derive(Debug)]
+struct TrustedTime;
+
+impl TimeProvider for TrustedTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let secs = u64::try_from(clock::known().trusted().as_second()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(secs)))
+    }
+}
+
+/// Certificates of one chain that may be younger than what the device knows, each of which moves the time on once.
+const CHAIN: usize = 8;
+
+/// rustls' own verifier, asked once more about a later time when a certificate is not valid yet and the clock is not believed.
+#[derive(Debug)]
+struct Verifier {
+    strict: Arc<WebPkiServerVerifier>,
+    unsure: fn() -> bool,
+}
+
+impl Verifier {
+    fn new(roots: RootCertStore, provider: Arc<CryptoProvider>, unsure: fn() -> bool) -> Result<Self, Refusal> {
+        let strict = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        Ok(Self { strict: strict.map_err(|error| SETTINGS.with(error, "certificates that can be roots"))?, unsure })
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let mut at = now;
+        for _ in 0..CHAIN {
+            match self.strict.verify_server_cert(end_entity, intermediates, server_name, ocsp, at) {
+                Err(Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }))
+                    if (self.unsure)() && not_before.as_secs() > at.as_secs() =>
+                {
+                    at = not_before;
+                }
+                verdict => return verdict,
+            }
+        }
+        Err(Error::InvalidCertificate(CertificateError::NotValidYet))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.strict.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.strict.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.strict.supported_verify_schemes()
+    }
 }
 
 fn roots_of(path: &Path) -> Result<RootCertStore, Refusal> {
@@ -165,6 +254,39 @@ mod tests {
         assert!(pair(None, Some(&files.key)).seen.contains("without cert"));
         assert!(pair(Some(&files.cert), Some(&files.cert)).seen.contains("cert.pem"), "a certificate is no key");
         assert!(pair(Some(&files.cert), Some(&files.other_key)).seen.contains("other.pem"), "another certificate's key");
+    }
+
+    #[test]
+    fn a_certificate_from_tomorrow_is_taken_only_where_the_clock_is_not_believed() {
+        let at = |days: u64| UnixTime::since_unix_epoch(Duration::from_secs(days * 86_400));
+        let (from, to) = (rcgen::date_time_ymd(2026, 11, 1), rcgen::date_time_ymd(2027, 2, 1));
+        let mut authority = rcgen::CertificateParams::new(vec![]).unwrap();
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = rcgen::CertifiedIssuer::self_signed(authority, rcgen::KeyPair::generate().unwrap()).unwrap();
+        let mut server = rcgen::CertificateParams::new(vec!["releases.example".to_owned()]).unwrap();
+        (server.not_before, server.not_after) = (from, to);
+        let server = server.signed_by(&rcgen::KeyPair::generate().unwrap(), &authority).unwrap();
+        let verify = |unsure: fn() -> bool, name: &'static str, now: UnixTime| {
+            let mut roots = RootCertStore::empty();
+            roots.add(authority.der().clone()).unwrap();
+            let verifier = Verifier::new(roots, Arc::new(rustls::crypto::ring::default_provider()), unsure).unwrap();
+            verifier.verify_server_cert(server.der(), &[], &ServerName::try_from(name).unwrap(), &[], now).map(|_| ())
+        };
+        // Day 20 758 is 1 November 2026.
+        for (unsure, days, good) in [
+            (false as bool, 0, false),
+            (false, 20_757, false),
+            (false, 20_760, true),
+            (true, 0, true),
+            (true, 20_757, true),
+            (true, 20_760, true),
+            (true, 21_000, false),
+            (false, 21_000, false),
+        ] {
+            let unsure: fn() -> bool = if unsure { || true } else { || false };
+            assert_eq!(verify(unsure, "releases.example", at(days)).is_ok(), good, "{days}");
+            assert!(verify(unsure, "other.example", at(days)).is_err(), "{days}");
+        }
     }
 
     #[test]

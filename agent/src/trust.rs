@@ -4,28 +4,45 @@
 //! |---|---|---|
 //! | [`Trust::check`] | a repository or an offline bundle | finds the release that the channel names, authorised |
 //! | [`Trust::authorize`] | the disk alone | authorises a planned release again, before each use |
+//! | [`Trust::view`] | the disk alone | shows what is trusted, for `slipway-agent trust` |
 //!
-//! Nothing on disk vouches for anything: what is read is verified from the root again.
+//! Nothing on disk vouches for anything: what is read is verified from the root again, and the witness remembers what must not go back.
+//!
+//! | file | story |
+//! |---|---|
+//! | `cache` | one TUF repository on disk, and how it is followed |
+//! | `targets` | signed targets and evidence on disk, and what of them is still needed |
+//! | `sigstore` | which of Sigstore's roots is in force |
+//! | `transport` | a server or an offline bundle |
+//! | `view` | what a person sees of all this |
+
+mod cache;
+mod sigstore;
+mod targets;
+mod transport;
+mod view;
+
+pub use cache::{Cache, follow};
+pub use sigstore::Origin;
+pub use transport::{Place, Transport};
+pub use view::{RepositoryView, RoleView, SigstoreView, Trouble, View};
 
 use crate::config::{Component, Config, read_limited};
 use crate::durable;
-use crate::fetch::{Client, FetchError, RetryAdvice, Small, TarSource};
+use crate::fetch::FetchError;
 use crate::machine::{Candidate, Failure};
 use crate::record::{Plan, SlotName, Source};
 use crate::slots::Slots;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use slipway_protocol::channel::Admission;
 use slipway_protocol::{Actor, Channel, Class, ComponentName, Manifest, NodeName, Platform, Refusal, Sha256};
-use slipway_verify::tuf::{Answer, AuthenticTarget, Floors, Kind, Refresh, Repository, Rules, Slot, Step, Stored};
+use slipway_verify::tuf::{AuthenticTarget, Floors, Repository, Rules};
 use slipway_verify::{Authorized, Policy, Release, SigstoreRoot, authorize};
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use url::Url;
 
-/// The TUF target of the mirrored Sigstore trusted root.
-const SIGSTORE_TARGET: &str = "sigstore/trusted_root.json";
-/// Largest file that is read from the trust directory: as much as any limit lets in.
-const FILE_LIMIT: u64 = 2 * 1024 * 1024;
+/// Largest file that is read from the trust directory: all metadata of a repository, each file as large as its limit.
+const FILE_LIMIT: u64 = 8 * 1024 * 1024;
 
 const CACHE: Refusal = Refusal::of(
     "SLW-A-TRUST-CACHE",
@@ -40,13 +57,6 @@ const CHANNEL: Refusal = Refusal::of(
     Actor::Operator,
     "channel file",
     "sign the channel again with `slipway channel`",
-);
-const FREEZE: Refusal = Refusal::of(
-    "SLW-A-FREEZE",
-    Class::Freeze,
-    Actor::Operator,
-    "the release that the notice named",
-    "nothing if the repository is still being published; else find out why this device is shown an old one",
 );
 const MISSING: Refusal = Refusal::of(
     "SLW-A-MISSING",
@@ -84,52 +94,6 @@ const WITHDRAWN: Refusal = Refusal::of(
     "point the channel at another release",
 );
 
-/// Where files are read from: the operator's server or an offline bundle, by the same relative names.
-#[derive(Clone, Debug)]
-pub enum Transport {
-    /// A web server.
-    Http(Client, Url),
-    /// An offline bundle.
-    Tar(TarSource),
-}
-
-impl Transport {
-    /// A small file.
-    async fn get(&self, path: &str, limit: u64) -> Result<Small, FetchError> {
-        match self {
-            Self::Http(client, base) => {
-                let url = base
-                    .join(path)
-                    .map_err(|error| fail(MISSING.with(format_args!("{path}: {error}"), "a relative URL"), false))?;
-                client.get_small(&url, limit).await
-            }
-            Self::Tar(tar) => {
-                let (tar, path) = (tar.clone(), path.to_owned());
-                tokio::task::spawn_blocking(move || tar.small(&path, limit))
-                    .await
-                    .unwrap_or_else(|error| Err(fail(CACHE.with(error, "a finished read"), true)))
-            }
-        }
-    }
-
-    /// The first of several places that has a file.
-    async fn first(&self, urls: &[String], limit: u64) -> Result<Vec<u8>, FetchError> {
-        let mut last = None;
-        for url in urls {
-            match self.get(url, limit).await {
-                Ok(Small::Bytes(bytes)) => return Ok(bytes),
-                Ok(Small::Missing) => last = Some(fail(MISSING.with(url, "the file"), false)),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| fail(MISSING.with("no URL", "at least one"), false)))
-    }
-}
-
-fn fail(refusal: Refusal, again: bool) -> FetchError {
-    FetchError { refusal, retry: if again { RetryAdvice::Later } else { RetryAdvice::Never }, received: 0 }
-}
-
 /// A check that did not end in a candidate.
 #[derive(Debug)]
 pub enum NoCandidate {
@@ -137,6 +101,14 @@ pub enum NoCandidate {
     Refused(Refusal, Option<slipway_protocol::Version>),
     /// Not found out this time.
     Failed(Failure),
+}
+
+impl NoCandidate {
+    const fn refusal(&self) -> &Refusal {
+        match self {
+            Self::Refused(refusal, _) | Self::Failed(Failure { refusal, .. }) => refusal,
+        }
+    }
 }
 
 impl From<Refusal> for NoCandidate {
@@ -151,6 +123,25 @@ impl From<FetchError> for NoCandidate {
     }
 }
 
+/// What the witness remembers about trust: nothing older is believed, whatever became of the files.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    /// The versions of the operator's metadata.
+    #[serde(skip_serializing_if = "is_default")]
+    pub operator: Floors,
+    /// The versions of Sigstore's own metadata.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sigstore: Floors,
+    /// SHA-256 of the newest of Sigstore's own trusted roots that was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trusted_root: Option<Sha256>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// What a check needs to know and what it may raise.
 #[derive(Clone, Debug)]
 pub struct Asked {
@@ -158,19 +149,19 @@ pub struct Asked {
     pub component: ComponentName,
     /// Trusted time.
     pub now: Timestamp,
-    /// The floors as the witness has them.
-    pub floors: Floors,
+    /// What the witness remembers.
+    pub memory: Memory,
     /// Where the check looks; goes into the plan.
     pub source: Source,
-    /// The version that a notice named.
-    pub hint: Option<slipway_protocol::Version>,
+    /// Where Sigstore's own repository is to be asked, if it is to be asked now.
+    pub sigstore: Option<Transport>,
 }
 
 /// What a check leaves behind, whatever it ended in.
 #[derive(Debug)]
 pub struct Checked {
-    /// The floors, to be kept at once.
-    pub floors: Floors,
+    /// What the witness has to remember, at once.
+    pub memory: Memory,
     /// The latest signed time that was verified.
     pub signed: Option<Timestamp>,
     /// Odd but harmless.
@@ -183,8 +174,9 @@ pub struct Checked {
 #[derive(Clone, Debug)]
 pub struct Trust {
     dir: PathBuf,
-    initial_root: Vec<u8>,
-    sigstore: Option<Vec<u8>>,
+    operator: Cache,
+    sigstore: sigstore::Sigstore,
+    url: Option<url::Url>,
     components: Vec<Component>,
     node: NodeName,
     slots: Slots,
@@ -197,23 +189,20 @@ impl Trust {
     /// Names the file and what is wrong with it.
     pub fn open(config: &Config, node: NodeName, slots: Slots) -> Result<Self, Refusal> {
         let dir = config.node.state.join("trust");
-        for sub in ["tuf", "targets", "evidence"] {
-            let sub = dir.join(sub);
+        for sub in [dir.clone(), dir.join("targets"), dir.join("evidence")] {
             durable::create_dir_all_durable(&sub)
                 .and_then(|()| durable::sweep(&sub))
                 .map_err(|error| durable::refusal(&sub, &error))?;
         }
-        let initial_root = read_limited(&config.repository.root)?;
-        Refresh::begin(&initial_root, Stored::default(), &Floors::default(), Rules::accepted_before())
-            .map_err(|why| Refusal { seen: format!("{}: {}", config.repository.root.display(), why.seen), ..why })?;
-        let sigstore = config.sigstore.trusted_root.as_deref().map(read_limited).transpose()?;
-        if let Some(bytes) = &sigstore {
-            SigstoreRoot::parse(bytes)?;
-        }
+        let root = &config.repository.root;
+        let operator = Cache::new(dir.join("operator.tar"), read_limited(root)?)
+            .map_err(|why| Refusal { seen: format!("{}: {}", root.display(), why.seen), ..why })?;
+        let sigstore = sigstore::Sigstore::open(config, &dir)?;
         for component in &config.components {
             local_policy(component)?;
         }
-        Ok(Self { dir, initial_root, sigstore, components: config.components.clone(), node, slots })
+        let url = config.repository.url.clone();
+        Ok(Self { dir, operator, sigstore, url, components: config.components.clone(), node, slots })
     }
 
     // ---- with a transport ----------------------------------------------------------------------------------------------
@@ -222,7 +211,7 @@ impl Trust {
     /// when this returns.
     pub async fn check(&self, transport: Option<&Transport>, asked: &Asked) -> Checked {
         let mut checked =
-            Checked { floors: asked.floors.clone(), signed: None, notes: Vec::new(), result: Err(NO_REPOSITORY.into()) };
+            Checked { memory: asked.memory.clone(), signed: None, notes: Vec::new(), result: Err(NO_REPOSITORY.into()) };
         checked.result = match transport {
             Some(transport) => self.resolve(transport, asked, &mut checked).await,
             None => Err(NO_REPOSITORY.with("none", "a URL or an offline bundle").into()),
@@ -232,14 +221,23 @@ impl Trust {
 
     async fn resolve(&self, transport: &Transport, asked: &Asked, checked: &mut Checked) -> Result<Candidate, NoCandidate> {
         let component = self.component(&asked.component)?;
-        let mut repository = self.refresh(transport, asked, checked).await?;
+        self.remember_shipped(&mut checked.memory)?;
+        let place = Place::operator(transport);
+        let rules = match transport {
+            Transport::Http(..) => Rules::at(asked.now),
+            Transport::Tar(..) => Rules::offline(asked.now),
+        };
+        let refreshed = self.operator.refresh(&place, &mut checked.memory.operator, rules).await;
+        self.note_seen(view::OPERATOR, asked.now, refreshed.as_ref().err().map(NoCandidate::refusal));
+        let mut repository = refreshed?;
         checked.notes.extend(repository.notes().iter().cloned());
+        self.renew_sigstore(transport, asked, checked).await;
 
         let target = Channel::target(&component.name, &component.channel);
         if repository.lookup(&target).is_err_and(|why| why.code == "SLW-T-NO-TARGET") {
             return Err(NO_CHANNEL.with(format_args!("no {target}"), "the channel that this component follows").into());
         }
-        let signed = self.target(transport, &repository, &target).await?;
+        let signed = self.target(&place, &repository, &target).await?;
         let channel = Channel::parse(signed.bytes()).map_err(|why| CHANNEL.with(why, target.as_str()))?;
         if channel.component != component.name || channel.channel != component.channel {
             let seen = format!("{}/{}", channel.component, channel.channel);
@@ -251,18 +249,17 @@ impl Trust {
         } else if let Some(refusal) = repository.expired_offline() {
             return Err(no(refusal.clone()));
         }
-        if let Some(hint) = asked.hint.as_ref().filter(|hint| **hint > channel.release) {
-            checked.notes.push(FREEZE.with(&channel.release, hint));
-        }
         if channel.withdrawn.contains(&channel.release) {
             return Err(no(WITHDRAWN.with(&channel.release, "a release that is not withdrawn")));
         }
 
-        let manifest = self.target(transport, &repository, &Manifest::target(&component.name, &channel.release)).await?;
-        let release = self.proven(transport, &repository, component, &manifest).await.map_err(|error| match error {
-            NoCandidate::Refused(refusal, _) => no(refusal),
-            failed @ NoCandidate::Failed(_) => failed,
-        })?;
+        let manifest = self.target(&place, &repository, &Manifest::target(&component.name, &channel.release)).await?;
+        let release = self.proven(transport, &place, &repository, &checked.memory, component, &manifest).await.map_err(
+            |error| match error {
+                NoCandidate::Refused(refusal, _) => no(refusal),
+                failed @ NoCandidate::Failed(_) => failed,
+            },
+        )?;
         checked.signed = release.provenance.signed_times.iter().max().copied();
         let artifact = &release.artifact;
         let plan = Plan {
@@ -284,78 +281,51 @@ impl Trust {
         Ok(Candidate { plan, halted: channel.halted, wait })
     }
 
-    /// TUF's client workflow over a transport. Every verified file is durable before the next is asked for, and the floors go to the
-    /// caller even when the refresh ends in a refusal.
-    async fn refresh(&self, transport: &Transport, asked: &Asked, checked: &mut Checked) -> Result<Repository, NoCandidate> {
-        let rules = match transport {
-            Transport::Http(..) => Rules::at(asked.now),
-            Transport::Tar(_) => Rules::offline(asked.now),
-        };
-        let mut refresh = Refresh::begin(&self.initial_root, self.stored()?, &asked.floors, rules)?;
-        loop {
-            let step = refresh.step();
-            let answered = match step {
-                Step::Done => break,
-                Step::Store { slot, bytes } => {
-                    let path = self.dir.join("tuf").join(slot.file_name());
-                    durable::write_atomic(&path, &bytes, 0o644).map_err(|error| durable::refusal(&path, &error)).map(|()| None)
-                }
-                Step::Fetch(fetch) => {
-                    let folder = match fetch.kind {
-                        Kind::Metadata => "metadata",
-                        Kind::Target => "targets",
-                    };
-                    match transport.get(&format!("{folder}/{}", fetch.path), fetch.limit).await {
-                        Ok(Small::Bytes(bytes)) => refresh.answer(Answer::Bytes(&bytes)).map(|()| None),
-                        Ok(Small::Missing) => refresh.answer(Answer::Missing).map(|()| None),
-                        // What failed may work in a minute; the refusal of the refresh says what that means for trust.
-                        Err(error) => {
-                            let answered = refresh.answer(Answer::Failed(&error.refusal.to_string()));
-                            answered.map(|()| None).or(Ok(Some(error)))
-                        }
-                    }
-                }
-            };
-            checked.floors = refresh.floors().clone();
-            match answered {
-                Ok(None) => {}
-                Ok(Some(error)) => return Err(error.into()),
-                Err(refusal) => return Err(refusal.into()),
-            }
+    /// Sigstore's own repository, where it is followed. What goes wrong is worth a note and stops nothing: the root verified last stays.
+    async fn renew_sigstore(&self, transport: &Transport, asked: &Asked, checked: &mut Checked) {
+        if self.sigstore.url.is_none() {
+            return;
         }
-        let repository = refresh.finish()?;
-        checked.floors = repository.floors().clone();
-        Ok(repository)
+        let (base, rules) = match (transport, &asked.sigstore) {
+            (Transport::Http(..), Some(base)) => (base.clone(), Rules::at(asked.now)),
+            (Transport::Http(..), None) => return,
+            // The versions in a bundle rise like everywhere; that its timestamp is older than a week is in the nature of bundles.
+            (Transport::Tar(tar, _), _) if tar.names().any(|name| name == sigstore::IN_BUNDLE_TIMESTAMP) => {
+                (transport.below(sigstore::IN_BUNDLE), Rules::accepted_before())
+            }
+            (Transport::Tar(..), _) => return,
+        };
+        let followed = self.follow_sigstore(&base, rules, &mut checked.memory).await;
+        self.note_seen(view::SIGSTORE, asked.now, followed.as_ref().err().map(NoCandidate::refusal));
+        checked.notes.extend(followed.err().map(|why| why.refusal().clone()));
     }
 
-    /// A target from the cache, or over the transport and then cached.
-    async fn target(&self, transport: &Transport, repository: &Repository, path: &str) -> Result<AuthenticTarget, NoCandidate> {
-        let info = repository.lookup(path)?;
-        if let Some(target) = self.cached_target(repository, path) {
-            return Ok(target);
-        }
-        let limit = info.length;
-        let Small::Bytes(bytes) = transport.get(&format!("targets/{}", info.fetch_path), limit).await? else {
-            return Err(MISSING.with(info.fetch_path, "the file").into());
-        };
-        let target = repository.authenticate(path, bytes)?;
-        let cached = self.cache_name("targets", &Sha256::of(target.bytes()));
-        durable::write_atomic(&cached, target.bytes(), 0o644).map_err(|error| durable::refusal(&cached, &error))?;
-        Ok(target)
+    /// Whether Sigstore's own repository is followed and has to be asked now, whenever it was asked last.
+    #[must_use]
+    pub fn needs_sigstore(&self, memory: &Memory) -> bool {
+        self.sigstore.url.is_some() && self.root_is_missing(memory)
+    }
+
+    /// Where Sigstore's own repository is, if it is followed.
+    #[must_use]
+    pub const fn sigstore_url(&self) -> Option<&url::Url> {
+        self.sigstore.url.as_ref()
     }
 
     /// Fetches what is still missing of the proof, then authorises.
     async fn proven(
         &self,
         transport: &Transport,
+        place: &Place,
         repository: &Repository,
+        memory: &Memory,
         component: &Component,
         manifest: &AuthenticTarget,
     ) -> Result<Authorized<Release>, NoCandidate> {
-        for path in [SIGSTORE_TARGET.to_owned(), policy_target(&component.name)] {
+        for path in [sigstore::MIRROR.to_owned(), policy_target(&component.name)] {
             // Absent is fine here: what is needed is judged when it is used.
             if repository.lookup(&path).is_ok() {
-                self.target(transport, repository, &path).await?;
+                self.target(place, repository, &path).await?;
             }
         }
         // Parsed only to learn what to fetch; whether it is the right manifest is decided in `authorize`.
@@ -374,7 +344,7 @@ impl Trust {
             }
             None => Vec::new(),
         };
-        Ok(self.judge(repository, component, manifest, &evidence)?)
+        Ok(self.judge(repository, memory, component, manifest, &evidence)?)
     }
 
     // ---- from the disk alone -------------------------------------------------------------------------------------------
@@ -383,9 +353,9 @@ impl Trust {
     ///
     /// # Errors
     /// What no longer holds.
-    pub fn authorize(&self, name: &ComponentName, plan: &Plan, floors: &Floors) -> Result<(Authorized<Release>, Proof), Refusal> {
+    pub fn authorize(&self, name: &ComponentName, plan: &Plan, memory: &Memory) -> Result<(Authorized<Release>, Proof), Refusal> {
         let component = self.component(name)?;
-        let repository = Repository::open(&self.initial_root, self.stored()?, floors, Rules::accepted_before())?;
+        let repository = self.repository(memory)?;
         let path = Manifest::target(name, &plan.version);
         let manifest = match self.cached_target(&repository, &path) {
             Some(manifest) => manifest,
@@ -399,7 +369,7 @@ impl Trust {
             Some(evidence) => evidence,
             None => self.slots.evidence(name, &plan.slot)?,
         };
-        let release = self.judge(&repository, component, &manifest, &evidence)?;
+        let release = self.judge(&repository, memory, component, &manifest, &evidence)?;
         if release.artifact.sha256 != plan.artifact {
             return Err(CACHE.with(release.artifact.sha256, plan.artifact));
         }
@@ -410,15 +380,13 @@ impl Trust {
     fn judge(
         &self,
         repository: &Repository,
+        memory: &Memory,
         component: &Component,
         manifest: &AuthenticTarget,
         evidence: &[u8],
     ) -> Result<Authorized<Release>, Refusal> {
-        let root = match (&self.sigstore, self.optional_target(repository, SIGSTORE_TARGET)?) {
-            (Some(bytes), _) => SigstoreRoot::parse(bytes)?,
-            (None, Some(target)) => SigstoreRoot::parse(target.bytes())?,
-            (None, None) => SigstoreRoot::public_good()?,
-        };
+        let (root, _) = self.sigstore_root(repository, memory)?;
+        let root = SigstoreRoot::parse(&root)?;
         let mut policies: Vec<Policy> = local_policy(component)?.into_iter().collect();
         if let Some(target) = self.optional_target(repository, &policy_target(&component.name))? {
             policies.push(parse_policy(target.bytes())?);
@@ -429,74 +397,12 @@ impl Trust {
         authorize(manifest, &component.name, Platform::current(), &policies, &root, evidence)
     }
 
-    /// A target that need not exist; one that does and cannot be read is an error, never an absence.
-    fn optional_target(&self, repository: &Repository, path: &str) -> Result<Option<AuthenticTarget>, Refusal> {
-        if repository.lookup(path).is_err() {
-            return Ok(None);
-        }
-        let wanted = || CACHE.with(format_args!("no usable {path}"), "the target that signed metadata names");
-        self.cached_target(repository, path).ok_or_else(wanted).map(Some)
-    }
-
-    fn cached_target(&self, repository: &Repository, path: &str) -> Option<AuthenticTarget> {
-        let sha256 = repository.lookup(path).ok()?.sha256?;
-        let bytes = read_file(&self.cache_name("targets", &sha256))?;
-        repository.authenticate(path, bytes).ok()
-    }
-
-    /// The verified repository as it is on disk, for `status`.
+    /// The verified repository as it is on disk.
     ///
     /// # Errors
     /// When nothing usable is there.
-    pub fn repository(&self, floors: &Floors) -> Result<Repository, Refusal> {
-        Repository::open(&self.initial_root, self.stored()?, floors, Rules::accepted_before())
-    }
-
-    /// Removes what nothing needs any more: targets of older metadata, evidence of releases that are gone. Slots have their own copies;
-    /// the proof of artifacts that are `under_way` is nowhere else, although the channel may name another release by now.
-    ///
-    /// # Errors
-    /// Of the file system.
-    pub fn collect(&self, floors: &Floors, under_way: &[Sha256]) -> Result<(), Refusal> {
-        let Ok(repository) = self.repository(floors) else { return Ok(()) };
-        let mut keep = BTreeSet::new();
-        for component in &self.components {
-            let channel = Channel::target(&component.name, &component.channel);
-            let release = self.cached_target(&repository, &channel).and_then(|target| Channel::parse(target.bytes()).ok());
-            let manifest = release.map(|channel| Manifest::target(&component.name, &channel.release));
-            for path in [Some(channel), manifest.clone(), Some(policy_target(&component.name)), Some(SIGSTORE_TARGET.to_owned())]
-            {
-                keep.extend(path.and_then(|path| repository.lookup(&path).ok()?.sha256));
-            }
-            let manifest = manifest.and_then(|path| self.cached_target(&repository, &path));
-            let artifacts = manifest.and_then(|target| Manifest::parse(target.bytes()).ok()).map(|manifest| manifest.artifacts);
-            keep.extend(artifacts.into_iter().flatten().map(|artifact| artifact.provenance.sha256));
-        }
-        let targets = self.dir.join("targets");
-        for entry in std::fs::read_dir(&targets).map_err(|error| durable::refusal(&targets, &error))?.flatten() {
-            let Some(bytes) = read_file(&entry.path()).filter(|_| !under_way.is_empty()) else { continue };
-            let artifacts = Manifest::parse(&bytes).map(|manifest| manifest.artifacts).unwrap_or_default();
-            if artifacts.iter().any(|artifact| under_way.contains(&artifact.sha256)) {
-                keep.insert(Sha256::of(&bytes));
-                keep.extend(artifacts.iter().map(|artifact| artifact.provenance.sha256));
-            }
-        }
-        for folder in ["targets", "evidence"] {
-            let folder = self.dir.join(folder);
-            let failed = |error: std::io::Error| durable::refusal(&folder, &error);
-            for entry in std::fs::read_dir(&folder).map_err(failed)? {
-                let entry = entry.map_err(failed)?;
-                let known = entry
-                    .file_name()
-                    .to_str()
-                    .and_then(|name| name.parse::<Sha256>().ok())
-                    .is_some_and(|name| keep.contains(&name));
-                if !known {
-                    durable::remove_file_durable(&entry.path()).map_err(failed)?;
-                }
-            }
-        }
-        Ok(())
+    pub fn repository(&self, memory: &Memory) -> Result<Repository, Refusal> {
+        self.operator.open(&memory.operator)
     }
 
     fn component(&self, name: &ComponentName) -> Result<&Component, Refusal> {
@@ -504,23 +410,6 @@ impl Trust {
             .iter()
             .find(|component| component.name == *name)
             .ok_or_else(|| NO_POLICY.with(name, "a configured component"))
-    }
-
-    fn cache_name(&self, folder: &str, digest: &Sha256) -> PathBuf {
-        self.dir.join(folder).join(digest.to_string())
-    }
-
-    /// The metadata as it was stored. What is damaged is left out: the refresh fetches it again, and the floors hold meanwhile.
-    fn stored(&self) -> Result<Stored, Refusal> {
-        let dir = self.dir.join("tuf");
-        let mut stored = Stored::default();
-        for entry in std::fs::read_dir(&dir).map_err(|error| durable::refusal(&dir, &error))?.flatten() {
-            let slot = entry.file_name().to_str().and_then(Slot::of_file_name);
-            if let (Some(slot), Some(bytes)) = (slot, read_file(&entry.path())) {
-                stored.put(&slot, bytes);
-            }
-        }
-        Ok(stored)
     }
 }
 

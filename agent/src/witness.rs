@@ -357,8 +357,15 @@ mod tests {
             generation,
             trusted_time: Some("2026-11-22T12:00:00Z".parse().unwrap()),
             tuf: serde_json::json!({
-                "root": 3, "root_digest": Sha256::of(b"root"), "timestamp": 812, "snapshot": 97,
-                "targets": {"targets": 12, "releases": 9, "channels": 44},
+                "operator": {
+                    "root": 30, "root_digest": Sha256::of(b"root"), "timestamp": 81_200, "snapshot": 9_700,
+                    "targets": {"targets": 120, "releases": 900, "channels": 4400},
+                },
+                "sigstore": {
+                    "root": 16, "root_digest": Sha256::of(b"other"), "timestamp": 2_000, "snapshot": 160,
+                    "targets": {"targets": 16},
+                },
+                "trusted_root": Sha256::of(b"trusted"),
             }),
             reports: 2000,
             components: BTreeMap::from([("edgecore".parse().unwrap(), edgecore)]),

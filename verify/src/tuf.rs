@@ -16,10 +16,12 @@ mod checks;
 mod limits;
 mod refresh;
 mod repository;
+mod rules;
 mod state;
 mod verified;
 
 pub use limits::Limits;
-pub use refresh::{Answer, Expiry, Fetch, Kind, Refresh, Rules, Step, Wanted};
+pub use refresh::Refresh;
 pub use repository::{AuthenticTarget, Repository, RoleState, TargetInfo};
+pub use rules::{Answer, Expiry, Fetch, Kind, Rules, Step, Wanted};
 pub use state::{Floors, Slot, Stored};

@@ -8,13 +8,14 @@
 )]
 
 #[expect(dead_code, reason = "shared with other tests, none of which needs all of it")]
-mod tuf_sim;
+#[path = "tuf/device.rs"]
+mod device;
 
 use serde_json::{Value, json};
 use slipway_protocol::{ComponentName, Platform, Sha256};
 use slipway_verify::{Policy, SigstoreRoot, authorize};
 use slipway_world::sigstore::{Attestation, PrivateSigstore};
-use tuf_sim::{Device, Sim};
+use device::{Device, sim};
 
 const NAME: &str = "kubeedge-v1.23.1-linux-arm64.tar.gz";
 const PATH: &str = "releases/edgecore/v1.23.1.json";
@@ -69,7 +70,7 @@ impl Case {
 
     /// Publishes the manifest in a TUF repository, follows it, and authorizes.
     fn code(self) -> String {
-        let mut sim = Sim::new();
+        let mut sim = sim();
         sim.put(self.role, self.path, &self.manifest);
         sim.publish();
         let repository = Device::born(&sim).refresh(&sim).unwrap();

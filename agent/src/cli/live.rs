@@ -27,7 +27,7 @@ impl Shown {
         self.ending = match response {
             Response::Done(ending) => Some(Ok(ending)),
             Response::Refused(refusal) => Some(Err(refusal.into())),
-            Response::Status(_) | Response::History(_) => Some(Ok(None)),
+            Response::Status(_) | Response::Trust(_) | Response::History(_) => Some(Ok(None)),
             Response::Report(_) => return,
         };
     }
@@ -45,6 +45,7 @@ impl Shown {
         if self.json {
             let line = match response {
                 Response::Status(status) => serde_json::to_string_pretty(status)?,
+                Response::Trust(view) => serde_json::to_string_pretty(view)?,
                 Response::History(reports) => {
                     let lines: Result<Vec<String>, _> = reports.iter().map(serde_json::to_string).collect();
                     lines?.join("\n")
@@ -57,6 +58,7 @@ impl Shown {
         }
         match response {
             Response::Status(status) => write!(out, "{}", status.table()),
+            Response::Trust(view) => write!(out, "{}", view.table()),
             Response::History(reports) => write!(out, "{}", table(reports)),
             Response::Report(report) if report.event == Event::Progress => {
                 if self.terminal {

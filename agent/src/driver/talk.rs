@@ -149,6 +149,9 @@ impl Driver {
     pub fn look_up(&self, request: &Request) -> Option<Response> {
         match request {
             Request::Status => Some(Response::Status(Box::new(self.status()))),
+            Request::Trust => {
+                Some(self.edges.view().map_or_else(Response::Refused, |view| Response::Trust(Box::new(view))))
+            }
             Request::History { component, limit } => {
                 Some(Response::History(self.edges.store.borrow().history(component.as_ref(), *limit)))
             }
@@ -162,7 +165,7 @@ impl Driver {
             return;
         }
         match request {
-            Request::Status | Request::History { .. } => {}
+            Request::Status | Request::Trust | Request::History { .. } => {}
             Request::Check { component } => self.ask(component, to, Input::Ring(operator_ring(Source::Network))),
             Request::Install { component, path } => {
                 self.ask(component, to, Input::Ring(operator_ring(Source::Bundle(path))));

@@ -1,7 +1,9 @@
 //! What the machine does with the answer to an order.
 
 use super::{Again, Answer, Candidate, Draft, Effect, Failure, Judgement, Verdict, checks, judge, shown};
-use crate::record::{Activation, By, CONDEMNED_LIMIT, Condemned, Installed, Plan, Retry, Ring, Sample, State, Watch};
+use crate::record::{
+    Activation, By, CONDEMNED_LIMIT, Condemned, Installed, Missed, Plan, Retry, Ring, Sample, Source, State, Watch,
+};
 use slipway_protocol::{Event, Refusal, Sha256, Version};
 
 /// Restores that may fail before the component is called inconsistent.
@@ -56,8 +58,9 @@ impl Draft<'_> {
             Verdict::Failed(Failure { refusal, again }) => match self.again(retry, again) {
                 Some(retry) => {
                     self.end(Event::Retrying, None, Some(&refusal), false);
+                    let source = ring.source.clone();
                     self.next.state = State::Checking { ring, retry };
-                    self.heed();
+                    self.heed_elsewhere(&source);
                 }
                 None => self.refuse(&refusal, None, news),
             },
@@ -67,6 +70,7 @@ impl Draft<'_> {
     /// The device's own conditions on an authorised release, in the order in which a person would want to hear of them.
     fn judge_candidate(&mut self, candidate: Candidate, ring: Ring, retry: Retry, news: bool) {
         let Candidate { plan, halted, wait } = candidate;
+        self.compare(&plan.version, ring.hint.as_ref());
         if let Some(committed) = &self.next.committed {
             // The same archive under a newer version is an update: its manifest may name another member.
             if committed.version == plan.version && committed.artifact == plan.artifact {
@@ -98,12 +102,27 @@ impl Draft<'_> {
             Some(secs) => {
                 let pause = secs.unwrap_or(self.settings.retry_most).clamp(1, self.settings.retry_most);
                 let refusal = checks::WAVE.with(shown(secs.map(|secs| format!("{secs} s to go")).as_ref()), "its wave");
-                self.end(Event::Waiting, Some(&plan.version), Some(&refusal), news);
+                // Between two looks into a bundle the network is asked, and its answers would make this news again.
+                let repeated = ring.by == By::Timer && ring.source != Source::Network;
+                if !repeated {
+                    self.end(Event::Waiting, Some(&plan.version), Some(&refusal), news);
+                }
                 // Whoever asked has been told; that it still waits is no news, however often it is looked at.
                 let ring = Ring { by: By::Timer, ..ring };
                 self.next.state = State::Checking { ring, retry: Retry { at: Some(self.now.moment.after(pause)), ..retry } };
                 self.heed();
             }
+        }
+    }
+
+    /// A notice is never believed. But one that names what the repository does not show is told once: somebody may keep this device
+    /// from seeing it.
+    fn compare(&mut self, shown: &Version, hint: Option<&Version>) {
+        self.next.missed.take_if(|missed| missed.version <= *shown);
+        let Some(hint) = hint.filter(|hint| *hint > shown) else { return };
+        if self.next.missed.as_ref().is_none_or(|missed| missed.version != *hint) {
+            self.tell(Event::Refused, Some(hint), Some(&checks::FREEZE.with(shown, hint)));
+            self.next.missed = Some(Missed { version: hint.clone(), shown: shown.clone(), since: self.now.wall });
         }
     }
 
@@ -136,25 +155,39 @@ impl Draft<'_> {
         }
     }
 
-    fn staged(&mut self, result: Result<Sha256, Refusal>, plan: Plan) {
+    /// The proof has to be fetched again before this plan can go on; nothing of it was touched, and what is staged stays.
+    fn prove_again(&mut self, failure: &Failure, plan: Plan) {
+        match self.again(Retry::default(), failure.again) {
+            Some(retry) => {
+                self.end(Event::Retrying, Some(&plan.version), Some(&failure.refusal), false);
+                let ring = Ring { by: By::Timer, source: plan.source, hint: None };
+                self.next.state = State::Checking { ring, retry };
+            }
+            None => self.refuse(&failure.refusal, Some(&plan.version), true),
+        }
+    }
+
+    fn staged(&mut self, result: Result<Sha256, Failure>, plan: Plan) {
         match result {
             Ok(payload) => {
                 self.tell(Event::Staged, Some(&plan.version), None);
                 self.tell(Event::Activating, Some(&plan.version), None);
                 self.prepare(plan, payload);
             }
-            Err(refusal) => {
+            Err(failure) if failure.again != Again::Never => self.prove_again(&failure, plan),
+            Err(Failure { refusal, .. }) => {
                 self.collect();
                 self.refuse(&refusal, Some(&plan.version), true);
             }
         }
     }
 
-    fn prepared(&mut self, result: Result<(), Refusal>, plan: Plan, payload: Sha256) {
+    fn prepared(&mut self, result: Result<(), Failure>, plan: Plan, payload: Sha256) {
         match result {
             Ok(()) => self.switch(plan, payload),
+            Err(failure) if failure.again != Again::Never => self.prove_again(&failure, plan),
             // The link has not moved, but the component may have been stopped. Nothing of the new release ran: not condemned.
-            Err(refusal) => self.undo(plan, refusal, false),
+            Err(Failure { refusal, .. }) => self.undo(plan, refusal, false),
         }
     }
 

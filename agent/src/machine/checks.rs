@@ -58,6 +58,14 @@ pub const FLOOR: Refusal = Refusal::of(
     "version floor",
     "point the channel at a release that is not older than what this device has committed",
 );
+/// A notice named a newer release than the repository shows.
+pub const FREEZE: Refusal = Refusal::of(
+    "SLW-A-FREEZE",
+    Class::Freeze,
+    Actor::Operator,
+    "the release that the notice named",
+    "nothing if the repository is still being published, or the channel went back on purpose; else find out why this device is shown an old one",
+);
 /// The rollout is halted.
 pub const HALTED: Refusal = Refusal::of(
     "SLW-A-HALTED",

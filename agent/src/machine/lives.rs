@@ -270,8 +270,8 @@ impl World {
         Some(match effect {
             Effect::Check { .. } => Answer::Checked(Verdict::Failed(failure)),
             Effect::Fetch { .. } => Answer::Fetched(Err(failure)),
-            Effect::Stage { .. } => Answer::Staged(Err(refusal)),
-            Effect::Prepare { .. } => Answer::Prepared(Err(refusal)),
+            Effect::Stage { .. } => Answer::Staged(Err(failure)),
+            Effect::Prepare { .. } => Answer::Prepared(Err(failure)),
             Effect::Switch { .. } => Answer::Switched(Err(refusal)),
             Effect::Restore { .. } => Answer::Restored(Err(refusal)),
             Effect::Watch { .. } | Effect::Collect { .. } => return None,

@@ -86,9 +86,11 @@ fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
         ("fetch failed: in 700 s", answer(Answer::Fetched(Err(failure(Again::After(700)))))),
         ("fetch failed: never", answer(Answer::Fetched(Err(failure(Again::Never))))),
         ("staged", answer(Answer::Staged(Ok(artifact(SLOT_B))))),
-        ("stage refused", answer(Answer::Staged(Err(checks::HALTED)))),
+        ("stage refused", answer(Answer::Staged(Err(failure(Again::Never))))),
+        ("stage: proof damaged", answer(Answer::Staged(Err(failure(Again::Later))))),
         ("prepared", answer(Answer::Prepared(Ok(())))),
-        ("prepare refused", answer(Answer::Prepared(Err(checks::HALTED)))),
+        ("prepare refused", answer(Answer::Prepared(Err(failure(Again::Never))))),
+        ("prepare: proof damaged", answer(Answer::Prepared(Err(failure(Again::Later))))),
         ("switched", answer(Answer::Switched(Ok(())))),
         ("switch failed", answer(Answer::Switched(Err(checks::HALTED)))),
         ("sampled: well", sample(running(), true)),
@@ -329,4 +331,81 @@ fn the_same_artifact_under_a_newer_version_is_an_update_and_another_under_the_sa
     let candidate = Box::new(Candidate { plan: other, halted: false, wait: None });
     let answer = Input::Answer { epoch: 1, answer: Answer::Checked(Verdict::Candidate(candidate)) };
     assert!(matches!(step(&Settings::default(), &adopted, answer, &at(1000)).next.state, State::Downloading { .. }));
+}
+
+fn candidate(n: u32, wait: Option<Option<u64>>) -> Answer {
+    Answer::Checked(Verdict::Candidate(Box::new(Candidate { plan: plan(n), halted: false, wait })))
+}
+
+#[test]
+fn a_notice_that_names_more_than_the_repository_shows_is_a_possible_freeze_told_once_until_it_shows() {
+    let settings = Settings::default();
+    let hinted = |n| Ring { hint: Some(plan(n).version), ..ring(By::Notice) };
+    let mut record = Record { committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
+    let mut told = Vec::new();
+    let mut secs = 1000;
+    for (ring, shown) in [(hinted(SLOT_B), SLOT_A), (hinted(SLOT_B), SLOT_A), (ring(By::Timer), SLOT_A), (hinted(5), SLOT_A)] {
+        secs += 1000;
+        record = step(&settings, &record, Input::Ring(ring), &at(secs)).next;
+        let answer = Input::Answer { epoch: record.epoch, answer: candidate(shown, None) };
+        let t = step(&settings, &record, answer, &at(secs));
+        told.extend(t.told.into_iter().filter(|told| told.event == Event::Refused));
+        record = t.next;
+        assert!(record.missed.is_some(), "a look that shows no more takes nothing back");
+    }
+    let codes: Vec<_> = told.iter().map(|told| (told.to.clone().unwrap(), told.refusal.clone().unwrap().code)).collect();
+    assert_eq!(codes, [SLOT_B, 5].map(|n| (plan(n).version, checks::FREEZE.code.clone())));
+    // It shows: forgotten.
+    record = step(&settings, &record, Input::Ring(ring(By::Timer)), &at(9000)).next;
+    record = step(&settings, &record, Input::Answer { epoch: record.epoch, answer: candidate(5, None) }, &at(9000)).next;
+    assert_eq!(record.missed, None);
+}
+
+#[test]
+fn a_bundle_that_waits_for_its_wave_does_not_keep_the_network_waiting() {
+    let settings = Settings::default();
+    let bundle = Ring { by: By::Operator, source: Source::Bundle("/media/usb/slipway.tar".into()), hint: None };
+    let mut record = Record { committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
+    record = step(&settings, &record, Input::Ring(bundle.clone()), &at(1000)).next;
+    record =
+        step(&settings, &record, Input::Answer { epoch: record.epoch, answer: candidate(SLOT_B, Some(None)) }, &at(1000)).next;
+    for (hour, network) in [
+        (1, candidate(SLOT_A, None)),
+        (2, Answer::Checked(Verdict::Failed(Failure { refusal: checks::HALTED, again: Again::Later }))),
+    ] {
+        let now = at(1000 + hour * 100);
+        let t = step(&settings, &record, Input::Ring(ring(By::Timer)), &now);
+        assert_eq!(t.effects, [Effect::Check { ring: ring(By::Timer) }], "the network is asked");
+        let t = step(&settings, &t.next, Input::Answer { epoch: t.next.epoch, answer: network }, &now);
+        // ... and then the bundle again, whatever came of that: at once, or after the pause between two checks.
+        let t = if t.effects.is_empty() { step(&settings, &t.next, Input::Wake, &at(1050 + hour * 100)) } else { t };
+        let Some(Effect::Check { ring: again }) = t.effects.first() else { panic!("{t:?}") };
+        assert_eq!(again.source, bundle.source);
+        let waits = Input::Answer { epoch: t.next.epoch, answer: candidate(SLOT_B, Some(None)) };
+        let t = step(&settings, &t.next, waits, &at(1050 + hour * 100));
+        assert!(t.told.is_empty(), "that it still waits is no news: {:?}", t.told);
+        record = t.next;
+    }
+    // Its wave comes.
+    let woken = step(&settings, &record, Input::Wake, &at(100_000)).next;
+    let t = step(&settings, &woken, Input::Answer { epoch: woken.epoch, answer: candidate(SLOT_B, None) }, &at(100_000));
+    assert!(matches!(t.next.state, State::Downloading { .. }));
+}
+
+#[test]
+fn a_proof_that_cannot_be_read_is_fetched_again_and_nothing_is_rolled_back() {
+    let settings = Settings::default();
+    let damaged = || Failure { refusal: checks::HALTED, again: Again::Later };
+    let payload = artifact(SLOT_B);
+    for (state, answer) in [
+        (State::Staging { plan: plan(SLOT_B) }, Answer::Staged(Err(damaged()))),
+        (State::Activating { plan: plan(SLOT_B), payload, step: Activation::Preparing }, Answer::Prepared(Err(damaged()))),
+    ] {
+        let record = Record { epoch: 7, state, committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
+        let t = step(&settings, &record, Input::Answer { epoch: 7, answer }, &at(1000));
+        assert!(matches!(&t.next.state, State::Checking { retry, .. } if retry.at.is_some()), "{:?}", t.next.state);
+        assert!(t.effects.is_empty(), "nothing that is staged is cleared away: {:?}", t.effects);
+        let t = step(&settings, &t.next, Input::Wake, &at(2000));
+        assert!(matches!(t.effects.as_slice(), [Effect::Check { .. }]));
+    }
 }

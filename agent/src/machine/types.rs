@@ -64,10 +64,10 @@ pub enum Answer {
     Checked(Verdict),
     /// Of [`Effect::Fetch`].
     Fetched(Result<(), Failure>),
-    /// Of [`Effect::Stage`]: SHA-256 of what is in the slot.
-    Staged(Result<Sha256, Refusal>),
-    /// Of [`Effect::Prepare`].
-    Prepared(Result<(), Refusal>),
+    /// Of [`Effect::Stage`]: SHA-256 of what is in the slot. What may work later has touched nothing yet.
+    Staged(Result<Sha256, Failure>),
+    /// Of [`Effect::Prepare`]. What may work later has touched nothing yet.
+    Prepared(Result<(), Failure>),
     /// Of [`Effect::Switch`].
     Switched(Result<(), Refusal>),
     /// Of [`Effect::Watch`], again and again.

@@ -21,6 +21,8 @@ checks! {
         "the server sends more than is authorised: check it, or use another mirror";
     EXPIRED = "SLW-T-EXPIRED", Freeze, Operator, "metadata must not have expired",
         "run `slipway refresh` and publish; if that was done, the device is being shown old metadata, or its clock is ahead";
+    FORK = "SLW-T-FORK", MixAndMatch, Attacker, "one version of a role says one thing",
+        "publish every change under a new version; if that was done, the keys of the role were misused: rotate them";
     KEY = "SLW-T-KEY", Malformed, Operator, "a key must be usable",
         "use P-256 or Ed25519 keys";
     MALFORMED = "SLW-T-MALFORMED", Malformed, Operator, "metadata must be well formed",
@@ -163,6 +165,15 @@ pub(super) fn public_keys(root: &Root, role: &str) -> BTreeSet<Vec<u8>> {
     let ids = root.role(role).map(|binding| binding.keyids.as_slice()).unwrap_or_default();
     let key = |id: &String| root.keys.get(id)?.verification_key().ok().map(|key| key.as_bytes().to_vec());
     ids.iter().filter_map(key).collect()
+}
+
+/// Refuses `new` if it is the version that `old` was and says something else; one more signature is no change.
+pub(super) fn same_if_same_version<T: Role>(old: &Metadata<T>, new: &Metadata<T>, what: &str) -> Result<(), Refusal> {
+    let version = new.signed().version();
+    if old.signed().version() == version && old.signed_canonical() != new.signed_canonical() {
+        return Err(FORK.with(format_args!("another {what} version {version}"), "the one verified before"));
+    }
+    Ok(())
 }
 
 /// The digest by which a root is remembered: of what was signed, so that one more signature does not make it another root.

@@ -1,119 +1,17 @@
 //! The refresh: TUF's client workflow (specification 5.3 to 5.6) as questions and answers.
 
-use super::Limits;
-use super::checks::{CACHE, ENDLESS, MISSING, MIX, OFFLINE, ORDER, ROLLBACK, ROOT_CHAIN, ROOT_FORK, STALE, rollback, unexpired};
+use super::checks::{
+    CACHE, ENDLESS, MISSING, MIX, OFFLINE, ORDER, ROLLBACK, ROOT_CHAIN, ROOT_FORK, STALE, rollback, same_if_same_version,
+    unexpired,
+};
 use super::repository::Repository;
+use super::rules::{Answer, Expiry, Fetch, Kind, Rules, Step, Wanted};
 use super::state::{Floors, Slot, Stored, encode};
 use super::verified::{Edge, Newness, Search, Verified};
 use jiff::Timestamp;
-use slipway_protocol::Refusal;
+use sigstore_tuf::{Metadata, Snapshot, Targets};
+use slipway_protocol::{Refusal, Sha256};
 use std::collections::VecDeque;
-
-/// How a refresh is judged.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// Trusted time: the latest of system clock and every signed time seen, never earlier than before.
-    pub now: Timestamp,
-    /// What an expiry means.
-    pub expiry: Expiry,
-    /// Which delegated roles are loaded.
-    pub wanted: Wanted,
-    /// What it may cost.
-    pub limits: Limits,
-    /// Stores each file as soon as it is verified, as most TUF clients do. Otherwise files below the root are stored, and their
-    /// floors raised, only when all of them are verified, so that a refresh that breaks off leaves a cache that still opens.
-    pub store_early: bool,
-}
-
-impl Rules {
-    /// The ordinary rules at `now`: expiry judged, every delegated role loaded, default limits.
-    #[must_use]
-    pub fn at(now: Timestamp) -> Self {
-        Self { now, expiry: Expiry::Judge, wanted: Wanted::All, limits: Limits::default(), store_early: false }
-    }
-
-    /// For what was accepted before: expiry is not judged again, everything else is.
-    #[must_use]
-    pub fn accepted_before() -> Self {
-        Self { expiry: Expiry::AcceptedBefore, ..Self::at(Timestamp::MIN) }
-    }
-
-    /// For an offline bundle; see [`Expiry::Offline`].
-    #[must_use]
-    pub fn offline(now: Timestamp) -> Self {
-        Self { expiry: Expiry::Offline, ..Self::at(now) }
-    }
-}
-
-/// What an expiry means.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Expiry {
-    /// Expired metadata is refused.
-    Judge,
-    /// It was accepted before and is not judged again for expiry: to commit, to start, to verify from the cache.
-    AcceptedBefore,
-    /// An offline bundle: an expired timestamp or snapshot locks the [`Repository`] until
-    /// [`Repository::accept_expired`]; all other roles are judged.
-    Offline,
-}
-
-/// Which delegated roles are loaded.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Wanted {
-    /// All that the snapshot names.
-    All,
-    /// Those that the search for these targets comes through.
-    Paths(Vec<String>),
-}
-
-/// What a file belongs to, hence below which folder or URL it is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
-    /// `metadata/`.
-    Metadata,
-    /// `targets/`.
-    Target,
-}
-
-/// One file to fetch.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Fetch {
-    /// Its path below the folder of its kind. Role names in it are percent-encoded.
-    pub path: String,
-    /// Stop reading after one byte more than this; the refresh then says who sends too much.
-    pub limit: u64,
-    /// What it belongs to.
-    pub kind: Kind,
-    /// Whether [`Answer::Missing`] is a good answer: there is no newer root.
-    pub ends_root_chain: bool,
-}
-
-/// What the caller does next.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Step {
-    /// Fetch a file and [`Refresh::answer`].
-    Fetch(Fetch),
-    /// Store these verified bytes, durably, together with [`Refresh::floors`]; then go on.
-    Store {
-        /// Where.
-        slot: Slot,
-        /// As received.
-        bytes: Vec<u8>,
-    },
-    /// Nothing more: [`Refresh::finish`].
-    Done,
-}
-
-/// What came of a [`Fetch`].
-#[derive(Clone, Copy, Debug)]
-pub enum Answer<'a> {
-    /// The file; one byte more than the limit if it is longer.
-    Bytes(&'a [u8]),
-    /// It certainly is not there: HTTP 403 or 404, no such file in a folder or bundle.
-    Missing,
-    /// Anything else. Never read as "there is nothing newer".
-    Failed(&'a str),
-}
 
 #[derive(Clone, Debug)]
 enum Phase {
@@ -133,6 +31,22 @@ struct Held {
     bytes: Option<Vec<u8>>,
 }
 
+/// The snapshot that was in force, and the files that it pins as they are in the cache.
+#[derive(Clone, Debug)]
+struct Before {
+    snapshot: Metadata<Snapshot>,
+    files: Stored,
+}
+
+impl Before {
+    /// A targets role as that snapshot pinned it, if the cache has those very bytes.
+    fn targets(&self, edge: &Edge) -> Option<Metadata<Targets>> {
+        let pinned = self.snapshot.signed().meta.get(&format!("{}.json", edge.role))?.hashes.as_ref()?.get("sha256")?.clone();
+        let bytes = self.files.get(&edge.slot());
+        (Sha256::of(bytes).to_string() == pinned.to_ascii_lowercase()).then(|| Metadata::from_slice(bytes).ok()).flatten()
+    }
+}
+
 /// Where bytes came from: what was cached is not written again, flash wears out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Source {
@@ -146,6 +60,8 @@ pub struct Refresh {
     rules: Rules,
     verified: Verified,
     cached: Stored,
+    /// What was verified before this refresh, by keys that still count.
+    before: Option<Before>,
     /// As given, and raised only by what the caller was told to store.
     floors: Floors,
     phase: Phase,
@@ -169,6 +85,7 @@ impl Refresh {
             rules,
             verified,
             cached: stored,
+            before: None,
             floors: floors.clone(),
             phase: Phase::Roots,
             root_steps: 0,
@@ -353,8 +270,12 @@ impl Refresh {
         }
         // New roots may have replaced the keys; only without one does a failure here mean damage.
         let seeded = self.verified.take_timestamp(&cached.timestamp).and_then(|_| self.verified.take_snapshot(&cached.snapshot));
-        if let (Err(refusal), 0) = (seeded, self.root_steps) {
-            self.notes.push(CACHE.with(refusal, "the metadata verified before"));
+        match (seeded, Metadata::from_slice(&cached.snapshot)) {
+            (Ok(()), Ok(snapshot)) => self.before = Some(Before { snapshot, files: cached }),
+            (Err(refusal), _) if self.root_steps == 0 => {
+                self.notes.push(CACHE.with(refusal, "the metadata verified before"));
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -384,6 +305,9 @@ impl Refresh {
 
     fn take_snapshot(&mut self, bytes: &[u8], source: Source) -> Result<(), Refusal> {
         self.verified.take_snapshot(bytes)?;
+        if let (Some(before), Ok(new)) = (&self.before, Metadata::from_slice(bytes)) {
+            same_if_same_version(&before.snapshot, &new, "snapshot")?;
+        }
         let Some(snapshot) = self.verified.snapshot() else { return Err(ORDER.with("no snapshot", "one")) };
         for (role, floor) in &self.floors.targets {
             match self.verified.pin(role) {
@@ -400,6 +324,10 @@ impl Refresh {
 
     fn take_targets(&mut self, edge: &Edge, bytes: &[u8], source: Source) -> Result<(), Refusal> {
         self.verified.take_targets(edge, bytes)?;
+        if let (Some(old), Ok(new)) = (self.before.as_ref().and_then(|before| before.targets(edge)), Metadata::from_slice(bytes))
+        {
+            same_if_same_version(&old, &new, &edge.role)?;
+        }
         let Some(targets) = self.verified.targets(&edge.role) else { return Err(ORDER.with("no targets", "them")) };
         if self.rules.expiry != Expiry::AcceptedBefore {
             unexpired(&edge.role, targets.expires, self.rules.now)?;

@@ -1,7 +1,8 @@
 //! A verified repository: the only thing that turns bytes into an [`AuthenticTarget`].
 
 use super::checks::{CACHE, NO_TARGET, OFFLINE, ORDER, TARGET};
-use super::refresh::{Answer, Refresh, Rules, Step};
+use super::refresh::Refresh;
+use super::rules::{Answer, Rules, Step};
 use super::state::{Floors, Stored};
 use super::verified::{Search, Verified, state_of};
 use jiff::Timestamp;

@@ -1,0 +1,136 @@
+//! One TUF repository as the device keeps it: what was verified, as received, in one file that is replaced as a whole.
+//!
+//! The files of a repository vouch for each other, so half of a renewal would be worth nothing: a power cut leaves the old set or
+//! the new one. A new root is the exception. It is durable before the next file is asked for, because it may revoke what the rest
+//! was signed with, and a device may not forget that.
+
+use super::transport::Place;
+use super::{NoCandidate, read_file};
+use crate::durable;
+use crate::fetch::Small;
+use crate::machine::{Again, Failure};
+use slipway_protocol::{Class, Refusal};
+use slipway_verify::tuf::{Answer, Floors, Refresh, Repository, Rules, Slot, Step, Stored};
+use std::io::Read;
+use std::path::PathBuf;
+
+/// A repository's verified metadata on disk.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    file: PathBuf,
+    initial_root: Vec<u8>,
+}
+
+impl Cache {
+    /// The cache in `file` of the repository whose first trusted root is `initial_root`.
+    ///
+    /// # Errors
+    /// When that root is none.
+    pub fn new(file: PathBuf, initial_root: Vec<u8>) -> Result<Self, Refusal> {
+        Refresh::begin(&initial_root, Stored::default(), &Floors::default(), Rules::accepted_before())?;
+        Ok(Self { file, initial_root })
+    }
+
+    /// The floors that the first trusted root alone sets.
+    pub(super) fn born(&self, floors: &Floors) -> Result<Floors, Refusal> {
+        Ok(Refresh::begin(&self.initial_root, self.stored(), floors, Rules::accepted_before())?.floors().clone())
+    }
+
+    /// Renews the metadata. What was verified is durable when this returns, and the floors say so even when it ends in a refusal.
+    pub(super) async fn refresh(&self, place: &Place, floors: &mut Floors, rules: Rules) -> Result<Repository, NoCandidate> {
+        let mut stored = self.stored();
+        let refresh = Refresh::begin(&self.initial_root, stored.clone(), floors, rules)?;
+        let keep = |files: Vec<(Slot, Vec<u8>)>| {
+            files.into_iter().for_each(|(slot, bytes)| stored.put(&slot, bytes));
+            let packed = pack(&stored).map_err(|error| durable::refusal(&self.file, &error))?;
+            durable::write_atomic(&self.file, &packed, 0o644).map_err(|error| durable::refusal(&self.file, &error))
+        };
+        follow(place, refresh, floors, keep).await
+    }
+
+    /// The verified repository from the disk alone: expiry is not judged again, everything else is.
+    ///
+    /// # Errors
+    /// When nothing usable is there.
+    pub(super) fn open(&self, floors: &Floors) -> Result<Repository, Refusal> {
+        Repository::open(&self.initial_root, self.stored(), floors, Rules::accepted_before())
+    }
+
+    /// What is damaged is left out: it is fetched again, and the floors hold meanwhile.
+    fn stored(&self) -> Stored {
+        read_file(&self.file).map(|bytes| unpack(&bytes)).unwrap_or_default()
+    }
+}
+
+/// TUF's client workflow over a transport. `keep` makes verified files durable, those together that belong together, before the
+/// next file is asked for; `floors` rise only by what was kept.
+///
+/// # Errors
+/// The refusal that ended it, or why it could not be found out.
+pub async fn follow(
+    place: &Place,
+    mut refresh: Refresh,
+    floors: &mut Floors,
+    mut keep: impl FnMut(Vec<(Slot, Vec<u8>)>) -> Result<(), Refusal>,
+) -> Result<Repository, NoCandidate> {
+    let mut ended = Ok(());
+    loop {
+        let mut files = Vec::new();
+        let fetch = loop {
+            match refresh.step() {
+                Step::Store { slot, bytes } => files.push((slot, bytes)),
+                Step::Fetch(fetch) => break Some(fetch),
+                Step::Done => break None,
+            }
+        };
+        if !files.is_empty() {
+            keep(files).map_err(later)?;
+        }
+        floors.clone_from(refresh.floors());
+        let Some(fetch) = fetch else { break };
+        ended = match place.get(fetch.kind, &fetch.path, fetch.limit).await {
+            Ok(Small::Bytes(bytes)) => refresh.answer(Answer::Bytes(&bytes)).map_err(NoCandidate::from),
+            Ok(Small::Missing) => refresh.answer(Answer::Missing).map_err(NoCandidate::from),
+            // The refresh says no more than that nothing is known; the error says why, and when to try again.
+            Err(error) => refresh.answer(Answer::Failed(&error.refusal.to_string())).map_err(|_stale| error.into()),
+        };
+    }
+    ended?;
+    Ok(refresh.finish()?)
+}
+
+/// A disk that does not take something now may take it later.
+fn later(refusal: Refusal) -> NoCandidate {
+    if refusal.class == Class::System { NoCandidate::Failed(Failure { refusal, again: Again::Later }) } else { refusal.into() }
+}
+
+/// All files as a tar, so that a person can look into it with what is on every device.
+fn pack(stored: &Stored) -> std::io::Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let delegated = stored.delegated.keys().cloned().map(Slot::Delegated);
+    for slot in [Slot::Root, Slot::Timestamp, Slot::Snapshot, Slot::Targets].into_iter().chain(delegated) {
+        let bytes = stored.get(&slot);
+        if !bytes.is_empty() {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+            header.set_mode(0o644);
+            tar.append_data(&mut header, slot.file_name(), bytes)?;
+        }
+    }
+    tar.into_inner()
+}
+
+/// The files of a tar that [`pack`] made; it is read only as far as it is whole.
+fn unpack(bytes: &[u8]) -> Stored {
+    let mut stored = Stored::default();
+    let mut tar = tar::Archive::new(bytes);
+    let Ok(entries) = tar.entries() else { return stored };
+    for mut entry in entries.map_while(Result::ok) {
+        let slot = std::str::from_utf8(&entry.path_bytes()).ok().and_then(Slot::of_file_name);
+        let mut bytes = Vec::new();
+        if let (Some(slot), Ok(_)) = (slot, entry.read_to_end(&mut bytes)) {
+            stored.put(&slot, bytes);
+        }
+    }
+    stored
+}

@@ -1,0 +1,159 @@
+//! Sigstore's trusted root: who may build. Which one is in force, where it comes from, and that it never goes back.
+//!
+//! | source | when |
+//! |---|---|
+//! | a file on the device | `trusted_root` in `[sigstore]` is set; nothing else counts then |
+//! | Sigstore's own repository | `url` in `[sigstore]` is set and it was followed once, over the network or from an offline bundle |
+//! | the operator's mirror | the operator's repository signs [`MIRROR`] |
+//! | this agent | else |
+//!
+//! Sigstore's own repository is followed by TUF from a root that this agent ships. Its timestamp lives for seven days; that it is out of
+//! date is worth a word and stops nothing: whether a release is fresh is the operator's vote.
+
+use super::cache::Cache;
+use super::transport::{Place, Transport};
+use super::{MISSING, Memory, NoCandidate, Trust, read_file};
+use crate::config::{Config, read_limited};
+use crate::fetch::Small;
+use serde::{Deserialize, Serialize};
+use slipway_protocol::{Actor, Class, Refusal, Sha256};
+use slipway_verify::SigstoreRoot;
+use slipway_verify::tuf::{Floors, Kind, Repository, Rules};
+use std::path::Path;
+use url::Url;
+
+/// The TUF target of the mirrored trusted root, in the operator's repository.
+pub(super) const MIRROR: &str = "sigstore/trusted_root.json";
+/// The TUF target of the trusted root in Sigstore's own repository.
+const TARGET: &str = "trusted_root.json";
+/// Where an offline bundle has Sigstore's own repository.
+pub(super) const IN_BUNDLE: &str = "sigstore/";
+/// The file that tells whether it has.
+pub(super) const IN_BUNDLE_TIMESTAMP: &str = "sigstore/timestamp.json";
+/// Sigstore's TUF root as of this agent; it vouches for all later ones.
+const SHIPPED_TUF_ROOT: &[u8] = include_bytes!("../../data/sigstore-tuf-root.json");
+
+const LOST: Refusal = Refusal::of(
+    "SLW-A-SIGSTORE-ROOT",
+    Class::System,
+    Actor::Device,
+    "Sigstore's trusted root on disk",
+    "it is fetched again where `url` in [sigstore] can be reached; else mirror it with `slipway mirror sigstore`: an older one is not used",
+);
+
+/// Where the trusted root in force comes from.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// A file that the configuration names.
+    File,
+    /// Sigstore's own repository.
+    Sigstore,
+    /// The operator's repository.
+    Mirror,
+    /// The agent was built with it.
+    Agent,
+}
+
+/// What the configuration says about Sigstore's root, and Sigstore's own repository on disk.
+#[derive(Clone, Debug)]
+pub(super) struct Sigstore {
+    file: Option<Vec<u8>>,
+    pub(super) url: Option<Url>,
+    pub(super) cache: Cache,
+    /// The version of Sigstore's TUF root that the shipped trusted root belongs to; `None` where another instance is followed.
+    shipped: Option<u64>,
+}
+
+impl Sigstore {
+    pub(super) fn open(config: &Config, dir: &Path) -> Result<Self, Refusal> {
+        let file = config.sigstore.trusted_root.as_deref().map(read_limited).transpose()?;
+        if let Some(bytes) = &file {
+            SigstoreRoot::parse(bytes)?;
+        }
+        let initial = config.sigstore.root.as_deref().map(read_limited).transpose()?;
+        let another = initial.is_some();
+        let cache = Cache::new(dir.join("sigstore.tar"), initial.unwrap_or_else(|| SHIPPED_TUF_ROOT.to_vec()))?;
+        let shipped = if another { None } else { Some(cache.born(&Floors::default())?.root) };
+        Ok(Self { file, url: config.sigstore.url.clone(), cache, shipped })
+    }
+}
+
+impl Trust {
+    /// The trusted root in force, and where it comes from.
+    ///
+    /// # Errors
+    /// When the one that was in force is lost and only older ones are there, or it cannot be used.
+    pub(super) fn sigstore_root(&self, repository: &Repository, memory: &Memory) -> Result<(Vec<u8>, Origin), Refusal> {
+        if let Some(bytes) = &self.sigstore.file {
+            return Ok((bytes.clone(), Origin::File));
+        }
+        let mirrored = || self.optional_target(repository, MIRROR);
+        if self.sigstore.url.is_some() && memory.sigstore.timestamp > 0 {
+            return match self.own_root(memory) {
+                Ok(own) => Ok(own),
+                // What the operator vouches for is as good a reason not to wait for the network.
+                Err(lost) => mirrored()?.map(|target| (target.bytes().to_vec(), Origin::Mirror)).ok_or(lost),
+            };
+        }
+        match mirrored()? {
+            Some(target) => Ok((target.bytes().to_vec(), Origin::Mirror)),
+            None => self.own_root(memory),
+        }
+    }
+
+    /// The newest of Sigstore's own that was seen here: followed, or shipped with this agent or a newer one.
+    fn own_root(&self, memory: &Memory) -> Result<(Vec<u8>, Origin), Refusal> {
+        let shipped = self.sigstore.shipped.map(|version| (version, SigstoreRoot::public_good_json().as_bytes()));
+        let wanted = match (&shipped, memory.trusted_root) {
+            (Some((version, shipped)), None) if *version >= memory.sigstore.root => return Ok((shipped.to_vec(), Origin::Agent)),
+            (Some((version, shipped)), Some(_)) if *version > memory.sigstore.root => {
+                return Ok((shipped.to_vec(), Origin::Agent));
+            }
+            (_, Some(wanted)) => wanted,
+            (_, None) => return Err(LOST.with("none yet", "one")),
+        };
+        let kept = read_file(&self.cache_name("targets", &wanted)).filter(|bytes| Sha256::of(bytes) == wanted);
+        match (kept, shipped) {
+            (Some(bytes), _) if memory.sigstore.timestamp > 0 => Ok((bytes, Origin::Sigstore)),
+            (Some(bytes), _) => Ok((bytes, Origin::Agent)),
+            (None, Some((_, shipped))) if Sha256::of(shipped) == wanted => Ok((shipped.to_vec(), Origin::Agent)),
+            (None, _) => Err(LOST.with("none that is as new as the one used before", wanted)),
+        }
+    }
+
+    /// Remembers the shipped root, so that an older agent, back after this one failed, does not go back to an older root.
+    pub(super) fn remember_shipped(&self, memory: &mut Memory) -> Result<(), Refusal> {
+        if self.sigstore.shipped.is_some_and(|version| version > memory.sigstore.root) && self.sigstore.file.is_none() {
+            let shipped = SigstoreRoot::public_good_json().as_bytes();
+            self.keep_target(shipped)?;
+            memory.sigstore = self.sigstore.cache.born(&memory.sigstore)?;
+            memory.trusted_root = Some(Sha256::of(shipped));
+        }
+        Ok(())
+    }
+
+    /// Follows Sigstore's own repository, where that is configured.
+    pub(super) async fn follow_sigstore(&self, base: &Transport, rules: Rules, memory: &mut Memory) -> Result<(), NoCandidate> {
+        let place = Place::sigstore(base);
+        let repository = self.sigstore.cache.refresh(&place, &mut memory.sigstore, rules).await?;
+        let info = repository.lookup(TARGET)?;
+        if memory.trusted_root.is_some() && info.sha256 == memory.trusted_root && self.own_root(memory).is_ok() {
+            return Ok(());
+        }
+        let Small::Bytes(bytes) = place.get(Kind::Target, &info.fetch_path, info.length).await? else {
+            return Err(MISSING.with(info.fetch_path, "the file").into());
+        };
+        let target = repository.authenticate(TARGET, bytes)?;
+        // One that this agent cannot use does not replace one that it can.
+        SigstoreRoot::parse(target.bytes())?;
+        self.keep_target(target.bytes())?;
+        memory.trusted_root = Some(Sha256::of(target.bytes()));
+        Ok(())
+    }
+
+    /// Whether there is none of Sigstore's own yet, or it is lost.
+    pub(super) fn root_is_missing(&self, memory: &Memory) -> bool {
+        self.sigstore.file.is_none() && (memory.sigstore.timestamp == 0 || self.own_root(memory).is_err())
+    }
+}

@@ -1,0 +1,101 @@
+//! Signed targets and evidence on disk, named by their SHA-256, so that no name from outside is ever a path.
+
+use super::sigstore::MIRROR;
+use super::{CACHE, MISSING, Memory, NoCandidate, Place, Trust, policy_target, read_file};
+use crate::durable;
+use crate::fetch::Small;
+use slipway_protocol::{Channel, Manifest, Refusal, Sha256};
+use slipway_verify::tuf::{AuthenticTarget, Kind, Repository};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+impl Trust {
+    /// A target from the cache, or over the transport and then cached.
+    pub(super) async fn target(
+        &self,
+        place: &Place,
+        repository: &Repository,
+        path: &str,
+    ) -> Result<AuthenticTarget, NoCandidate> {
+        let info = repository.lookup(path)?;
+        if let Some(target) = self.cached_target(repository, path) {
+            return Ok(target);
+        }
+        let Small::Bytes(bytes) = place.get(Kind::Target, &info.fetch_path, info.length).await? else {
+            return Err(MISSING.with(info.fetch_path, "the file").into());
+        };
+        let target = repository.authenticate(path, bytes)?;
+        self.keep_target(target.bytes())?;
+        Ok(target)
+    }
+
+    pub(super) fn keep_target(&self, bytes: &[u8]) -> Result<(), Refusal> {
+        let cached = self.cache_name("targets", &Sha256::of(bytes));
+        durable::write_atomic(&cached, bytes, 0o644).map_err(|error| durable::refusal(&cached, &error))
+    }
+
+    /// A target that need not exist; one that does and cannot be read is an error, never an absence.
+    pub(super) fn optional_target(&self, repository: &Repository, path: &str) -> Result<Option<AuthenticTarget>, Refusal> {
+        if repository.lookup(path).is_err() {
+            return Ok(None);
+        }
+        let wanted = || CACHE.with(format_args!("no usable {path}"), "the target that signed metadata names");
+        self.cached_target(repository, path).ok_or_else(wanted).map(Some)
+    }
+
+    pub(super) fn cached_target(&self, repository: &Repository, path: &str) -> Option<AuthenticTarget> {
+        let sha256 = repository.lookup(path).ok()?.sha256?;
+        let bytes = read_file(&self.cache_name("targets", &sha256))?;
+        repository.authenticate(path, bytes).ok()
+    }
+
+    /// Removes what nothing needs any more: targets of older metadata, evidence of releases that are gone. Slots have their own copies;
+    /// the proof of artifacts that are `under_way` is nowhere else, although the channel may name another release by now.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn collect(&self, memory: &Memory, under_way: &[Sha256]) -> Result<(), Refusal> {
+        let Ok(repository) = self.repository(memory) else { return Ok(()) };
+        let mut keep: BTreeSet<Sha256> = memory.trusted_root.into_iter().collect();
+        for component in &self.components {
+            let channel = Channel::target(&component.name, &component.channel);
+            let release = self.cached_target(&repository, &channel).and_then(|target| Channel::parse(target.bytes()).ok());
+            let manifest = release.map(|channel| Manifest::target(&component.name, &channel.release));
+            for path in [Some(channel), manifest.clone(), Some(policy_target(&component.name)), Some(MIRROR.to_owned())] {
+                keep.extend(path.and_then(|path| repository.lookup(&path).ok()?.sha256));
+            }
+            let manifest = manifest.and_then(|path| self.cached_target(&repository, &path));
+            let artifacts = manifest.and_then(|target| Manifest::parse(target.bytes()).ok()).map(|manifest| manifest.artifacts);
+            keep.extend(artifacts.into_iter().flatten().map(|artifact| artifact.provenance.sha256));
+        }
+        let targets = self.dir.join("targets");
+        for entry in std::fs::read_dir(&targets).map_err(|error| durable::refusal(&targets, &error))?.flatten() {
+            let Some(bytes) = read_file(&entry.path()).filter(|_| !under_way.is_empty()) else { continue };
+            let artifacts = Manifest::parse(&bytes).map(|manifest| manifest.artifacts).unwrap_or_default();
+            if artifacts.iter().any(|artifact| under_way.contains(&artifact.sha256)) {
+                keep.insert(Sha256::of(&bytes));
+                keep.extend(artifacts.iter().map(|artifact| artifact.provenance.sha256));
+            }
+        }
+        for folder in ["targets", "evidence"] {
+            let folder = self.dir.join(folder);
+            let failed = |error: std::io::Error| durable::refusal(&folder, &error);
+            for entry in std::fs::read_dir(&folder).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                let known = entry
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse::<Sha256>().ok())
+                    .is_some_and(|name| keep.contains(&name));
+                if !known {
+                    durable::remove_file_durable(&entry.path()).map_err(failed)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn cache_name(&self, folder: &str, digest: &Sha256) -> PathBuf {
+        self.dir.join(folder).join(digest.to_string())
+    }
+}

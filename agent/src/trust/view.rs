@@ -1,0 +1,243 @@
+//! What `slipway-agent trust` shows: whose word counts here, how old it is, and what time it is taken to be.
+
+use super::{Memory, Origin, Trust, read_file};
+use crate::clock::Known;
+use crate::durable;
+use crate::status::{columns, day, minute};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use slipway_protocol::{Refusal, Sha256};
+use slipway_verify::tuf::{Floors, Repository};
+use std::fmt::Write;
+
+/// The operator's repository, by name.
+pub(super) const OPERATOR: &str = "operator";
+/// Sigstore's own repository, by name.
+pub(super) const SIGSTORE: &str = "sigstore";
+/// A renewed "all is well" is written down only so often: flash wears out.
+const SEEN_AGAIN_SECS: i64 = 600;
+
+/// The trust of this device at one moment.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct View {
+    /// What time it is.
+    pub time: Known,
+    /// The repositories that are followed.
+    pub repositories: Vec<RepositoryView>,
+    /// Sigstore's trusted root in force.
+    pub sigstore_root: SigstoreView,
+}
+
+/// One repository.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct RepositoryView {
+    /// `operator` or `sigstore`.
+    pub name: String,
+    /// Where it is; absent on a device that takes offline bundles alone.
+    pub url: Option<String>,
+    /// Its roles, and below which versions nothing is believed.
+    pub roles: Vec<RoleView>,
+    /// When it was last verified to its end.
+    pub verified: Option<Timestamp>,
+    /// Since when that has not worked any more, and why.
+    pub trouble: Option<Trouble>,
+    /// Why what is on disk cannot be used, if so.
+    pub damage: Option<Refusal>,
+}
+
+/// Since when something has not worked, and why.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Trouble {
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, the last time.
+    pub refusal: Refusal,
+}
+
+/// One role.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct RoleView {
+    /// Its name.
+    pub name: String,
+    /// The version on disk; absent when it is not there or not usable.
+    pub version: Option<u64>,
+    /// The lowest version that is still accepted.
+    pub floor: u64,
+    /// When it expires.
+    pub expires: Option<Timestamp>,
+    /// Whether it has expired.
+    pub expired: bool,
+}
+
+/// Sigstore's trusted root in force.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct SigstoreView {
+    /// Where it comes from.
+    pub origin: Option<Origin>,
+    /// SHA-256 of its bytes.
+    pub sha256: Option<Sha256>,
+    /// The version of Sigstore's TUF root below which no other is believed; 0 when none was ever used.
+    pub tuf_root: u64,
+    /// Why there is none, if so.
+    pub refusal: Option<Refusal>,
+}
+
+/// What is written down about a repository, apart from its files: it only serves a person.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+struct Seen {
+    verified: Option<Timestamp>,
+    trouble: Option<Trouble>,
+}
+
+impl Trust {
+    /// Writes down how a refresh ended. Failing to is no reason for anything.
+    pub(super) fn note_seen(&self, name: &str, now: Timestamp, failure: Option<&Refusal>) {
+        let before = self.seen(name);
+        let fresh = before.verified.is_some_and(|at| now.duration_since(at).as_secs().abs() < SEEN_AGAIN_SECS);
+        let after = match failure {
+            None if before.trouble.is_none() && fresh => return,
+            None => Seen { verified: Some(now), trouble: None },
+            Some(refusal) => {
+                let same = before.trouble.as_ref().filter(|trouble| trouble.refusal.code == refusal.code);
+                if same.is_some() {
+                    return;
+                }
+                let since = before.trouble.as_ref().map_or(now, |trouble| trouble.since);
+                Seen { trouble: Some(Trouble { since, refusal: refusal.clone() }), ..before }
+            }
+        };
+        let file = self.dir.join(format!("{name}.seen.json"));
+        let bytes = serde_json::to_vec(&after).unwrap_or_default();
+        if let Err(error) = durable::write_atomic(&file, &bytes, 0o644) {
+            tracing::debug!(file = %file.display(), %error, "not written down");
+        }
+    }
+
+    fn seen(&self, name: &str) -> Seen {
+        let bytes = read_file(&self.dir.join(format!("{name}.seen.json"))).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    /// What is trusted, from the disk alone.
+    #[must_use]
+    pub fn view(&self, memory: &Memory, time: Known) -> View {
+        let now = time.trusted();
+        let operator = self.operator.open(&memory.operator);
+        let root = match &operator {
+            Ok(repository) => self.sigstore_root(repository, memory),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        let url = self.url.as_ref().map(ToString::to_string);
+        let mut repositories = vec![self.repository_view(OPERATOR, url, operator, &memory.operator, now)];
+        if let Some(url) = &self.sigstore.url {
+            let own = self.sigstore.cache.open(&memory.sigstore);
+            repositories.push(self.repository_view(SIGSTORE, Some(url.to_string()), own, &memory.sigstore, now));
+        }
+        let sigstore_root = SigstoreView {
+            origin: root.as_ref().ok().map(|(_, origin)| *origin),
+            sha256: root.as_ref().ok().map(|(bytes, _)| Sha256::of(bytes)),
+            tuf_root: memory.sigstore.root,
+            refusal: root.err().filter(|_| memory.operator.timestamp > 0),
+        };
+        View { time, repositories, sigstore_root }
+    }
+
+    fn repository_view(
+        &self,
+        name: &str,
+        url: Option<String>,
+        opened: Result<Repository, Refusal>,
+        floors: &Floors,
+        now: Timestamp,
+    ) -> RepositoryView {
+        let Seen { verified, trouble } = self.seen(name);
+        let floor = |role: &str| match role {
+            "root" => floors.root,
+            "timestamp" => floors.timestamp,
+            "snapshot" => floors.snapshot,
+            other => floors.targets.get(other).copied().unwrap_or(0),
+        };
+        let (roles, damage) = match opened {
+            Ok(repository) => {
+                let role = |role: slipway_verify::tuf::RoleState| RoleView {
+                    floor: floor(&role.name),
+                    version: Some(role.version),
+                    expires: Some(role.expires),
+                    expired: role.expires < now,
+                    name: role.name,
+                };
+                (repository.roles().into_iter().map(role).collect(), None)
+            }
+            // What the floors know holds without the files.
+            Err(refusal) => {
+                let known = ["root", "timestamp", "snapshot"].into_iter().chain(floors.targets.keys().map(String::as_str));
+                let role = |name: &str| RoleView {
+                    name: name.to_owned(),
+                    version: None,
+                    floor: floor(name),
+                    expires: None,
+                    expired: false,
+                };
+                // Before the first refresh there is nothing to be damaged.
+                (known.map(role).collect(), Some(refusal).filter(|_| floors.timestamp > 0))
+            }
+        };
+        RepositoryView { name: name.to_owned(), url, roles, verified, trouble, damage }
+    }
+}
+
+impl View {
+    /// As a table for a person.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut out = String::new();
+        let unsure = if self.time.unsure { "; the clock is not believed" } else { "" };
+        let _ = writeln!(out, "Clock:              {}{unsure}", minute(self.time.clock));
+        let _ = writeln!(out, "Latest known time:  {}", minute(self.time.latest));
+        let root = &self.sigstore_root;
+        let origin = match root.origin {
+            Some(Origin::File) => "a file on this device",
+            Some(Origin::Sigstore) => "Sigstore's own repository",
+            Some(Origin::Mirror) => "the operator's mirror",
+            Some(Origin::Agent) => "this agent",
+            None => "none yet",
+        };
+        let digest = root.sha256.map(|digest| format!(", sha256 {}", digest.short())).unwrap_or_default();
+        let version = if root.tuf_root > 0 { format!(", TUF root v{}", root.tuf_root) } else { String::new() };
+        let _ = writeln!(out, "Sigstore's root:    {origin}{version}{digest}");
+        for repository in &self.repositories {
+            repository.write(&mut out);
+        }
+        let of =
+            |repository: &RepositoryView| [repository.trouble.as_ref().map(|it| it.refusal.clone()), repository.damage.clone()];
+        let mut refusals: Vec<Refusal> = self.repositories.iter().flat_map(of).flatten().collect();
+        // Without the operator's metadata nothing is known about Sigstore's root either, and that has been said.
+        refusals.extend(root.refusal.clone().filter(|lost| refusals.iter().all(|said| said.code != lost.code)));
+        for refusal in refusals {
+            let _ = write!(out, "\n{}", refusal.explain());
+        }
+        out
+    }
+}
+
+impl RepositoryView {
+    fn write(&self, out: &mut String) {
+        let whose = if self.name == OPERATOR { "Operator's repository" } else { "Sigstore's repository" };
+        let _ = writeln!(out, "\n{whose}: {}", self.url.as_deref().unwrap_or("offline bundles only"));
+        let state = match (&self.trouble, self.verified) {
+            (Some(trouble), _) => format!("stale since {}: {}", minute(trouble.since), trouble.refusal.code),
+            (None, Some(at)) => format!("verified {}", minute(at)),
+            (None, None) => "never asked".to_owned(),
+        };
+        let _ = writeln!(out, "  {state}");
+        let header = ["  ROLE", "VERSION", "FLOOR", "EXPIRES"].map(str::to_owned);
+        let row = |role: &RoleView| {
+            let dash = || "-".to_owned();
+            let expires =
+                role.expires.map_or_else(dash, |at| format!("{}{}", day(at), if role.expired { " (expired)" } else { "" }));
+            let version = role.version.map_or_else(dash, |version| version.to_string());
+            [format!("  {}", role.name), version, role.floor.to_string(), expires]
+        };
+        out.push_str(&columns(&std::iter::once(header).chain(self.roles.iter().map(row)).collect::<Vec<_>>()));
+    }
+}
