@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 mod live;
+mod restore;
 mod verify;
 
 const HELP: &str = "\
@@ -36,6 +37,8 @@ Commands:
   rollback             Go back to the previous release, or call a running update off
   history              Past reports, newest first
   forgive              Let a release that failed here be tried again
+  trust                Whose word counts here: roots, versions, expiries, the time, what is stale
+  restore              Put the last committed agent back if a new one has failed; otherwise do nothing
   verify FILE|DIGEST   Verify an artifact's provenance; installs nothing
 
 Options:
@@ -46,6 +49,10 @@ Options:
       --artifact D     forgive: only the artifact with this SHA-256
   -h, --help           This
   -V, --version        The version
+
+restore:
+      --watch            Go on until the update of the agent is over: what the restore unit does
+      --state DIR        The agent's state [default: /var/lib/slipway]
 
 verify:
       --bundle FILE          The Sigstore bundle [default: FILE.sigstore.json]
@@ -99,6 +106,8 @@ struct Args {
     trusted_root: Option<PathBuf>,
     name: Option<String>,
     version: Option<slipway_protocol::Version>,
+    watch: bool,
+    state: Option<PathBuf>,
 }
 
 /// Runs the command that `args` (without the program's name) say.
@@ -133,6 +142,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Stop> {
         "help" => Ok(write!(std::io::stdout(), "{HELP}")?),
         "version" => Ok(writeln!(std::io::stdout(), "slipway-agent {}", env!("CARGO_PKG_VERSION"))?),
         "verify" => verify::run(&args),
+        "restore" => restore::run(&args),
         "run" => service(&args),
         "status" => ask(&args, |_| Ok(Request::Status)),
         "trust" => ask(&args, |_| Ok(Request::Trust)),
@@ -161,6 +171,8 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(String, Args), Sto
             Short('V') | Long("version") => return Ok(("version".into(), args)),
             Short('c') | Long("config") => args.config = Some(parser.value()?.into()),
             Long("component") => args.component = Some(parser.value()?.parse()?),
+            Long("watch") => args.watch = true,
+            Long("state") => args.state = Some(parser.value()?.into()),
             Long("json") => args.json = true,
             Short('n') | Long("limit") => args.limit = Some(parser.value()?.parse()?),
             Long("artifact") => args.artifact = Some(parser.value()?.parse()?),

@@ -5,7 +5,7 @@ use crate::health::HealthSettings;
 use crate::machine::Settings;
 use crate::mqtt::MqttSettings;
 use crate::snapshot::SnapshotSettings;
-use crate::supervisor::RunSettings;
+use crate::supervisor::{AGENT_UNIT, Run, RunSettings};
 use crate::tls::TlsSettings;
 use serde::Deserialize;
 use slipway_protocol::{Actor, ChannelName, Class, ComponentName, FleetName, NodeName, Refusal, Version};
@@ -15,6 +15,8 @@ use url::Url;
 
 /// Where the configuration is unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/slipway/agent.toml";
+/// The component that is the agent itself.
+const AGENT: &str = "slipway-agent";
 /// Larger than any configuration a person writes.
 const SIZE_LIMIT: u64 = 256 * 1024;
 
@@ -180,6 +182,13 @@ impl Config {
                 return Err(CONFIG.with(format_args!("component {} twice", component.name), "each component once"));
             }
         }
+        for component in &self.components {
+            // The unit starts `current/slipway-agent/bin/slipway-agent`, and only that unit may be this component.
+            if component.is_agent() != (component.name.as_str() == AGENT) {
+                let seen = format_args!("component {} with {:?}", component.name, component.run.run).to_string();
+                return Err(CONFIG.with(seen, format_args!("the agent itself as component {AGENT} with run.unit = {AGENT_UNIT:?}")));
+            }
+        }
         if names.len() > crate::witness::COMPONENT_LIMIT {
             return Err(CONFIG
                 .with(format_args!("{} components", names.len()), format_args!("at most {}", crate::witness::COMPONENT_LIMIT)));
@@ -226,6 +235,12 @@ impl Config {
 }
 
 impl Component {
+    /// Whether this is the agent itself.
+    #[must_use]
+    pub fn is_agent(&self) -> bool {
+        self.run.run == Run::Unit(AGENT_UNIT.to_owned())
+    }
+
     /// The numbers that the machine works with.
     #[must_use]
     pub fn machine(&self) -> Settings {

@@ -163,6 +163,12 @@ impl Driver {
         look_after.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let plain = self.live.values().any(|live| matches!(live.config.run.run, crate::supervisor::Run::Command { .. }));
         for component in self.names() {
+            if let Some(left) = self.edges.left(&component) {
+                if let Some(live) = self.live.get_mut(&component) {
+                    live.evidence = left.evidence;
+                }
+                self.input(&component, Input::LeftFor(left.reason));
+            }
             let link = self.edges.slots.current(&component).unwrap_or_else(|refusal| {
                 tracing::warn!(%component, %refusal, "the link `current` is not what Slipway makes");
                 None

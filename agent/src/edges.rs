@@ -9,6 +9,8 @@ use crate::fetch::{Client, Download, FetchError, RetryAdvice, TarSource, free_sp
 use crate::health::{Prober, Subject};
 use crate::machine::{Again, Answer, Effect, Failure, Verdict};
 use crate::record::{CheckResult, Installed, Plan, ProcessState, Ring, Sample, SlotName, Source};
+use crate::restore::{Failed, Place};
+use crate::selfupdate::Own;
 use crate::slots::{SLOT_FORMAT, SlotRecord, Slots};
 use crate::snapshot;
 use crate::store::Store;
@@ -19,7 +21,7 @@ use crate::unpack;
 use jiff::Timestamp;
 use slipway_protocol::{Actor, Class, ComponentName, NodeName, Platform, Refusal, Sha256};
 use slipway_verify::{Authorized, Release};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
@@ -71,6 +73,8 @@ pub struct Edges {
     prober: Prober,
     state: PathBuf,
     parts: BTreeMap<ComponentName, Part>,
+    /// Whether the broker is reached.
+    pub connected: Cell<bool>,
     /// The metadata on disk is one for all components: a refresh of one must neither take back what another's has just raised, nor
     /// be seen half done.
     metadata: Mutex<()>,
@@ -83,6 +87,8 @@ pub struct Edges {
 struct Part {
     config: Component,
     supervisor: Supervisor,
+    /// The agent itself is activated and left in its own way.
+    own: Option<Own>,
     /// One effect at a time: those that touch the disk or the process run to their end even when nobody wants their answer any more.
     busy: Mutex<()>,
     /// Held beside it by those that touch the process: a download may take hours, and the process must not stay dead for so long.
@@ -112,7 +118,13 @@ impl Edges {
             let supervisor = Supervisor::new(&component.name, &component.run, slots.link(&component.name), run, tools);
             parts.insert(
                 component.name.clone(),
-                Part { config: component.clone(), supervisor, busy: Mutex::default(), handled: Mutex::default() },
+                Part {
+                    config: component.clone(),
+                    supervisor,
+                    own: Own::of(component, &state, &slots, tools),
+                    busy: Mutex::default(),
+                    handled: Mutex::default(),
+                },
             );
         }
         let base = config.repository.url.clone().map(with_slash);
@@ -125,6 +137,7 @@ impl Edges {
             prober: Prober::new(&tls)?,
             state,
             parts,
+            connected: Cell::new(false),
             metadata: Mutex::default(),
             sigstore: RefCell::default(),
         })
@@ -340,6 +353,9 @@ impl Edges {
         let component = &part.config.name;
         let (slots, name, slot) = (self.slots.clone(), component.clone(), plan.slot.clone());
         blocking(move || slots.check_payload(&name, &slot, &payload)).await?;
+        if let Some(own) = &part.own {
+            return own.prepare(self.committed(component).as_ref(), plan).await;
+        }
         let (dir, settings) = (self.snapshot_dir(component, &plan.slot), part.config.snapshot.clone());
         // One from an earlier attempt must never be taken for this one's.
         let fresh =
@@ -350,6 +366,9 @@ impl Edges {
     }
 
     async fn switch(&self, part: &Part, plan: &Plan) -> Result<(), Refusal> {
+        if let Some(own) = &part.own {
+            return own.switch(plan).await;
+        }
         // After a reboot the service manager has started whatever the link named.
         part.supervisor.stop().await?;
         self.slots.point(&part.config.name, &plan.slot)?;
@@ -370,6 +389,9 @@ impl Edges {
                 };
                 self.mend(component, to).await.map_err(why)?;
             }
+        }
+        if let Some(own) = &part.own {
+            return own.restore(from, to, self.committed(component).as_ref()).await;
         }
         part.supervisor.stop().await?;
         if let Some(dir) = from.map(|slot| self.snapshot_dir(component, slot)) {
@@ -423,6 +445,10 @@ impl Edges {
         match self.prober.sample(&part.config.health, &part.supervisor, &subject).await {
             Ok(mut sample) => {
                 sample.checks.extend(self.runs_it(component, &subject, &sample.process));
+                if part.config.health.broker {
+                    let outcome = if self.connected.get() { Ok(()) } else { Err("not connected".to_owned()) };
+                    sample.checks.push(CheckResult { name: "broker".to_owned(), required: true, outcome });
+                }
                 let ill = matches!(sample.process, ProcessState::Dead(_))
                     || sample.checks.iter().any(|c| c.required && c.outcome.is_err());
                 let evidence = if ill { part.supervisor.evidence().await } else { String::new() };
@@ -470,6 +496,19 @@ impl Edges {
         }
     }
 
+    fn committed(&self, component: &ComponentName) -> Option<Installed> {
+        self.store.borrow().record(component).and_then(|record| record.committed)
+    }
+
+    /// Why the restore unit left a release of the agent itself, if this component is that and it did.
+    pub fn left(&self, component: &ComponentName) -> Option<Failed> {
+        self.parts.get(component)?.own.as_ref()?;
+        Place::new(&self.state).failed().unwrap_or_else(|refusal| {
+            tracing::warn!(%refusal, "why the new agent was left cannot be read");
+            None
+        })
+    }
+
     /// Removes what nobody needs any more; `downloads` are under way for other components. Failures only cost space.
     pub fn collect(&self, component: &ComponentName, keep: &[SlotName], downloads: &[Sha256]) {
         let gone = self.slots.keep_only(component, keep).map(|_| ());
@@ -479,8 +518,9 @@ impl Edges {
         let snapshots = self.parts_in(&self.state.join("snapshots").join(component.as_str()), |name| {
             keep.iter().any(|slot| slot.as_str() == name)
         });
+        let armed = self.parts.get(component).and_then(|part| part.own.as_ref()).map_or(Ok(()), Own::disarm);
         let trust = self.memory().and_then(|memory| self.trust.collect(&memory, downloads));
-        for refusal in [gone, parts, snapshots, trust].into_iter().filter_map(Result::err) {
+        for refusal in [gone, parts, snapshots, armed, trust].into_iter().filter_map(Result::err) {
             tracing::warn!(%component, %refusal, "could not clear away");
         }
     }

@@ -43,6 +43,8 @@ pub struct HealthSettings {
     pub interval: Duration,
     /// Required checks that may fail in a row, once they were well.
     pub failures: u32,
+    /// Whether the node must have reached its broker: for the agent itself, which nobody could reach otherwise.
+    pub broker: bool,
     /// What is checked besides the process.
     pub checks: Vec<Check>,
 }
@@ -77,7 +79,7 @@ pub enum Probe {
 
 impl Default for HealthSettings {
     fn default() -> Self {
-        Self { soak: soak(), deadline: deadline(), interval: interval(), failures: failures(), checks: Vec::new() }
+        Self { soak: soak(), deadline: deadline(), interval: interval(), failures: failures(), broker: false, checks: Vec::new() }
     }
 }
 
@@ -93,6 +95,8 @@ struct Written {
     interval: Duration,
     #[serde(default = "failures")]
     failures: u32,
+    #[serde(default)]
+    broker: bool,
     #[serde(default)]
     check: Vec<Check>,
 }
@@ -113,7 +117,7 @@ const fn failures() -> u32 {
 impl TryFrom<Written> for HealthSettings {
     type Error = String;
     fn try_from(written: Written) -> Result<Self, String> {
-        let Written { soak, deadline, interval, failures, check: checks } = written;
+        let Written { soak, deadline, interval, failures, broker, check: checks } = written;
         if soak < Duration::from_secs(1) {
             return Err(format!("`soak` is {soak:?}: at least \"1s\" is wanted, and 60 to 90 seconds for edgecore"));
         }
@@ -136,7 +140,7 @@ impl TryFrom<Written> for HealthSettings {
         if let Some(name) = names.windows(2).find_map(|pair| (pair.first() == pair.last()).then(|| pair.first()).flatten()) {
             return Err(format!("`name` is {name:?} in two checks: reports could not tell them apart"));
         }
-        Ok(Self { soak, deadline, interval, failures, checks })
+        Ok(Self { soak, deadline, interval, failures, broker, checks })
     }
 }
 

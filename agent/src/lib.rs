@@ -12,6 +12,7 @@
 //! | keep something through a power cut | [`store`], [`witness`], [`slots`], [`snapshot`], [`durable`] |
 //! | run and watch a component | [`supervisor`], [`health`] |
 //! | talk: to the broker, to people on the device | [`mqtt`], [`control`], [`status`], [`cli`] |
+//! | update the agent itself, and put it back | [`selfupdate`], [`restore`] |
 //! | know the time; read settings | [`clock`], [`duration`], [`config`] |
 
 pub mod cli;
@@ -27,6 +28,8 @@ pub mod health;
 pub mod machine;
 pub mod mqtt;
 pub mod record;
+pub mod restore;
+pub mod selfupdate;
 pub mod slots;
 pub mod snapshot;
 pub mod status;

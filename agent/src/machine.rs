@@ -37,6 +37,7 @@ pub fn step(settings: &Settings, record: &Record, input: Input, now: &Now) -> Tr
     match input {
         Input::Started { link } => draft.started(link),
         Input::Adopted(installed) => draft.adopted(installed),
+        Input::LeftFor(reason) => draft.left_for(reason),
         Input::Ring(ring) => draft.ring(ring),
         Input::Wake => draft.wake(),
         Input::Answer { epoch, answer } if epoch == record.epoch => draft.answer(answer),
@@ -143,6 +144,16 @@ impl Draft<'_> {
         if self.next.committed.is_none() && self.next.state == State::Idle {
             self.next.floor = Some(installed.version.clone()).max(self.next.floor.take());
             self.next.committed = Some(installed);
+        }
+    }
+
+    /// What the restore unit saw of a release that it left is the reason, for the record that only knows that it was left.
+    fn left_for(&mut self, seen: Refusal) {
+        if let State::RollingBack { plan, reason, condemn, .. } = &mut self.next.state {
+            reason.clone_from(&seen);
+            condemn.iter_mut().for_each(|condemned| condemned.reason.clone_from(&seen));
+            let version = plan.as_ref().map(|plan| plan.version.clone());
+            self.tell(Event::RollingBack, version.as_ref(), Some(&seen));
         }
     }
 

@@ -128,7 +128,7 @@ struct Believed {
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
-    _lock: Flock<File>,
+    _lock: Lock,
     room: Room,
     witness: Witness,
     memory: Memory,
@@ -513,7 +513,11 @@ fn json(value: &impl Serialize) -> Result<Vec<u8>, Refusal> {
     serde_json::to_vec(value).map_err(|error| UNWRITABLE.with(error, "JSON"))
 }
 
-fn lock(dir: &Path) -> Result<Flock<File>, Refusal> {
+/// The right to the state, for as long as this lives.
+pub(crate) type Lock = Flock<File>;
+
+/// Takes it; see [`BUSY`].
+pub(crate) fn lock(dir: &Path) -> Result<Lock, Refusal> {
     let path = dir.join("lock");
     let file = File::options().create(true).append(true).open(&path).map_err(|error| durable::refusal(&path, &error))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock)

@@ -52,6 +52,11 @@ pub const STOP: Refusal = Refusal::of(
     "see what holds the process (`systemctl status`, `ps`); a process in state D waits for a disk",
 );
 
+/// The agent's own unit.
+pub const AGENT_UNIT: &str = "slipway-agent.service";
+/// The unit that watches over an update of the agent.
+pub const RESTORE_UNIT: &str = "slipway-agent-restore.service";
+
 /// How long a component may take to stop before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long `systemctl start` is waited for; systemd's own default. Afterwards looks decide.

@@ -130,6 +130,8 @@ pub enum Phase {
     RollingBack,
     /// Neither could be made to run.
     Inconsistent,
+    /// Of the agent itself: the restore unit has put the committed release back, and the record does not know it yet.
+    Restored,
 }
 
 /// [`Installed`] in few bytes, without its slot's name where that follows from the rest: so that four components fit.
@@ -201,22 +203,20 @@ impl Witness {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::create(path).map(|witness| (witness, None)),
             other => other.map_err(failed)?,
         };
-        let read = |index| read_slot(&file, index).map_err(failed);
-        let (turn, memory, next) = match (read(0)?, read(1)?) {
-            (Slot::Newer(seen), _) | (_, Slot::Newer(seen)) => {
-                return Err(NEWER.with(seen, format_args!("witness format {FORMAT}")));
-            }
-            (Slot::Good { turn: a, memory }, Slot::Good { turn: b, .. }) if a > b => (a, memory, 1),
-            (_, Slot::Good { turn, memory }) => (turn, memory, 0),
-            (Slot::Good { turn, memory }, Slot::Bad) => (turn, memory, 1),
-            (Slot::Bad, Slot::Bad) => {
-                let length = file.metadata().map_err(failed)?.len();
-                return Err(
-                    DAMAGED.with(format_args!("{} ({length} bytes) without a whole slot", path.display()), "one whole slot")
-                );
-            }
-        };
+        let (turn, memory, next) = newest(path, &file)?;
         Ok((Self { path: path.to_owned(), file, turn, next }, Some(*memory)))
+    }
+
+    /// What is remembered, for whoever only looks: the agent may be writing meanwhile. None when there is no witness.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn peek(path: &Path) -> Result<Option<Memory>, Refusal> {
+        match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(durable::refusal(path, &error)),
+            Ok(file) => newest(path, &file).map(|(_, memory, _)| Some(*memory)),
+        }
     }
 
     /// The file appears under its name only with an empty memory in it, so that a file without any is always damage.
@@ -252,6 +252,22 @@ impl Witness {
     pub fn write_both(&mut self, memory: &Memory) -> Result<(), Refusal> {
         self.write(memory)?;
         self.write(memory)
+    }
+}
+
+/// Turn and memory of the newest whole slot, and the slot that is written next.
+fn newest(path: &Path, file: &File) -> Result<(u64, Box<Memory>, u8), Refusal> {
+    let failed = |error: io::Error| durable::refusal(path, &error);
+    let read = |index| read_slot(file, index).map_err(failed);
+    match (read(0)?, read(1)?) {
+        (Slot::Newer(seen), _) | (_, Slot::Newer(seen)) => Err(NEWER.with(seen, format_args!("witness format {FORMAT}"))),
+        (Slot::Good { turn: a, memory }, Slot::Good { turn: b, .. }) if a > b => Ok((a, memory, 1)),
+        (_, Slot::Good { turn, memory }) => Ok((turn, memory, 0)),
+        (Slot::Good { turn, memory }, Slot::Bad) => Ok((turn, memory, 1)),
+        (Slot::Bad, Slot::Bad) => {
+            let length = file.metadata().map_err(failed)?.len();
+            Err(DAMAGED.with(format_args!("{} ({length} bytes) without a whole slot", path.display()), "one whole slot"))
+        }
     }
 }
 
@@ -332,7 +348,7 @@ fn decode(bytes: &[u8; SLOT]) -> Option<Slot> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::fs;
 
@@ -450,14 +466,20 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().len(), 8192);
     }
 
+    /// A whole witness as an agent of that format would leave it.
+    pub(crate) fn of_format(format: u8) -> Vec<u8> {
+        let mut bytes = encode(9, &memory(9)).unwrap().to_vec();
+        bytes[8] = format;
+        let sum = checksum(&bytes[..24], &bytes[HEADER..]);
+        bytes[24..HEADER].copy_from_slice(&sum);
+        bytes.resize(2 * SLOT, 0);
+        bytes
+    }
+
     #[test]
     fn a_newer_format_is_refused_and_kept() {
         let (_dir, path) = file();
-        drop(Witness::open(&path).unwrap());
-        let mut bytes = fs::read(&path).unwrap();
-        bytes[8] = 2;
-        let sum = checksum(&bytes[..24], &bytes[HEADER..SLOT]);
-        bytes[24..HEADER].copy_from_slice(&sum);
+        let bytes = of_format(2);
         fs::write(&path, &bytes).unwrap();
         let refusal = Witness::open(&path).unwrap_err();
         assert_eq!((refusal.code.as_ref(), refusal.seen.as_str()), ("SLW-A-STATE-NEWER", "witness format 2"));

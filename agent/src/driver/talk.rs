@@ -93,6 +93,7 @@ impl Driver {
             FromBroker::Connected => {
                 tracing::info!("connected to the broker");
                 self.connected = true;
+                self.edges.connected.set(true);
                 self.offered = 0;
                 self.offer();
                 // Notices may have been lost meanwhile, so look soon; not all devices at once, if it was the broker that was away.
@@ -107,6 +108,7 @@ impl Driver {
             FromBroker::Disconnected(why) => {
                 tracing::warn!(%why, "no broker");
                 self.connected = false;
+                self.edges.connected.set(false);
             }
             FromBroker::Delivered(seq) => {
                 if let Err(refusal) = self.edges.store.borrow_mut().acknowledge(seq) {

@@ -68,6 +68,7 @@ fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
         ("started, link at new", Input::Started { link: Some(plan(SLOT_B).slot) }),
         ("started, no link", Input::Started { link: None }),
         ("adopted", Input::Adopted(release(0))),
+        ("left by the restore unit", Input::LeftFor(checks::RESTARTED)),
         ("rung by timer", Input::Ring(ring(By::Timer))),
         ("rung by notice", Input::Ring(ring(By::Notice))),
         ("rung by operator", Input::Ring(ring(By::Operator))),

@@ -40,6 +40,8 @@ pub enum Input {
     },
     /// What ran before Slipway is in a slot now and current: the first update has a way back.
     Adopted(Installed),
+    /// Of the agent itself: the restore unit has put the committed release back, for this reason. Comes before [`Input::Started`].
+    LeftFor(Refusal),
     /// Somebody wants the component checked.
     Ring(Ring),
     /// A moment that [`wake_at`] named has come.

@@ -8,7 +8,7 @@ use super::{
 use crate::durable;
 use crate::record::RECORD_FORMAT;
 use crate::slots::Slots;
-use crate::witness::{self, Memory, Witness};
+use crate::witness::{self, Memory, Phase, Witness};
 use slipway_protocol::{ComponentName, Refusal, Report};
 use std::collections::BTreeSet;
 use std::fs;
@@ -72,7 +72,15 @@ impl Store {
                 self.database = Some(database);
                 self.take_over(believed);
             }
-            Err(Verdict::Newer(refusal)) => return Err(refusal),
+            Err(Verdict::Newer(refusal)) if !self.restored() => return Err(refusal),
+            Err(Verdict::Newer(refusal)) => {
+                // The agent that wrote it was left again before it was committed; what it may not lose is in the witness.
+                match self.begin_again(&refusal.seen) {
+                    Ok(database) => self.database = Some(database),
+                    Err(refusal) => self.behind = Some(refusal),
+                }
+                healed.push(DAMAGED.with(&refusal.seen, "a database that this agent can read"));
+            }
             Err(Verdict::Unreachable(seen)) => self.behind = Some(DEGRADED.with(seen, "no error")),
             Err(Verdict::Damaged(seen)) => {
                 healed.push(DAMAGED.with(&seen, "what was committed last"));
@@ -83,6 +91,11 @@ impl Store {
             }
         }
         Ok(self.saved > 0)
+    }
+
+    /// The restore unit has put this agent back, and no record knows it yet.
+    fn restored(&self) -> bool {
+        self.memory.components.values().any(|it| it.phase == Phase::Restored)
     }
 
     fn try_database(&self) -> Result<(Database, Believed), Verdict> {
@@ -161,7 +174,7 @@ impl Store {
         }
         for (component, it) in &self.memory.components {
             match self.records.get_mut(component) {
-                Some(stored) if stored.generation >= it.generation => {
+                Some(stored) if stored.generation >= it.generation && !rebuild::overtaken(&stored.record, it) => {
                     stored.record.floor = stored.record.floor.take().max(it.floor.clone());
                 }
                 older => {

@@ -16,6 +16,13 @@ const INTERRUPTED: Refusal = Refusal::of(
     "the record of the update under way",
     "the database was lost: the agent goes back to the committed release and tries again; check the disk",
 );
+const RESTORED: Refusal = Refusal::of(
+    "SLW-A-SELF-RESTORED",
+    Class::Health,
+    Actor::Builder,
+    "the new agent, during its probation",
+    "see the log of slipway-agent and slipway-agent-restore; release a fixed version",
+);
 const CONDEMNED: Refusal = Refusal::of(
     "SLW-A-CONDEMNED",
     Class::Health,
@@ -63,6 +70,14 @@ pub(super) fn raises(old: &Memory, new: &Memory) -> bool {
     old.tuf != new.tuf || versions(old) != versions(new)
 }
 
+/// Whether the restore unit undid what the record still means to go on with: a record that goes back already knows better why.
+pub(super) fn overtaken(record: &Record, it: &Remembered) -> bool {
+    let committed = it.committed.as_ref().map(Installed::from).map(|committed| committed.slot);
+    let back = |to: &Option<Installed>| to.as_ref().map(|to| &to.slot) == committed.as_ref();
+    let returns = matches!(&record.state, State::RollingBack { to, .. } | State::Inconsistent { to, .. } if back(to));
+    it.phase == Phase::Restored && !returns
+}
+
 /// The record of a component from what the witness remembers, `older` being what the database knew before it fell behind.
 pub(super) fn rebuild(
     component: &ComponentName,
@@ -93,7 +108,10 @@ pub(super) fn rebuild(
             from: it.active.clone(),
             plan: active.map(|slot| plan(&slot)),
             to: record.committed.clone(),
-            reason: INTERRUPTED.with(format_args!("{:?} {}", it.phase, name(it.active.as_ref())), "a database that remembers it"),
+            reason: match it.phase {
+                Phase::Restored => RESTORED.with(name(it.active.as_ref()), "an agent that stays until it is committed"),
+                phase => INTERRUPTED.with(format_args!("{phase:?} {}", name(it.active.as_ref())), "a database that remembers it"),
+            },
             condemn: it.condemn.as_ref().map(condemned),
             retry: Retry::default(),
         }

@@ -38,12 +38,12 @@ pub struct Systemd {
 }
 
 impl Systemd {
-    pub(super) const fn new(unit: String, tools: Tools, stop_timeout: Duration, start_timeout: Duration) -> Self {
+    pub(crate) const fn new(unit: String, tools: Tools, stop_timeout: Duration, start_timeout: Duration) -> Self {
         Self { unit, tools, stop_timeout, start_timeout }
     }
 
     /// `systemctl stop` waits for the unit's own stop timeout, which may be endless: ours kills the unit when it passes.
-    pub(super) async fn stop(&self) -> Result<(), Refusal> {
+    pub(crate) async fn stop(&self) -> Result<(), Refusal> {
         let told = self.systemctl("stop", &[], self.stop_timeout).await;
         let mut shown = self.show().await?;
         if !shown.stopped() && matches!(told, Err(Failed::Timeout(_))) {
@@ -73,7 +73,7 @@ impl Systemd {
     }
 
     /// Starts the unit with its restart counter at zero. That a start job failed because the process died is for looks to see.
-    pub(super) async fn start(&self) -> Result<(), Refusal> {
+    pub(crate) async fn start(&self) -> Result<(), Refusal> {
         let shown = self.show().await?;
         if shown.load != "loaded" {
             return Err(UNIT.with(format_args!("{}: {}", self.unit, shown.load), "loaded"));
@@ -109,12 +109,32 @@ impl Systemd {
         })
     }
 
-    pub(super) async fn evidence(&self) -> String {
+    pub(crate) async fn evidence(&self) -> String {
         let status = match self.show().await {
             Ok(shown) => shown.status(),
             Err(refusal) => refusal.to_string(),
         };
         evidence::long(&format!("{}: {status}", self.unit), &self.journal().await)
+    }
+
+    /// How the unit stands, for the agent's own.
+    pub(crate) async fn standing(&self) -> Result<Standing, Refusal> {
+        let shown = self.show().await?;
+        Ok(Standing { status: shown.status(), active: shown.active, restarts: shown.restarts })
+    }
+
+    /// Sets the restart counter to zero: what crashed before counts no more.
+    pub(crate) async fn forget_failures(&self) -> Result<(), Refusal> {
+        self.call("reset-failed", &[]).await
+    }
+
+    /// Asks for a restart and does not wait for it: it ends whoever asks for that of its own unit.
+    pub(crate) async fn restart_soon(&self) -> Result<(), Refusal> {
+        match self.systemctl("restart", &["--no-block"], CALL_TIMEOUT).await {
+            Ok(ran) if ran.status.success() => Ok(()),
+            Ok(ran) => Err(START.with(format_args!("{}: {}", self.unit, ran.last_line()), "an accepted restart job")),
+            Err(failed) => Err(MANAGER.with(failed, "an answer to `systemctl restart`")),
+        }
     }
 
     async fn show(&self) -> Result<Shown, Refusal> {
@@ -151,6 +171,17 @@ impl Systemd {
         command.arg(format!("--unit={}", self.unit));
         exec::run(command, CALL_TIMEOUT).await.map(|ran| ran.out).unwrap_or_default()
     }
+}
+
+/// How a unit stands.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    /// `active`, `activating`, `inactive`, `failed`, …
+    pub(crate) active: String,
+    /// Restarts by systemd since it was last started by somebody.
+    pub(crate) restarts: u32,
+    /// For a person.
+    pub(crate) status: String,
 }
 
 /// What `systemctl show` says about a unit.

@@ -1,0 +1,36 @@
+//! `slipway-agent restore`: the restore unit's work, and what a person may look at by hand.
+
+use super::{Args, Stop, log, runtime};
+use crate::restore::{Outcome, Restorer};
+use crate::supervisor::Tools;
+use std::io::Write;
+use std::path::Path;
+
+/// Where the agent's state is unless `--state` says otherwise. Not from the configuration: one that was written for a newer agent must
+/// not stand in the way of putting the older one back.
+const STATE: &str = "/var/lib/slipway";
+
+/// Looks once, or with `--watch` until the update is over.
+pub(super) fn run(args: &Args) -> Result<(), Stop> {
+    log("info");
+    let state = args.state.as_deref().unwrap_or(Path::new(STATE));
+    let restorer = Restorer::new(state, &Tools::default());
+    let outcome = runtime()?.block_on(async {
+        if !args.watch {
+            return restorer.once().await;
+        }
+        let outcome = restorer.watch(|| {
+            let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
+        });
+        outcome.await
+    })?;
+    let out = &mut std::io::stdout();
+    match outcome {
+        Outcome::Nothing => writeln!(out, "no update of the agent is under way: nothing to put back")?,
+        Outcome::Healthy(armed) => {
+            writeln!(out, "{} is being tried, {} would be put back: nothing is wrong yet", armed.testing, armed.back.slot)?;
+        }
+        Outcome::Restored(armed) => writeln!(out, "{} was left, {} was put back", armed.testing, armed.back.slot)?,
+    }
+    Ok(())
+}
