@@ -2,7 +2,7 @@
 //!
 //! A changed bundle may verify only if it still says the same, or less of the same. Not part of the meaning is what nothing authenticates and
 //! nothing believes: spelling (member order, base64 alphabets, numbers as text), unknown members, the media type, DSSE's key id, a managed
-//! key's hint, certificates after the first, further signature lines on a checkpoint, a time that no promise covers, and everything in a
+//! key's hint, a plain signature's digest (which, if it is there, must be the artifact's), certificates after the first, further signature lines on a checkpoint, a time that no promise covers, and everything in a
 //! timestamp token but what its authority signed.
 
 use base64::Engine as _;
@@ -18,6 +18,8 @@ use x509_cert::der::{AnyRef, Decode as _, Encode as _, Reader as _, SliceReader}
 pub struct Meaning {
     leaf: Option<Vec<u8>>,
     content: Vec<Vec<u8>>,
+    /// What a plain signature says to be the artifact's digest.
+    digest: Option<Vec<u8>>,
     entry: Option<Entry>,
     tokens: Vec<Token>,
 }
@@ -52,30 +54,34 @@ impl Meaning {
         let leaf = decoded(&material["certificate"]["rawBytes"])
             .or_else(|| decoded(&material["x509CertificateChain"]["certificates"][0]["rawBytes"]));
         let (envelope, plain) = (&bundle["dsseEnvelope"], &bundle["messageSignature"]);
+        let digest = &plain["messageDigest"];
+        let digest = decoded(&digest["digest"])
+            .zip(digest["algorithm"].as_str())
+            .map(|(digest, kind)| [&digest, kind.as_bytes()].concat());
         let content = if envelope.is_object() {
             let kind = envelope["payloadType"].as_str()?;
             vec![decoded(&envelope["payload"])?, kind.into(), decoded(&envelope["signatures"][0]["sig"])?]
         } else {
-            let digest = &plain["messageDigest"];
-            vec![decoded(&digest["digest"])?, digest["algorithm"].as_str()?.into(), decoded(&plain["signature"])?]
+            vec![decoded(&plain["signature"])?]
         };
         let entry = &material["tlogEntries"][0];
         let entry = if entry.is_object() { Some(Entry::of(entry)?) } else { None };
         let tokens = material["timestampVerificationData"]["rfc3161Timestamps"].as_array();
         let tokens = tokens.into_iter().flatten().map(|token| Some(Token::of(&decoded(&token["signedTimestamp"])?)));
-        Some(Self { leaf, content, entry, tokens: tokens.collect::<Option<_>>()? })
+        Some(Self { leaf, content, digest, entry, tokens: tokens.collect::<Option<_>>()? })
     }
 
-    /// Whether this says nothing that `original` does not say, and enough to believe it.
+    /// Whether this says nothing that `original` does not say, and enough to believe it; a proof of inclusion among it if one is `wanted`.
     #[must_use]
-    pub fn is_within(&self, original: &Self) -> bool {
+    pub fn is_within(&self, original: &Self, proof_wanted: bool) -> bool {
         let promised = self.entry.as_ref().is_some_and(|entry| entry.promise.is_some());
         let entries = match (&self.entry, &original.entry) {
-            (Some(mine), Some(other)) => mine.is_within(other),
+            (Some(mine), Some(other)) => mine.is_within(other, proof_wanted),
             (mine, other) => mine.is_none() && other.is_none(),
         };
         self.leaf == original.leaf
             && self.content == original.content
+            && (self.digest.is_none() || self.digest == original.digest)
             && entries
             && (promised || !self.tokens.is_empty())
             && self.tokens.iter().all(|token| original.tokens.contains(token))
@@ -98,9 +104,9 @@ impl Entry {
         Some(Self { fixed, time: whole(&entry["integratedTime"]).filter(|time| *time != 0), promise, proof })
     }
 
-    fn is_within(&self, original: &Self) -> bool {
+    fn is_within(&self, original: &Self, proof_wanted: bool) -> bool {
         let proofs = match (&self.proof, &original.proof) {
-            (None, _) => self.promise.is_some(),
+            (None, _) => self.promise.is_some() && !proof_wanted,
             (Some(mine), Some(other)) => mine.fixed == other.fixed && other.lines.iter().all(|line| mine.lines.contains(line)),
             (Some(_), None) => false,
         };
