@@ -158,10 +158,10 @@ impl Repo {
     fn verify(&self, manifest: &Manifest, proofs: &[Vec<u8>]) -> Result<(), Refusal> {
         let path = format!("policies/{}.toml", manifest.component);
         let policy = self.target(&path)?.ok_or_else(|| NO_POLICY.with(format_args!("no {path}"), "a policy"))?;
-        let policy = Policy::parse(&String::from_utf8_lossy(&policy))?;
+        let policy = Policy::read(&path, &policy)?;
         let root = match self.target(SIGSTORE_ROOT)? {
             Some(bytes) => SigstoreRoot::parse(&bytes)?,
-            None => SigstoreRoot::public_good()?,
+            None => policy.embedded_root()?,
         };
         for (artifact, proof) in manifest.artifacts.iter().zip(proofs) {
             let subject = Subject {

@@ -3,44 +3,23 @@
 use crate::say;
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _};
-use serde_json::{Value, json};
+use serde_json::json;
 use slipway_protocol::manifest::PROVENANCE_LIMIT;
-use slipway_protocol::{Digests, Refusal, Sha256, Sha512, Version};
-use slipway_verify::{Artifact, LogRule, Policy, PublicKey, Signer, SigstoreRoot, Subject, verify_bundle, verify_provenance};
+use slipway_protocol::{Refusal, Sha256, Version};
+use slipway_verify::provenance::{Named, Question, Style, digests};
+use slipway_verify::{Artifact, LogRule, Policy, PublicKey, Signer, SigstoreRoot, verify_bundle, verify_provenance};
 use std::fs::File;
-use std::io::Read;
+use std::io::{IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 /// An artifact up to this size is verified by its bytes, which every signature can be; a larger one by its SHA-256.
 const BYTES_LIMIT: u64 = 256 * 1024 * 1024;
-
-/// A file, or a digest of it.
-#[derive(Clone, Debug)]
-enum FileOrDigest {
-    File(PathBuf),
-    Sha256(Sha256),
-    Sha512(Sha512),
-}
-
-impl FromStr for FileOrDigest {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with("sha256:") {
-            text.parse().map(Self::Sha256)
-        } else if text.starts_with("sha512:") {
-            text.parse().map(Self::Sha512)
-        } else {
-            Ok(Self::File(text.into()))
-        }
-    }
-}
 
 #[derive(Args)]
 pub(crate) struct VerifyBundle {
     /// The artifact, or its digest as sha256:HEX or sha512:HEX. A file over 256 MiB is verified by its SHA-256
     #[arg(value_name = "FILE_OR_DIGEST")]
-    artifact: FileOrDigest,
+    artifact: Named,
     /// The Sigstore bundle
     #[arg(long, value_name = "FILE")]
     bundle: PathBuf,
@@ -90,32 +69,38 @@ impl VerifyBundle {
         };
         let mut bytes = Vec::new();
         let (artifact, called) = match &self.artifact {
-            FileOrDigest::Sha256(digest) => (Artifact::Sha256(*digest), format!("{digest:?}")),
-            FileOrDigest::Sha512(digest) => (Artifact::Sha512(*digest), format!("{digest:?}")),
-            FileOrDigest::File(path) => {
+            Named::Sha256(digest) => (Artifact::Sha256(*digest), format!("{digest:?}")),
+            Named::Sha512(digest) => (Artifact::Sha512(*digest), format!("{digest:?}")),
+            Named::File(path) => {
                 let larger = load(path, BYTES_LIMIT, &mut bytes).with_context(|| format!("cannot read {}", path.display()))?;
                 (larger.map_or(Artifact::Bytes(&bytes), Artifact::Sha256), path.display().to_string())
             }
         };
-        let result = verify_bundle(&bundle, &root, signer, artifact, rule);
-        let found = result
-            .map(|evidence| (evidence.report(&called), json!({ "verified": true, "artifact": called, "evidence": evidence })));
-        tell(found, self.json)
+        let found = verify_bundle(&bundle, &root, signer, artifact, rule);
+        let shown = match (&found, style(self.json)) {
+            (Ok(evidence), Style::Json) => {
+                Some(json!({ "verified": true, "artifact": called, "evidence": evidence }).to_string())
+            }
+            (Err(refusal), Style::Json) => Some(json!({ "verified": false, "refusal": refusal }).to_string()),
+            (Ok(evidence), style) => Some(evidence.report(&called, style)),
+            (Err(_), _) => None,
+        };
+        tell(shown, found)
     }
 }
 
 #[derive(Args)]
 pub(crate) struct Verify {
-    /// The artifact, or its digest as sha256:HEX
+    /// The artifact, or its digest as sha256:HEX or sha512:HEX
     #[arg(value_name = "FILE_OR_DIGEST")]
-    artifact: FileOrDigest,
-    /// The provenance, a Sigstore bundle
+    artifact: Named,
+    /// The provenance: a Sigstore bundle, or for a policy with keys one a line
     #[arg(long, value_name = "FILE")]
     bundle: PathBuf,
     /// What it must say, TOML
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
-    /// Sigstore's trusted root; the public-good instance's by default
+    /// Sigstore's trusted root; by default that of the policy's profile
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
     /// The artifact's name in the provenance; the file's by default
@@ -131,24 +116,20 @@ pub(crate) struct Verify {
 
 impl Verify {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let ((sha256, sha512), name) = match (&self.artifact, self.name) {
-            (FileOrDigest::File(path), name) => {
-                let digests = File::open(path).and_then(digests).with_context(|| format!("cannot read {}", path.display()))?;
-                let file_name = || path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                ((digests.0, Some(digests.1)), name.unwrap_or_else(file_name))
-            }
-            (FileOrDigest::Sha256(digest), Some(name)) => ((*digest, None), name),
-            (FileOrDigest::Sha256(_), None) => wrong_usage("a digest needs --name, the artifact's name in the provenance"),
-            (FileOrDigest::Sha512(_), _) => wrong_usage("give the file or its sha256: digest"),
-        };
+        let question = Question::about(&self.artifact, self.name, |path| File::open(path));
+        let question = question.with_context(|| match &self.artifact {
+            Named::File(path) => format!("cannot read {}", path.display()),
+            Named::Sha256(_) | Named::Sha512(_) => "cannot take the digest".to_owned(),
+        })?;
+        let Some(question) = question else { wrong_usage("a digest needs --name, the artifact's name in the provenance") };
         let policy = policy(&self.policy)?;
-        let root = root(self.trusted_root.as_deref())?;
-        let subject = Subject { name: &name, sha256: Some(sha256), sha512, version: self.release_version.as_ref() };
-        let result = verify_provenance(&read(&self.bundle)?, &root, &policy, &subject);
-        let found = result.map(|provenance| {
-            (provenance.report(&sha256), json!({ "verified": true, "sha256": sha256, "provenance": provenance }))
-        });
-        tell(found, self.json)
+        let root = match &self.trusted_root {
+            Some(file) => root(Some(file))?,
+            None => policy.embedded_root()?,
+        };
+        let subject = question.subject(self.release_version.as_ref());
+        let found = verify_provenance(&read(&self.bundle)?, &root, &policy, &subject);
+        tell(question.answer(&found, style(self.json)), found)
     }
 }
 
@@ -158,30 +139,31 @@ pub(crate) fn explain_policy(file: &Path) -> anyhow::Result<()> {
 }
 
 /// Shows what was found out. A refusal goes on to `main` too, for standard error and the exit code.
-fn tell(found: Result<(String, Value), Refusal>, json: bool) -> anyhow::Result<()> {
-    match found {
-        Ok((_, value)) if json => say(&value.to_string()),
-        Ok((report, _)) => say(report.trim_end()),
-        Err(refusal) => {
-            if json {
-                say(&json!({ "verified": false, "refusal": refusal }).to_string())?;
-            }
-            Err(refusal.into())
-        }
+pub(crate) fn tell<T>(shown: Option<String>, found: Result<T, Refusal>) -> anyhow::Result<()> {
+    if let Some(shown) = shown {
+        say(shown.trim_end())?;
+    }
+    found.map(|_| ()).map_err(Into::into)
+}
+
+pub(crate) fn style(json: bool) -> Style {
+    match (json, std::io::stdout().is_terminal()) {
+        (true, _) => Style::Json,
+        (false, true) => Style::Colour,
+        (false, false) => Style::Plain,
     }
 }
 
 /// Ends the program as it ends for every other mistake on the command line.
-fn wrong_usage(why: &str) -> ! {
+pub(crate) fn wrong_usage(why: &str) -> ! {
     crate::Cli::command().error(clap::error::ErrorKind::MissingRequiredArgument, why).exit()
 }
 
-fn policy(file: &Path) -> anyhow::Result<Policy> {
-    let text = String::from_utf8(read(file)?).with_context(|| format!("cannot read {}", file.display()))?;
-    Ok(Policy::parse(&text).map_err(|why| Refusal { seen: format!("{}: {}", file.display(), why.seen), ..why })?)
+pub(crate) fn policy(file: &Path) -> anyhow::Result<Policy> {
+    Ok(Policy::read(file.display(), &read(file)?)?)
 }
 
-fn root(file: Option<&Path>) -> anyhow::Result<SigstoreRoot> {
+pub(crate) fn root(file: Option<&Path>) -> anyhow::Result<SigstoreRoot> {
     Ok(match file {
         Some(file) => SigstoreRoot::parse(&read(file)?)?,
         None => SigstoreRoot::public_good()?,
@@ -193,7 +175,7 @@ fn public_key(file: &Path) -> anyhow::Result<PublicKey> {
 }
 
 /// Reads one byte more than the largest of these files may have, so that it is the verifier that says that it is too large.
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(PROVENANCE_LIMIT.saturating_add(1)).read_to_end(&mut bytes));
     read.with_context(|| format!("cannot read {}", path.display()))?;
@@ -207,15 +189,7 @@ fn load(path: &Path, limit: u64, bytes: &mut Vec<u8>) -> std::io::Result<Option<
     if u64::try_from(read).is_ok_and(|read| read <= limit) {
         return Ok(None);
     }
-    digests(bytes.as_slice().chain(file)).map(|(sha256, _)| Some(sha256))
-}
-
-/// Both digests in one pass, in bounded memory.
-fn digests(mut source: impl Read) -> std::io::Result<(Sha256, Sha512)> {
-    let mut digests = Digests::default();
-    std::io::copy(&mut source, &mut digests)?;
-    let (_, sha256, sha512) = digests.finish();
-    Ok((sha256, sha512))
+    digests(bytes.as_slice().chain(file)).map(|(_, sha256, _)| Some(sha256))
 }
 
 #[cfg(test)]

@@ -176,12 +176,31 @@ fn provenance_is_held_against_a_policy() {
         let output = verify(artifact);
         assert_eq!(ending(&output), good());
         let report = text(&output.stdout);
-        assert!(
-            report.starts_with(&format!("Verified {NAME} ({digest})\n  Source      https://github.com/kubeedge/kubeedge\n")),
-            "{report}"
-        );
-        assert!(report.contains("\n  Ref         refs/tags/v1.23.1\n") && report.contains(", entry "), "{report}");
+        assert!(report.starts_with(&format!("Verified {NAME} ({digest})\n")), "{report}");
+        for line in [
+            "Source      https://github.com/kubeedge/kubeedge  (id 150462334)  (owner's id 43684100)",
+            "Ref         refs/tags/v1.23.1",
+            "Workflow    .github/workflows/release.yml",
+            "Trigger     release",
+            "Runner      github-hosted",
+            "Run         https://github.com/kubeedge/kubeedge/actions/runs/13530999644/attempts/1",
+            "Issuer      https://token.actions.githubusercontent.com",
+            "Signed      2025-06-15T15:06:40Z",
+            "Log         rekor.desk.test, entry ",
+            "Policy      edgecore, preset kubeedge, sha256:",
+        ] {
+            assert!(report.contains(&format!("\n  {line}")), "{line}: {report}");
+        }
     }
+    // By its SHA-512 alone, where the provenance names that.
+    let (sha512, own) = (format!("{:?}", Sha512::of(TARBALL)), desk.path("sha512"));
+    let by_sha512 = |bundle: &str| {
+        let policy = desk.path("policy");
+        slipway(&[&["verify", "--bundle", bundle, "--policy", &policy, &sha512, "--name", NAME][..], &base].concat())
+    };
+    assert_eq!(ending(&by_sha512(&own)), good());
+    assert!(text(&by_sha512(&own).stdout).starts_with(&format!("Verified {NAME} ({sha512})\n")));
+    assert_eq!(ending(&by_sha512(&desk.path("bundle"))), refused("SLW-V-SUBJECT-ALGORITHM"));
     let found: Value = serde_json::from_slice(&verify(&["--json", &file]).stdout).unwrap();
     assert_eq!(found["provenance"]["source"], "https://github.com/kubeedge/kubeedge");
 
@@ -201,6 +220,67 @@ fn provenance_is_held_against_a_policy() {
     assert_eq!(ending(&output), refused("SLW-V-POLICY-SOURCE"));
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["refusal"]["code"], "SLW-V-POLICY-SOURCE");
+}
+
+/// A policy with two keys, both of which must sign, and the release that they sign.
+#[test]
+fn a_threshold_of_keys_releases_and_verifies_without_any_certificate() {
+    let desk = Desk::new();
+    let archive = slipway_world::edgecore::tarball("v1.23.1", "arm64", b"edgecore");
+    desk.write(NAME, &archive);
+    let sigstore = PrivateSigstore::new("desk");
+    let signed_by = |name: &str| {
+        let release = Attestation::kubeedge("v1.23.1").artifact(NAME, &archive);
+        sigstore.attest(&Attestation { managed_key: Some(ManagedKey::new(name)), ..release })
+    };
+    let (one, both) = (signed_by("farm"), [signed_by("farm"), signed_by("release")].join(&b'\n'));
+    desk.write("one", one);
+    desk.write("both.intoto.jsonl", both);
+    let keys: String =
+        ["farm", "release"].map(|name| format!("{name} = \"\"\"\n{}\"\"\"\n", ManagedKey::new(name).public_pem())).concat();
+    let policy = format!(
+        "component = \"edgecore\"\nprofile = \"keys\"\n[keys]\nthreshold = 2\n[keys.public]\n{keys}[provenance]\nbuilder = \"{}\"\nsource = \"https://github.com/kubeedge/kubeedge\"\ntag = \"v{{version}}\"\n",
+        generator_generic("v2.1.0")
+    );
+    desk.write("policy", &policy);
+    let (file, root, policy_file, repo) = (desk.path(NAME), desk.path("root"), desk.path("policy"), desk.path("repo"));
+    let verify = |bundle: &str, more: &[&str]| {
+        let bundle = desk.path(bundle);
+        let fixed = [
+            "verify",
+            &file,
+            "--bundle",
+            &bundle,
+            "--policy",
+            &policy_file,
+            "--trusted-root",
+            &root,
+            "--release-version",
+            "1.23.1",
+        ];
+        slipway(&[&fixed[..], more].concat())
+    };
+    let output = verify("both.intoto.jsonl", &[]);
+    assert_eq!(ending(&output), good());
+    let report = text(&output.stdout);
+    assert!(report.contains("\n  Keys        2 signed, 2 had to\n  Key         farm (sha256:"), "{report}");
+    assert!(report.contains("\n    Signed    2025-06-15T15:06:40Z\n    Log       rekor.desk.test, entry "), "{report}");
+    let found: Value = serde_json::from_slice(&verify("both.intoto.jsonl", &["--json"]).stdout).unwrap();
+    assert_eq!((&found["provenance"]["threshold"], &found["provenance"]["keys"][1]["name"]), (&2.into(), &"release".into()));
+    assert_eq!(ending(&verify("one", &[])), refused("SLW-V-POLICY-THRESHOLD"));
+    assert_eq!(ending(&verify("bundle", &[])), refused("SLW-V-KEY-MISMATCH"));
+
+    // The operator's repository takes the policy, holds a release against it, and takes no policy that does not load.
+    assert_eq!(ending(&slipway(&["init", &repo])), good());
+    assert_eq!(ending(&slipway(&["policy", "add", &repo, &policy_file])), good());
+    assert_eq!(ending(&slipway(&["sigstore", "add", &repo, &root])), good());
+    let release = |proof: &str| slipway(&["release", &repo, "--artifact", &file, "--provenance", &desk.path(proof)]);
+    assert_eq!(ending(&release("one")), refused("SLW-V-POLICY-THRESHOLD"));
+    assert_eq!(ending(&release("both.intoto.jsonl")), good());
+    desk.write("policy", policy.replace("threshold = 2", "threshold = 3"));
+    let output = slipway(&["policy", "add", &repo, &policy_file]);
+    assert_eq!(ending(&output), refused("SLW-V-POLICY-CONTRADICTION"));
+    assert!(text(&output.stderr).contains("line 4: threshold 3"), "{}", text(&output.stderr));
 }
 
 #[test]
@@ -233,7 +313,7 @@ fn mistakes_on_the_command_line_are_no_refusals() {
         assert_eq!(desk.verify_bundle("bundle", usage).status.code(), Some(2), "{usage:?}");
     }
     assert_eq!(desk.verify(&[&digest]).status.code(), Some(2), "no name");
-    assert_eq!(desk.verify(&[&sha512, "--name", NAME]).status.code(), Some(2));
+    assert_eq!(desk.verify(&[&sha512]).status.code(), Some(2), "no name");
     assert_eq!(desk.verify_bundle("none", &["--key", &key, &file]).status.code(), Some(1));
     assert_eq!(desk.verify_bundle("keyed", &["--key", &key, &desk.path("none")]).status.code(), Some(1));
     assert!(text(&slipway(&["verify-bundle", "--help"]).stdout).contains("3 refused"));

@@ -95,8 +95,12 @@ fn judge(
         let wanted = format_args!("{} bytes, {:?}", artifact.provenance.size, artifact.provenance.sha256).to_string();
         return Err(Check::BundleDigest.refuse(format_args!("{size} bytes, {seen:?}"), wanted));
     }
-    let subject =
-        Subject { name: &artifact.name, sha256: Some(artifact.sha256), sha512: artifact.sha512, version: Some(&manifest.version) };
+    let subject = Subject {
+        name: &artifact.name,
+        sha256: Some(artifact.sha256),
+        sha512: artifact.sha512,
+        version: Some(&manifest.version),
+    };
     let mut provenance = None;
     for policy in policies {
         if policy.component() != component {

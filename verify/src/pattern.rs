@@ -69,6 +69,14 @@ impl Pattern {
         Ok(Self { text: text.to_owned(), parts })
     }
 
+    /// The literal text it begins with.
+    pub(crate) fn head(&self) -> &str {
+        match self.parts.first() {
+            Some(Part::Literal(head)) => head,
+            _ => "",
+        }
+    }
+
     /// Whether it needs the release's version to be matched.
     pub(crate) fn is_bound(&self) -> bool {
         self.parts.contains(&Part::Version)

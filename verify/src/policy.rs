@@ -1,31 +1,98 @@
 //! What provenance must say, as the operator wrote it: one TOML file per component.
 //!
 //! A policy that is empty, contradictory, or has a key that is not known does not load; nothing is accepted by default. What loosens it
-//! carries `unsafe` in its name.
+//! carries `unsafe` in its name. [`Policy::explain`] says in words what is accepted.
+//!
+//! ```toml
+//! component = "edgecore"
+//! profile = "public-good"            # or public-good-rekor-v1, public-good-rekor-v2, github, private, keys
+//!
+//! [certificate]
+//! issuer = "https://token.actions.githubusercontent.com"
+//!
+//! [provenance]
+//! builder = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_generic_slsa3.yml"
+//! builder_versions = ["1.9.0", ">=2.1.0, <3"]     # of its tag, vX.Y.Z; a prerelease is in no range
+//! source = "https://github.com/kubeedge/kubeedge"
+//! tag = "v{version}"                 # bound to the release's version
+//! triggers = "release"
+//! ```
 
 use crate::bundle::LogRule;
 use crate::error::Check;
 use crate::pattern::Pattern;
+use crate::root::SigstoreRoot;
 use crate::slsa;
-use serde::Deserialize;
-use slipway_protocol::{ComponentName, Refusal, Version};
-use std::fmt::Write as _;
-use std::ops::Range;
+use file::{CertificateTable, File, LogTable, Place, ProvenanceTable, on};
+use keys::KeyRule;
+use profile::Profile;
+use slipway_protocol::{ComponentName, Refusal, Sha256, Version};
+use std::collections::BTreeMap;
 use toml::Spanned;
 
-/// A policy file is under 2 KiB.
+mod explain;
+mod file;
+pub(crate) mod keys;
+pub(crate) mod profile;
+mod versions;
+
+pub(crate) use versions::of_tag;
+
+/// A policy file is under 2 KiB, or 8 KiB with many keys.
 const SIZE_LIMIT: usize = 64 * 1024;
 /// Identities, builders, triggers in one policy.
 const LIST_LIMIT: usize = 64;
+/// The reusable workflows that SLSA's own builders are. They count only at a release tag.
+pub(crate) const GENERATOR: &str = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/";
+/// How GitHub and npm name their builder: the runner, since any workflow may attest.
+pub(crate) const RUNNER: &str = "https://github.com/actions/runner";
 
 /// A component's policy. Every part is set and consistent.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    pub(crate) component: ComponentName,
+    component: ComponentName,
+    /// SHA-256 of the text it was read from.
+    digest: Sha256,
+    preset: Option<String>,
+    pub(crate) profile: Option<Profile>,
+    pub(crate) signers: Signers,
+    pub(crate) rules: Rules,
+    pub(crate) log: LogRule,
+}
+
+/// Who may sign.
+#[derive(Clone, Debug)]
+pub(crate) enum Signers {
+    /// Whom an issuer vouches for in a certificate.
+    Certificate(CertificateRule),
+    /// Holders of listed keys.
+    Keys(KeyRule),
+}
+
+/// Whose certificate counts.
+#[derive(Clone, Debug)]
+pub(crate) struct CertificateRule {
     pub(crate) issuer: String,
-    pub(crate) identities: Vec<Pattern>,
-    /// Empty: the builder must be the identity.
-    pub(crate) builders: Vec<Pattern>,
+    pub(crate) identities: Workflows,
+    pub(crate) signed_by: SignedBy,
+}
+
+/// What the one who signed has to do with the builder that the provenance names.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum SignedBy {
+    /// They are the same.
+    Builder,
+    /// SLSA's delegator signed for the builder that called it.
+    Delegator,
+    /// Any workflow on the runner may sign; the identity says which one.
+    Runner,
+}
+
+/// What the provenance must say.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    /// With certificates and [`SignedBy::Builder`] the same as the identities.
+    pub(crate) builders: Workflows,
     /// Empty: any.
     pub(crate) build_types: Vec<String>,
     pub(crate) predicate_types: Vec<String>,
@@ -33,10 +100,20 @@ pub struct Policy {
     pub(crate) reference: RefRule,
     pub(crate) workflow: Option<String>,
     pub(crate) triggers: Vec<String>,
+    /// Whether the policy lists the triggers itself.
+    pub(crate) triggers_named: bool,
+    pub(crate) inputs: BTreeMap<String, String>,
+    pub(crate) unsafe_any_inputs: bool,
     pub(crate) repository_id: Option<String>,
     pub(crate) owner_id: Option<String>,
     pub(crate) unsafe_self_hosted_runner: bool,
-    pub(crate) log: LogRule,
+}
+
+/// Identities or builders: a list of patterns, and for workflows that are named without a ref the versions they may have.
+#[derive(Clone, Debug)]
+pub(crate) struct Workflows {
+    patterns: Vec<Pattern>,
+    versions: Vec<versions::Range>,
 }
 
 /// Which branches and tags may be built from.
@@ -48,102 +125,66 @@ pub(crate) enum RefRule {
     UnsafeAny,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    component: ComponentName,
-    preset: Option<Spanned<String>>,
-    certificate: Option<CertificateTable>,
-    provenance: Option<ProvenanceTable>,
-    #[serde(default)]
-    log: LogTable,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CertificateTable {
-    issuer: Option<Spanned<String>>,
-    identity: Option<Spanned<OneOrMany>>,
-    identity_pattern: Option<Spanned<OneOrMany>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ProvenanceTable {
-    predicate_types: Option<Spanned<OneOrMany>>,
-    builder: Option<Spanned<OneOrMany>>,
-    builder_pattern: Option<Spanned<OneOrMany>>,
-    build_type: Option<Spanned<OneOrMany>>,
-    source: Option<Spanned<String>>,
-    tag: Option<Spanned<String>>,
-    #[serde(rename = "ref")]
-    reference: Option<Spanned<String>>,
-    unsafe_any_ref: Option<Spanned<bool>>,
-    workflow: Option<String>,
-    triggers: Option<Spanned<OneOrMany>>,
-    repository_id: Option<String>,
-    owner_id: Option<String>,
-    #[serde(default)]
-    unsafe_self_hosted_runner: bool,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LogTable {
-    unsafe_promise_only: Option<Spanned<bool>>,
-    unsafe_timestamp_only: Option<Spanned<bool>>,
-}
-
-#[derive(Clone, Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-/// How a kind of text becomes a pattern.
-struct Parser(fn(&str) -> Result<Pattern, String>);
-
-/// Where a policy is being read, for messages that name the line.
-struct Place<'t>(&'t str);
-
-impl Place<'_> {
-    fn line(&self, span: &Range<usize>) -> usize {
-        let before = self.0.as_bytes().iter().take(span.start);
-        before.filter(|byte| **byte == b'\n').count().saturating_add(1)
-    }
-
-    fn refuse<T>(&self, check: Check, at: &Spanned<T>, seen: &str, wanted: &str) -> Refusal {
-        check.refuse(format_args!("line {}: {seen}", self.line(&at.span())), wanted)
-    }
-
-    fn list(&self, value: Option<&Spanned<OneOrMany>>) -> Result<Vec<String>, Refusal> {
-        let Some(value) = value else { return Ok(Vec::new()) };
-        let list = match value.get_ref() {
-            OneOrMany::One(text) => vec![text.clone()],
-            OneOrMany::Many(list) => list.clone(),
-        };
-        if list.is_empty() || list.len() > LIST_LIMIT || list.iter().any(String::is_empty) {
-            return Err(self.refuse(Check::PolicyEmpty, value, "an empty value or list", "1 to 64 values, or no key at all"));
+impl Workflows {
+    /// Whether `text` is one of them. Without a version nothing matches what is bound to one.
+    pub(crate) fn accept(&self, text: &str, version: Option<&Version>) -> bool {
+        let any = |text: &str| self.patterns.iter().any(|pattern| pattern.matches(text, version));
+        if self.versions.is_empty() {
+            return any(text);
         }
-        Ok(list)
+        text.rsplit_once('@').is_some_and(|(workflow, reference)| {
+            let version = versions::of_tag(reference);
+            any(workflow) && version.is_some_and(|version| self.versions.iter().any(|range| range.contains(&version)))
+        })
     }
 
-    fn patterns(
-        &self,
-        exact: Option<&Spanned<OneOrMany>>,
-        pattern: Option<&Spanned<OneOrMany>>,
-    ) -> Result<Vec<Pattern>, Refusal> {
-        let mut all = Vec::new();
-        for (value, parse) in [(exact, Parser(Pattern::exact)), (pattern, Parser(Pattern::parse))] {
-            for text in self.list(value)? {
-                all.push(parse.0(&text).map_err(|why| match value {
-                    Some(at) => self.refuse(Check::PolicySyntax, at, &why, "an identity or a pattern"),
-                    None => Check::PolicySyntax.refuse(why, "an identity or a pattern"),
-                })?);
+    /// What they are, for messages.
+    pub(crate) fn words(&self, version: Option<&Version>) -> String {
+        let patterns: Vec<String> = self.patterns.iter().map(|pattern| pattern.with(version)).collect();
+        let patterns = patterns.join(" or ");
+        if self.versions.is_empty() {
+            return patterns;
+        }
+        let versions: Vec<String> = self.versions.iter().map(ToString::to_string).collect();
+        format!("{patterns}, its version {}", versions.join(" or "))
+    }
+
+    fn all_begin_with(&self, head: &str) -> bool {
+        self.patterns.iter().all(|pattern| pattern.head().starts_with(head))
+    }
+
+    /// Whether each is GitHub's runner, of one kind or of none.
+    fn are_runners(&self) -> bool {
+        self.patterns.iter().all(|pattern| {
+            pattern.head().strip_prefix(RUNNER).is_some_and(|kind| matches!(kind.chars().next(), None | Some('/')))
+        })
+    }
+
+    fn is_bound(&self) -> bool {
+        self.patterns.iter().any(Pattern::is_bound)
+    }
+
+    fn read(
+        place: &Place<'_>,
+        exact: Option<&Spanned<file::OneOrMany>>,
+        pattern: Option<&Spanned<file::OneOrMany>>,
+        versions: Option<&Spanned<file::OneOrMany>>,
+    ) -> Result<Option<Self>, Refusal> {
+        let patterns = place.patterns(exact, pattern)?;
+        match versions {
+            None if patterns.is_empty() => Ok(None),
+            None => Ok(Some(Self { patterns, versions: Vec::new() })),
+            Some(at) if patterns.is_empty() => {
+                Err(place.refuse(Check::PolicyContradiction, at, "versions of nothing", "the workflow that they are versions of"))
+            }
+            Some(at) => {
+                if let Some(with) = patterns.iter().find(|pattern| pattern.to_string().contains('@')) {
+                    let seen = format!("versions, and {with} with a ref of its own");
+                    return Err(place.refuse(Check::PolicyContradiction, at, &seen, "the workflow without @…, or no versions"));
+                }
+                Ok(Some(Self { patterns, versions: place.versions(at)? }))
             }
         }
-        Ok(all)
     }
 }
 
@@ -161,78 +202,31 @@ impl Policy {
             let line = error.span().map_or(1, |span| place.line(&span));
             Check::PolicySyntax.refuse(format_args!("line {line}: {}", error.message()), "a policy")
         })?;
-        match &file.preset {
-            None => Self::build(
-                &place,
-                file.component,
-                file.certificate.unwrap_or_default(),
-                file.provenance.unwrap_or_default(),
-                &file.log,
-            ),
-            Some(preset) if file.certificate.is_some() || file.provenance.is_some() => Err(place.refuse(
-                Check::PolicyContradiction,
-                preset,
-                "a preset and a table of its own",
-                "either the preset or [certificate] and [provenance]",
-            )),
-            Some(preset) if preset.get_ref() == "kubeedge" => {
-                let mut policy = Self::kubeedge(file.component)?;
-                policy.log = log_rule(&place, &file.log)?;
-                Ok(policy)
+        let profile = profile(&place, file.profile.as_ref())?;
+        let log = log_rule(&place, profile, &file.log)?;
+        let preset = match &file.preset {
+            None => None,
+            Some(at) => Some(preset(&place, at, &file, profile)?),
+        };
+        let component = file.component;
+        let (signers, rules) = match &preset {
+            Some(preset) => {
+                let policy = Self::parse(&format!("component = \"{component}\"\n{}", preset.1))?;
+                (policy.signers, policy.rules)
             }
-            Some(preset) => Err(place.refuse(Check::PolicySyntax, preset, preset.get_ref(), "the preset kubeedge")),
-        }
+            None => read(&place, profile, file.certificate, file.keys, file.provenance)?,
+        };
+        let digest = Sha256::of(text.as_bytes());
+        Ok(Self { component, digest, preset: preset.map(|(name, _)| name.to_owned()), profile, signers, rules, log })
     }
 
-    /// KubeEdge's releases since v1.13, made by the SLSA generator from the release's tag.
-    fn kubeedge(component: ComponentName) -> Result<Self, Refusal> {
-        let text = format!("component = \"{component}\"\n{KUBEEDGE}");
-        Self::parse(&text)
-    }
-
-    fn build(
-        place: &Place<'_>,
-        component: ComponentName,
-        certificate: CertificateTable,
-        provenance: ProvenanceTable,
-        log: &LogTable,
-    ) -> Result<Self, Refusal> {
-        let need = |what: &str| Check::PolicyEmpty.refuse(format_args!("no {what}"), what);
-        let issuer = certificate.issuer.as_ref().ok_or_else(|| need("issuer in [certificate]"))?;
-        https(place, issuer)?;
-        let identities = place.patterns(certificate.identity.as_ref(), certificate.identity_pattern.as_ref())?;
-        if identities.is_empty() {
-            return Err(need("identity or identity_pattern in [certificate]"));
-        }
-        let builders = place.patterns(provenance.builder.as_ref(), provenance.builder_pattern.as_ref())?;
-        let source = provenance.source.as_ref().ok_or_else(|| need("source in [provenance]"))?;
-        https(place, source)?;
-        let mut predicate_types = place.list(provenance.predicate_types.as_ref())?;
-        let known = [slsa::V0_2, slsa::V1];
-        if let (Some(at), Some(other)) =
-            (&provenance.predicate_types, predicate_types.iter().find(|kind| !known.contains(&kind.as_str())))
-        {
-            return Err(place.refuse(Check::PolicySyntax, at, other, &known.join(" or ")));
-        }
-        if predicate_types.is_empty() {
-            predicate_types = known.map(str::to_owned).to_vec();
-        }
-        Ok(Self {
-            component,
-            issuer: issuer.get_ref().clone(),
-            identities,
-            builders,
-            build_types: place.list(provenance.build_type.as_ref())?,
-            predicate_types,
-            source: source.get_ref().clone(),
-            reference: ref_rule(place, &provenance)?,
-            triggers: triggers(place, &provenance)?,
-            workflow: provenance.workflow,
-            repository_id: provenance.repository_id,
-            owner_id: provenance.owner_id,
-            unsafe_self_hosted_runner: provenance.unsafe_self_hosted_runner,
-            log: log_rule(place, log)?,
-        })
+    /// Reads the content of a policy file; a mistake is told with the file's name.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn read(file: impl std::fmt::Display, content: &[u8]) -> Result<Self, Refusal> {
+        let text = std::str::from_utf8(content).map_err(|error| Check::PolicySyntax.refuse(error, "a policy in UTF-8"));
+        text.and_then(Self::parse).map_err(|why| Refusal { seen: format!("{file}: {}", why.seen), ..why })
     }
 
     /// The component it is for.
@@ -241,108 +235,213 @@ impl Policy {
         &self.component
     }
 
-    pub(crate) fn is_bound_to_version(&self) -> bool {
-        let reference = match &self.reference {
-            RefRule::Is(pattern) => Some(pattern),
-            RefRule::UnsafeAny => None,
-        };
-        self.identities.iter().chain(&self.builders).chain(reference).any(Pattern::is_bound)
-    }
-
-    /// What a list of patterns accepts, for messages.
-    #[expect(clippy::unused_self, reason = "reads as a question to the policy")]
-    pub(crate) fn list(&self, patterns: &[Pattern], version: Option<&Version>) -> String {
-        let all: Vec<String> = patterns.iter().map(|pattern| pattern.with(version)).collect();
-        all.join(" or ")
-    }
-
-    /// What the policy accepts, in words.
+    /// What it is, in few words: `edgecore, preset kubeedge, profile public-good`.
     #[must_use]
-    pub fn explain(&self) -> String {
-        let mut out = format!("A release of {} is accepted if all of this is proven:\n", self.component);
-        let mut say = |what: &str, value: &dyn std::fmt::Display| {
-            // Writing to a string cannot fail.
-            let _: std::fmt::Result = writeln!(out, "- {what} {value}");
+    pub fn title(&self) -> String {
+        let mut title = self.component.to_string();
+        for (what, name) in [("preset", self.preset.as_deref()), ("profile", self.profile.map(Profile::name))] {
+            if let Some(name) = name {
+                title = format!("{title}, {what} {name}");
+            }
+        }
+        title
+    }
+
+    /// The SHA-256 of its text, to be told apart in reports.
+    #[must_use]
+    pub fn digest(&self) -> &Sha256 {
+        &self.digest
+    }
+
+    /// The trusted root that is shipped for the instance it trusts, for where no other was given.
+    ///
+    /// # Errors
+    /// [`Check::PolicyProfile`] for a private instance, whose root must be given.
+    pub fn embedded_root(&self) -> Result<SigstoreRoot, Refusal> {
+        self.profile.unwrap_or(Profile::PublicGood).embedded_root()
+    }
+
+    pub(crate) fn is_bound_to_version(&self) -> bool {
+        let identities = match &self.signers {
+            Signers::Certificate(rule) => rule.identities.is_bound(),
+            Signers::Keys(_) => false,
         };
-        say("its provenance was signed by", &self.list(&self.identities, None));
-        say("that identity was vouched for by", &self.issuer);
-        match self.builders.as_slice() {
-            [] => say("its builder is", &"the one who signed"),
-            builders => say("its builder is", &self.list(builders, None)),
-        }
-        if !self.build_types.is_empty() {
-            say("it was built in the way", &self.build_types.join(" or "));
-        }
-        say("its source is", &self.source);
-        match &self.reference {
-            RefRule::Is(pattern) if pattern.is_bound() => {
-                say("it was built from", &format_args!("{pattern}, {{version}} being the release's version"));
-            }
-            RefRule::Is(pattern) => say("it was built from", pattern),
-            RefRule::UnsafeAny => say("it was built from", &"any branch or tag (unsafe_any_ref)"),
-        }
-        if let Some(workflow) = &self.workflow {
-            say("the workflow was", workflow);
-        }
-        say("the build was started by the event", &self.triggers.join(" or "));
-        if let Some(id) = &self.repository_id {
-            say("the source repository's id is", id);
-        }
-        if let Some(id) = &self.owner_id {
-            say("the source owner's id is", id);
-        }
-        if self.unsafe_self_hosted_runner {
-            say("it was built on", &"any runner, also a self-hosted one (unsafe_self_hosted_runner)");
-        } else {
-            say("it was built on", &"a hosted runner");
-        }
-        say("the provenance is of type", &self.predicate_types.join(" or "));
-        match self.log {
-            LogRule::Proof => {
-                say("the signature is in a public log,", &"with a proof of inclusion and the log's signed checkpoint")
-            }
-            LogRule::UnsafePromiseOnly => {
-                say("the signature is in a public log,", &"of which a signed promise is enough (unsafe_promise_only)")
-            }
-            LogRule::UnsafeTimestampOnly => {
-                say("the signature has a signed timestamp;", &"no log is asked (unsafe_timestamp_only)")
-            }
-            LogRule::UnsafeNoLog => say("no log is asked", &"(unsafe_no_log)"),
-        }
-        say("the file's digest and name are among", &"those that the provenance is about");
-        out
+        let reference = match &self.rules.reference {
+            RefRule::Is(pattern) => pattern.is_bound(),
+            RefRule::UnsafeAny => false,
+        };
+        identities || reference || self.rules.builders.is_bound()
     }
 }
 
-/// What KubeEdge's release workflow has produced since v1.13.
+/// What KubeEdge's release workflow has produced since v1.13: from the release's tag, by the generator's releases that it has used.
 const KUBEEDGE: &str = r#"
 [certificate]
 issuer = "https://token.actions.githubusercontent.com"
-identity_pattern = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_generic_slsa3.yml@refs/tags/v{semver}"
 
 [provenance]
+builder = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_generic_slsa3.yml"
+builder_versions = ["1.2.2", "1.9.0", "1.10.0", ">=2.1.0, <3"]
 predicate_types = "https://slsa.dev/provenance/v0.2"
 build_type = "https://github.com/slsa-framework/slsa-github-generator/generic@v1"
 source = "https://github.com/kubeedge/kubeedge"
 tag = "v{version}"
 workflow = ".github/workflows/release.yml"
-triggers = ["release", "push"]
+triggers = "release"
 "#;
 
-/// A full URL, without a slash at the end that would make it another text than the certificate's.
-fn https(place: &Place<'_>, value: &Spanned<String>) -> Result<(), Refusal> {
-    let url = value.get_ref();
-    let plain = url.bytes().all(|b| b.is_ascii_graphic()) && !url.ends_with('/') && !url.contains(['@', '*', '{']);
-    if plain && url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty()) {
-        Ok(())
-    } else {
-        Err(place.refuse(Check::PolicySyntax, value, url, "a URL that begins with https:// and does not end with /"))
+fn profile(place: &Place<'_>, name: Option<&Spanned<String>>) -> Result<Option<Profile>, Refusal> {
+    let Some(at) = name else { return Ok(None) };
+    let known = profile::NAMES.iter().find(|(name, _)| name == at.get_ref());
+    let names = || profile::NAMES.map(|(name, _)| name).join(", ");
+    known.map(|(_, profile)| Some(*profile)).ok_or_else(|| place.refuse(Check::PolicySyntax, at, at.get_ref(), &names()))
+}
+
+/// The name and the text of a preset, which stands for the tables on signers and provenance.
+fn preset(
+    place: &Place<'_>,
+    at: &Spanned<String>,
+    file: &File,
+    profile: Option<Profile>,
+) -> Result<(&'static str, &'static str), Refusal> {
+    if at.get_ref() != "kubeedge" {
+        return Err(place.refuse(Check::PolicySyntax, at, at.get_ref(), "the preset kubeedge"));
+    }
+    if file.certificate.is_some() || file.keys.is_some() || file.provenance.is_some() {
+        let wanted = "either the preset or tables of one's own";
+        return Err(place.refuse(Check::PolicyContradiction, at, "a preset and a table that it stands for", wanted));
+    }
+    match profile {
+        Some(Profile::Keys | Profile::GitHub) => Err(place.refuse(
+            Check::PolicyContradiction,
+            at,
+            "KubeEdge signs on the public-good instance",
+            "that profile, or private",
+        )),
+        _ => Ok(("kubeedge", KUBEEDGE)),
     }
 }
 
-fn ref_rule(place: &Place<'_>, table: &ProvenanceTable) -> Result<RefRule, Refusal> {
-    let any = table.unsafe_any_ref.as_ref().filter(|any| *any.get_ref());
-    match (&table.tag, &table.reference, any) {
+fn read(
+    place: &Place<'_>,
+    profile: Option<Profile>,
+    certificate: Option<Spanned<CertificateTable>>,
+    keys: Option<Spanned<file::KeysTable>>,
+    provenance: Option<Spanned<ProvenanceTable>>,
+) -> Result<(Signers, Rules), Refusal> {
+    let nothing = ProvenanceTable::default();
+    let said = provenance.as_ref().map_or(&nothing, Spanned::get_ref);
+    let builders = Workflows::read(place, said.builder.as_ref(), said.builder_pattern.as_ref(), said.builder_versions.as_ref())?;
+    let (signers, builders) = match (profile == Some(Profile::Keys), certificate, keys) {
+        (true, Some(at), _) => {
+            let wanted = "either the profile keys or [certificate]";
+            return Err(place.refuse(Check::PolicyContradiction, &at, "keys that sign, and certificates", wanted));
+        }
+        (false, _, Some(at)) => {
+            return Err(place.refuse(Check::PolicyContradiction, &at, "[keys] without the profile keys", "profile = \"keys\""));
+        }
+        (true, None, None) => return Err(place.missing::<()>(None, "keys", "key")),
+        (true, None, Some(table)) => {
+            let builders =
+                builders.ok_or_else(|| place.missing(provenance.as_ref(), "provenance", "builder, which a key does not tell"))?;
+            (Signers::Keys(keys::read(place, &table)?), builders)
+        }
+        (false, table, None) => {
+            let at = said.builder.as_ref().or(said.builder_pattern.as_ref());
+            let (rule, builders) = certificate_rule(place, table.as_ref(), builders, at)?;
+            (Signers::Certificate(rule), builders)
+        }
+    };
+    Ok((signers, rules(place, provenance.as_ref(), said, builders)?))
+}
+
+fn certificate_rule(
+    place: &Place<'_>,
+    table: Option<&Spanned<CertificateTable>>,
+    builders: Option<Workflows>,
+    at: Option<&Spanned<file::OneOrMany>>,
+) -> Result<(CertificateRule, Workflows), Refusal> {
+    let nothing = CertificateTable::default();
+    let said = table.map_or(&nothing, Spanned::get_ref);
+    let issuer = said.issuer.as_ref().ok_or_else(|| place.missing(table, "certificate", "issuer"))?;
+    let issuer = place.https(issuer)?;
+    let identities =
+        Workflows::read(place, said.identity.as_ref(), said.identity_pattern.as_ref(), said.identity_versions.as_ref())?;
+    let rule = |identities: Workflows, signed_by| CertificateRule { issuer, identities, signed_by };
+    match (identities, builders) {
+        (None, None) => Err(place.missing(table, "certificate", "identity, and no builder in [provenance] that could be it,")),
+        // Who builds signs, whichever of the two is named.
+        (None, Some(builders)) if !builders.are_runners() => Ok((rule(builders.clone(), SignedBy::Builder), builders)),
+        (None, Some(_)) => Err(place.missing(table, "certificate", "identity of the workflow, on whose runner any may sign,")),
+        (Some(identities), None) => Ok((rule(identities.clone(), SignedBy::Builder), identities)),
+        (Some(identities), Some(builders)) => {
+            let delegators = format!("{GENERATOR}delegator_");
+            let signed_by = if builders.are_runners() {
+                SignedBy::Runner
+            } else if identities.all_begin_with(&delegators) && !builders.all_begin_with(&delegators) {
+                SignedBy::Delegator
+            } else if identities.words(None) == builders.words(None) {
+                SignedBy::Builder
+            } else {
+                let seen = "a builder that is not who signs, nor the runner, nor one that SLSA's delegator signs for";
+                let wanted = "identity or builder alone, GitHub's runner, or a delegator as identity";
+                return Err(at.map_or_else(
+                    || Check::PolicyContradiction.refuse(seen, wanted),
+                    |at| place.refuse(Check::PolicyContradiction, at, seen, wanted),
+                ));
+            };
+            Ok((rule(identities, signed_by), builders))
+        }
+    }
+}
+
+fn rules(
+    place: &Place<'_>,
+    table: Option<&Spanned<ProvenanceTable>>,
+    said: &ProvenanceTable,
+    builders: Workflows,
+) -> Result<Rules, Refusal> {
+    let source = said.source.as_ref().ok_or_else(|| place.missing(table, "provenance", "source"))?;
+    let mut predicate_types = place.list(said.predicate_types.as_ref())?;
+    let known = [slsa::V0_2, slsa::V1];
+    let unknown = predicate_types.iter().find(|kind| !known.contains(&kind.as_str()));
+    if let (Some(at), Some(other)) = (&said.predicate_types, unknown) {
+        return Err(place.refuse(Check::PolicySyntax, at, other, &known.join(" or ")));
+    }
+    if predicate_types.is_empty() {
+        predicate_types = known.map(str::to_owned).to_vec();
+    }
+    if let Some(at) = said.workflow.as_ref().filter(|path| path.get_ref().is_empty() || path.get_ref().starts_with('/')) {
+        return Err(place.refuse(
+            Check::PolicySyntax,
+            at,
+            at.get_ref(),
+            "a path in the repository, .github/workflows/release.yml",
+        ));
+    }
+    let unsafe_any_inputs = on(said.unsafe_any_inputs.as_ref());
+    if let (Some(_), Some(at)) = (unsafe_any_inputs, &said.inputs) {
+        return Err(place.refuse(Check::PolicyContradiction, at, "inputs and unsafe_any_inputs", "one of them"));
+    }
+    Ok(Rules {
+        builders,
+        build_types: place.list(said.build_type.as_ref())?,
+        predicate_types,
+        source: place.https(source)?,
+        reference: ref_rule(place, table, said)?,
+        triggers: triggers(place, said)?,
+        triggers_named: said.triggers.is_some(),
+        workflow: said.workflow.as_ref().map(|path| path.get_ref().clone()),
+        inputs: said.inputs.as_ref().map_or_else(BTreeMap::new, |inputs| inputs.get_ref().clone()),
+        unsafe_any_inputs: unsafe_any_inputs.is_some(),
+        repository_id: place.id(said.repository_id.as_ref())?,
+        owner_id: place.id(said.owner_id.as_ref())?,
+        unsafe_self_hosted_runner: said.unsafe_self_hosted_runner,
+    })
+}
+
+fn ref_rule(place: &Place<'_>, table: Option<&Spanned<ProvenanceTable>>, said: &ProvenanceTable) -> Result<RefRule, Refusal> {
+    match (&said.tag, &said.reference, on(said.unsafe_any_ref.as_ref())) {
         (Some(tag), None, None) => {
             let bad = |why: &str| place.refuse(Check::PolicySyntax, tag, why, "a tag with {version} in it, v{version}");
             let pattern = Pattern::exact(&format!("refs/tags/{}", tag.get_ref())).map_err(|why| bad(&why))?;
@@ -361,13 +460,10 @@ fn ref_rule(place: &Place<'_>, table: &ProvenanceTable) -> Result<RefRule, Refus
             if full { Ok(RefRule::Is(pattern)) } else { Err(bad("not the full name of a ref")) }
         }
         (None, None, Some(_)) => Ok(RefRule::UnsafeAny),
-        (None, None, None) => {
-            Err(Check::PolicyEmpty
-                .refuse("no tag or ref in [provenance]", "tag = \"v{version}\", or ref, or unsafe_any_ref = true"))
-        }
+        (None, None, None) => Err(place.missing(table, "provenance", "tag = \"v{version}\", ref or unsafe_any_ref")),
         (tag, reference, _) => {
-            let at = tag.as_ref().or(reference.as_ref());
             let (seen, wanted) = ("more than one of tag, ref and unsafe_any_ref", "one of them");
+            let at = tag.as_ref().or(reference.as_ref());
             Err(at.map_or_else(
                 || Check::PolicyContradiction.refuse(seen, wanted),
                 |at| place.refuse(Check::PolicyContradiction, at, seen, wanted),
@@ -376,8 +472,8 @@ fn ref_rule(place: &Place<'_>, table: &ProvenanceTable) -> Result<RefRule, Refus
     }
 }
 
-fn triggers(place: &Place<'_>, table: &ProvenanceTable) -> Result<Vec<String>, Refusal> {
-    let Some(at) = &table.triggers else {
+fn triggers(place: &Place<'_>, said: &ProvenanceTable) -> Result<Vec<String>, Refusal> {
+    let Some(at) = &said.triggers else {
         return Ok(vec!["push".to_owned(), "release".to_owned()]);
     };
     let list = place.list(Some(at))?;
@@ -387,87 +483,26 @@ fn triggers(place: &Place<'_>, table: &ProvenanceTable) -> Result<Vec<String>, R
     }
 }
 
-fn log_rule(place: &Place<'_>, table: &LogTable) -> Result<LogRule, Refusal> {
-    let on = |value: &Option<Spanned<bool>>| value.as_ref().is_some_and(|value| *value.get_ref());
-    match (on(&table.unsafe_promise_only), on(&table.unsafe_timestamp_only), &table.unsafe_promise_only) {
-        (true, true, Some(at)) => {
-            Err(place.refuse(Check::PolicyContradiction, at, "unsafe_promise_only and unsafe_timestamp_only", "one of them"))
-        }
-        (true, ..) => Ok(LogRule::UnsafePromiseOnly),
-        (_, true, _) => Ok(LogRule::UnsafeTimestampOnly),
-        _ => Ok(LogRule::Proof),
+/// What evidence of logging is demanded: the instance's own standard, unless a switch loosens it.
+fn log_rule(place: &Place<'_>, profile: Option<Profile>, table: &LogTable) -> Result<LogRule, Refusal> {
+    let switches = [
+        (on(table.unsafe_promise_only.as_ref()), LogRule::UnsafePromiseOnly),
+        (on(table.unsafe_timestamp_only.as_ref()), LogRule::UnsafeTimestampOnly),
+        (on(table.unsafe_no_log.as_ref()), LogRule::UnsafeNoLog),
+    ];
+    let mut given = switches.into_iter().filter_map(|(at, rule)| Some((at?, rule)));
+    let Some((at, rule)) = given.next() else {
+        return Ok(profile.map_or(LogRule::Proof, Profile::rule));
+    };
+    if given.next().is_some() {
+        return Err(place.refuse(Check::PolicyContradiction, at, "more than one switch in [log]", "one of them"));
+    }
+    // Without a profile the rules are those of a private instance, the widest that has certificates.
+    match profile.unwrap_or(Profile::Private).forbids(rule) {
+        Some(why) => Err(place.refuse(Check::PolicyContradiction, at, why, "no such switch with this profile")),
+        None => Ok(rule),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"component = "edgecore"
-[certificate]
-issuer = "https://issuer.example"
-identity = "https://github.com/o/r/.github/workflows/release.yml@refs/tags/v{version}"
-[provenance]
-source = "https://github.com/o/r"
-tag = "v{version}"
-"#;
-
-    fn refused(text: &str) -> (String, String) {
-        let refusal = Policy::parse(text).unwrap_err();
-        (refusal.code.into_owned(), refusal.seen)
-    }
-
-    #[test]
-    fn what_is_missing_contradictory_or_unknown_does_not_load() {
-        Policy::parse(GOOD).unwrap();
-        for (from, to, code, line) in [
-            ("component = \"edgecore\"\n", "", "SYNTAX", "line 1"),
-            ("issuer = \"https://issuer.example\"\n", "", "EMPTY", ""),
-            ("https://issuer.example", "http://issuer.example", "SYNTAX", "line 3"),
-            ("https://issuer.example", "https://issuer.example/", "SYNTAX", "line 3"),
-            ("identity = ", "identify = ", "SYNTAX", "line 4"),
-            ("identity = \"https://github.com/o/r/.github/workflows/release.yml@refs/tags/v{version}\"\n", "", "EMPTY", ""),
-            (
-                "identity = \"https://github.com/o/r/.github/workflows/release.yml@refs/tags/v{version}\"",
-                "identity = []",
-                "EMPTY",
-                "line 4",
-            ),
-            ("v{version}\"\n[prov", "v*\"\n[prov", "SYNTAX", "line 4"),
-            ("source = \"https://github.com/o/r\"\n", "", "EMPTY", ""),
-            ("tag = \"v{version}\"\n", "", "EMPTY", ""),
-            ("tag = \"v{version}\"", "tag = \"v1.0.0\"", "SYNTAX", "line 7"),
-            ("tag = \"v{version}\"", "tag = \"v{version}\"\nref = \"refs/heads/main\"", "CONTRADICTION", "line 7"),
-            ("tag = \"v{version}\"", "ref = \"main\"", "SYNTAX", "line 7"),
-            ("tag = \"v{version}\"", "unsafe_any_ref = false", "EMPTY", ""),
-            ("tag = \"v{version}\"", "tag = \"v{version}\"\ntriggers = [\"pull_request_target\"]", "CONTRADICTION", "line 8"),
-            ("tag = \"v{version}\"", "tag = \"v{version}\"\npredicate_types = [\"https://example.com/x\"]", "SYNTAX", "line 8"),
-            ("[certificate]", "preset = \"kubeedge\"\n[certificate]", "CONTRADICTION", "line 2"),
-            ("tag = ", "[log]\nunsafe_promise_only = true\nunsafe_timestamp_only = true\n#", "EMPTY", ""),
-        ] {
-            assert!(GOOD.contains(from), "{from}");
-            let (seen_code, seen) = refused(&GOOD.replacen(from, to, 1));
-            assert_eq!(seen_code, format!("SLW-V-POLICY-{code}"), "{to}");
-            assert!(seen.starts_with(line), "{seen} {line}");
-        }
-        let both = format!("{GOOD}[log]\nunsafe_promise_only = true\nunsafe_timestamp_only = true\n");
-        assert_eq!(refused(&both).0, "SLW-V-POLICY-CONTRADICTION");
-    }
-
-    #[test]
-    fn a_policy_explains_itself() {
-        let policy = Policy::parse("component = \"edgecore\"\npreset = \"kubeedge\"\n").unwrap();
-        let words = policy.explain();
-        for word in [
-            "edgecore",
-            "kubeedge/kubeedge",
-            "refs/tags/v{version}",
-            "generator_generic_slsa3",
-            "release or push",
-            "hosted runner",
-        ] {
-            assert!(words.contains(word), "{word}: {words}");
-        }
-        assert!(!words.contains("unsafe"), "{words}");
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 use crate::error::Check;
 use serde_json::Value;
 use slipway_protocol::Refusal;
+use std::collections::BTreeMap;
 
 /// SLSA provenance v0.2.
 pub(crate) const V0_2: &str = "https://slsa.dev/provenance/v0.2";
@@ -22,18 +23,39 @@ pub(crate) struct Claims {
     pub(crate) trigger: Source,
     /// What went in first: the source.
     pub(crate) material: Source,
-    /// Ref and commit as the build's environment had them.
-    pub(crate) environment: (Option<String>, Option<String>),
+    /// What the build's environment said, where the provenance records it.
+    pub(crate) environment: Environment,
     /// The workflow's path in the repository.
     pub(crate) workflow: Option<String>,
-    /// The event that started the build.
-    pub(crate) event: Option<String>,
     /// The run: id and attempt, or a URL.
     pub(crate) run: Option<Run>,
-    /// The repository's immutable id.
-    pub(crate) repository_id: Option<String>,
-    /// The owner's immutable id.
-    pub(crate) owner_id: Option<String>,
+    /// The run as the metadata names it, `ID-ATTEMPT`.
+    pub(crate) invocation: Option<String>,
+    /// Whatever came in from outside and is not the source: inputs of a dispatch, of a builder, variables.
+    pub(crate) inputs: BTreeMap<String, String>,
+}
+
+/// GitHub's variables and its event. Each may be missing; each that is there must agree with the rest.
+#[derive(Debug, Default)]
+pub(crate) struct Environment {
+    /// The event that started the build.
+    pub(crate) event: Option<String>,
+    /// Refs: of the variable, of the event, of the released tag.
+    pub(crate) references: Vec<String>,
+    /// `tag` or `branch`.
+    pub(crate) ref_type: Option<String>,
+    /// The commit.
+    pub(crate) commit: Option<String>,
+    /// `OWNER/REPOSITORY`, of the variable and of the event.
+    pub(crate) repositories: Vec<String>,
+    /// The repository's immutable id, of the variable and of the event.
+    pub(crate) repository_ids: Vec<String>,
+    /// The owner's immutable id, likewise.
+    pub(crate) owner_ids: Vec<String>,
+    /// The workflow, `OWNER/REPOSITORY/PATH@REF`.
+    pub(crate) workflow: Option<String>,
+    /// The commit that the workflow was taken from.
+    pub(crate) workflow_commit: Option<String>,
     /// The kind of runner.
     pub(crate) runner: Option<String>,
 }
@@ -56,6 +78,16 @@ pub(crate) enum Run {
     Numbers(String, String),
     /// The whole URL.
     Url(String),
+}
+
+impl Run {
+    /// Where the run can be looked at.
+    pub(crate) fn url(&self, source: &str) -> String {
+        match self {
+            Self::Numbers(id, attempt) => format!("{source}/actions/runs/{id}/attempts/{attempt}"),
+            Self::Url(url) => url.clone(),
+        }
+    }
 }
 
 impl Claims {
@@ -81,20 +113,26 @@ fn v0_2(predicate: &Value) -> Result<Claims, Refusal> {
     // The generator writes its environment in small letters, npm and the delegator in capitals.
     let environment = predicate.pointer("/invocation/environment").unwrap_or(&Value::Null);
     let variable = |name: &str| {
-        text(environment, &format!("/github_{name}")).or_else(|| text(environment, &format!("/GITHUB_{}", name.to_uppercase())))
+        environment.get(format!("github_{name}")).or_else(|| environment.get(format!("GITHUB_{}", name.to_uppercase())))
     };
+    let metadata = predicate.get("metadata").unwrap_or(&Value::Null);
+    let mut inputs = BTreeMap::new();
+    if let Some(parameters) = predicate.pointer("/invocation/parameters") {
+        collect(&mut inputs, parameters, &["inputs", "event_inputs"], &[]);
+    }
+    let event = variable("event_payload").unwrap_or(&Value::Null);
+    collect_named(&mut inputs, event.get("inputs"));
+    let run_of = |name: &str| variable(name).and_then(plain);
     Ok(Claims {
         builder: need_text(predicate, "/builder/id")?,
         build_type: need_text(predicate, "/buildType")?,
         trigger,
         material,
-        environment: (variable("ref"), variable("sha1").or_else(|| variable("sha"))),
+        environment: Environment::read(variable, event),
         workflow: text(config, "/entryPoint"),
-        event: variable("event_name"),
-        run: variable("run_id").zip(variable("run_attempt")).map(|(id, attempt)| Run::Numbers(id, attempt)),
-        repository_id: variable("repository_id"),
-        owner_id: variable("repository_owner_id"),
-        runner: None,
+        run: run_of("run_id").zip(run_of("run_attempt")).map(|(id, attempt)| Run::Numbers(id, attempt)),
+        invocation: text(metadata, "/buildInvocationID").or_else(|| text(metadata, "/buildInvocationId")),
+        inputs,
     })
 }
 
@@ -115,22 +153,105 @@ fn v1(predicate: &Value) -> Result<Claims, Refusal> {
         ..Source::from_uri(&need_text(first, "/uri")?)
     };
     let internal = predicate.pointer("/buildDefinition/internalParameters").unwrap_or(&Value::Null);
-    let variable = |name: &str| {
-        text(internal, &format!("/github/{name}")).or_else(|| text(internal, &format!("/GITHUB_{}", name.to_uppercase())))
-    };
+    let github = internal.get("github").unwrap_or(&Value::Null);
+    let variable = |name: &str| github.get(name).or_else(|| internal.get(format!("GITHUB_{}", name.to_uppercase())));
+    let event = variable("event_payload").unwrap_or(&Value::Null);
+    let mut inputs = BTreeMap::new();
+    if let Some(external) = predicate.pointer("/buildDefinition/externalParameters") {
+        // These two were read above and are compared with the certificate; whatever else came from outside is an input.
+        collect(&mut inputs, external, &["inputs"], &["workflow", "source"]);
+    }
+    collect_named(&mut inputs, event.get("inputs"));
+    let run_of = |name: &str| variable(name).and_then(plain);
+    let url = text(predicate, "/runDetails/metadata/invocationId").filter(|id| id.contains("://")).map(Run::Url);
     Ok(Claims {
         builder: need_text(predicate, "/runDetails/builder/id")?,
         build_type: need_text(predicate, "/buildDefinition/buildType")?,
         trigger,
         material,
-        environment: (variable("ref"), variable("sha")),
+        environment: Environment::read(variable, event),
         workflow: workflow.and_then(|workflow| text(workflow, "/path")),
-        event: variable("event_name"),
-        run: text(predicate, "/runDetails/metadata/invocationId").filter(|id| id.contains("://")).map(Run::Url),
-        repository_id: variable("repository_id"),
-        owner_id: variable("repository_owner_id"),
-        runner: variable("runner_environment"),
+        run: url.or_else(|| run_of("run_id").zip(run_of("run_attempt")).map(|(id, attempt)| Run::Numbers(id, attempt))),
+        invocation: None,
+        inputs,
     })
+}
+
+impl Environment {
+    /// Reads GitHub's variables by their names in small letters, and the event that GitHub sent.
+    fn read<'v>(variable: impl Fn(&str) -> Option<&'v Value>, event: &Value) -> Self {
+        let text_of = |name: &str| variable(name).and_then(plain);
+        let name = text_of("event_name");
+        let both = |one: Option<String>, pointer: &str| one.into_iter().chain(event.pointer(pointer).and_then(plain)).collect();
+        // A push and a dispatch name the whole ref; a release only its tag; other events mean other things by `ref`.
+        let sent = match name.as_deref() {
+            Some("push" | "workflow_dispatch") => text(event, "/ref"),
+            Some("release") => text(event, "/release/tag_name").map(|tag| format!("refs/tags/{tag}")),
+            _ => None,
+        };
+        Self {
+            references: text_of("ref").into_iter().chain(sent).collect(),
+            ref_type: text_of("ref_type"),
+            commit: text_of("sha1").or_else(|| text_of("sha")),
+            repositories: both(text_of("repository"), "/repository/full_name"),
+            repository_ids: both(text_of("repository_id"), "/repository/id"),
+            owner_ids: both(text_of("repository_owner_id"), "/repository/owner/id"),
+            workflow: text_of("workflow_ref"),
+            workflow_commit: text_of("workflow_sha"),
+            runner: text_of("runner_environment"),
+            event: name,
+        }
+    }
+}
+
+/// Adds the members of an object of parameters: those of the objects called `inside` one by one, and all others but the `known`.
+fn collect(inputs: &mut BTreeMap<String, String>, parameters: &Value, inside: &[&str], known: &[&str]) {
+    let Some(members) = parameters.as_object() else {
+        return collect_one(inputs, "parameters", parameters);
+    };
+    for (name, value) in members.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
+        if inside.contains(&name.as_str()) {
+            collect_named(inputs, Some(value));
+        } else {
+            collect_one(inputs, name, value);
+        }
+    }
+}
+
+/// Adds inputs that are listed by name.
+fn collect_named(inputs: &mut BTreeMap<String, String>, value: Option<&Value>) {
+    match value {
+        None => {}
+        Some(Value::Object(members)) => members.iter().for_each(|(name, value)| collect_one(inputs, name, value)),
+        Some(value) => collect_one(inputs, "inputs", value),
+    }
+}
+
+/// Adds one input, as text; nothing is no input. The same input with another value elsewhere gets a name that no policy can pin.
+fn collect_one(inputs: &mut BTreeMap<String, String>, name: &str, value: &Value) {
+    let empty = match value {
+        Value::Null => true,
+        Value::Object(members) => members.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    };
+    if empty {
+        return;
+    }
+    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    match inputs.get(name) {
+        Some(known) if *known != value => inputs.insert(format!("{name} (a second value)"), value),
+        _ => inputs.insert(name.to_owned(), value),
+    };
+}
+
+/// A text or a number, as text; nothing if it is empty.
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
 }
 
 impl Source {

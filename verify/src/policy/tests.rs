@@ -1,0 +1,246 @@
+//! What does not load, and by which line; what the preset takes; and every word of the explanation.
+
+use super::*;
+
+const GOOD: &str = r#"component = "edgecore"
+[certificate]
+issuer = "https://issuer.example"
+identity = "https://github.com/o/r/.github/workflows/release.yml@refs/tags/v{version}"
+[provenance]
+source = "https://github.com/o/r"
+tag = "v{version}"
+"#;
+
+const ED25519: &str =
+    "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAwrUp72RGJxoxyZNuJjzpSpFlKqXKbl8LaWoEVNuoLyo=\n-----END PUBLIC KEY-----";
+const P256: &str = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEzfg7zYIrg1VMeWHffEa3J7+6c7Rh\nwm75Dj+CGR0EYmjqEzI+mCEUzn/3tQIHuCrWXLSAKlKIe2CBgo2w8P2keQ==\n-----END PUBLIC KEY-----";
+/// The same point, compressed.
+const P256_SHORT: &str = "-----BEGIN PUBLIC KEY-----\nMDkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDIgADzfg7zYIrg1VMeWHffEa3J7+6c7Rh\nwm75Dj+CGR0EYmg=\n-----END PUBLIC KEY-----";
+
+fn keys() -> String {
+    format!(
+        r#"component = "edgecore"
+profile = "keys"
+[keys]
+threshold = 2
+[keys.public]
+farm = """
+{ED25519}
+"""
+release = """
+{P256}
+"""
+[provenance]
+builder = "https://builder.example/v1"
+source = "https://github.com/o/r"
+tag = "v{{version}}"
+"#
+    )
+}
+
+fn refused(text: &str) -> (String, String) {
+    let refusal = Policy::parse(text).unwrap_err();
+    (refusal.code.into_owned(), refusal.seen)
+}
+
+/// One change to a policy that loads: the text, its replacement, what refuses it, and how the message begins.
+fn each_is_refused(good: &str, changes: &[(&str, &str, &str, &str)]) {
+    Policy::parse(good).unwrap();
+    for (from, to, code, begin) in changes {
+        assert!(good.contains(from), "{from}");
+        let (seen_code, seen) = refused(&good.replacen(from, to, 1));
+        assert_eq!(seen_code, format!("SLW-V-{code}"), "{to}: {seen}");
+        assert!(seen.starts_with(&format!("{begin}:")), "{to}: {seen}, wanted {begin}");
+    }
+}
+
+#[test]
+fn what_is_missing_contradictory_or_unknown_does_not_load() {
+    each_is_refused(
+        GOOD,
+        &[
+            ("component = \"edgecore\"\n", "", "POLICY-SYNTAX", "line 1"),
+            ("component = \"edgecore\"", "component = \"edge core\"", "POLICY-SYNTAX", "line 1"),
+            ("[certificate]", "preset = \"kubeedge\"\n[certificate]", "POLICY-CONTRADICTION", "line 2"),
+            ("[certificate]", "profile = \"public\"\n[certificate]", "POLICY-SYNTAX", "line 2"),
+            ("[certificate]", "profile = \"keys\"\n[certificate]", "POLICY-CONTRADICTION", "line 3"),
+            ("[certificate]", "[keys]\nthreshold = 1\n[certificate]", "POLICY-CONTRADICTION", "line 2"),
+            ("issuer = \"https://issuer.example\"\n", "", "POLICY-EMPTY", "line 2"),
+            ("https://issuer.example", "http://issuer.example", "POLICY-SYNTAX", "line 3"),
+            ("https://issuer.example", "https://issuer.example/", "POLICY-SYNTAX", "line 3"),
+            ("identity = ", "identify = ", "POLICY-SYNTAX", "line 4"),
+            (
+                "identity = \"https://github.com/o/r/.github/workflows/release.yml@refs/tags/v{version}\"\n",
+                "",
+                "POLICY-EMPTY",
+                "line 2",
+            ),
+            (
+                "identity = \"https://github.com/o/r/.github/workflows/release.yml@refs/tags/v{version}\"",
+                "identity = []",
+                "POLICY-EMPTY",
+                "line 4",
+            ),
+            ("v{version}\"\n[prov", "v*\"\n[prov", "POLICY-SYNTAX", "line 4"),
+            ("[provenance]", "identity_versions = \"1.2.3\"\n[provenance]", "POLICY-CONTRADICTION", "line 5"),
+            ("source = \"https://github.com/o/r\"\n", "", "POLICY-EMPTY", "line 5"),
+            ("tag = \"v{version}\"\n", "", "POLICY-EMPTY", "line 5"),
+            ("tag = \"v{version}\"", "tag = \"v1.0.0\"", "POLICY-SYNTAX", "line 7"),
+            ("tag = \"v{version}\"", "tag = \"v{version}\"\nref = \"refs/heads/main\"", "POLICY-CONTRADICTION", "line 7"),
+            ("tag = \"v{version}\"", "ref = \"main\"", "POLICY-SYNTAX", "line 7"),
+            ("tag = \"v{version}\"", "unsafe_any_ref = false", "POLICY-EMPTY", "line 5"),
+            ("tag = ", "builder_versions = \"1.2.3\"\ntag = ", "POLICY-CONTRADICTION", "line 7"),
+            (
+                "tag = ",
+                "builder = \"https://b/x@refs/tags/v1.2.3\"\nbuilder_versions = \"1.2.3\"\ntag = ",
+                "POLICY-CONTRADICTION",
+                "line 8",
+            ),
+            ("tag = ", "builder = \"https://b/x\"\nbuilder_versions = \">=2, <1\"\ntag = ", "POLICY-CONTRADICTION", "line 8"),
+            ("tag = ", "builder = \"https://b/x\"\nbuilder_versions = [\"1.2.3\", \"2\"]\ntag = ", "POLICY-SYNTAX", "line 8"),
+            ("tag = ", "builder = \"https://b/x\"\nbuilder_versions = []\ntag = ", "POLICY-EMPTY", "line 8"),
+            ("tag = ", "builder = \"https://github.com/o/r/x.yml@refs/tags/v1\"\ntag = ", "POLICY-CONTRADICTION", "line 7"),
+            ("tag = ", "triggers = [\"push\", \"pull_request_target\"]\ntag = ", "POLICY-CONTRADICTION", "line 7"),
+            ("tag = ", "triggers = \"\"\ntag = ", "POLICY-EMPTY", "line 7"),
+            ("tag = ", "predicate_types = [\"https://example.com/x\"]\ntag = ", "POLICY-SYNTAX", "line 7"),
+            ("tag = ", "workflow = \"\"\ntag = ", "POLICY-SYNTAX", "line 7"),
+            ("tag = ", "repository_id = \"12a\"\ntag = ", "POLICY-SYNTAX", "line 7"),
+            ("tag = ", "owner_id = \"\"\ntag = ", "POLICY-SYNTAX", "line 7"),
+            ("tag = ", "unsafe_any_inputs = true\ninputs = { a = \"b\" }\ntag = ", "POLICY-CONTRADICTION", "line 8"),
+            ("v{version}\"\n[p", "v{version}\"\n[log]\nunsafe_no_log = true\n[p", "POLICY-CONTRADICTION", "line 6"),
+            ("v{version}\"\n[p", "v{version}\"\n[log]\nunsafe = true\n[p", "POLICY-SYNTAX", "line 6"),
+            (
+                "v{version}\"\n[p",
+                "v{version}\"\n[log]\nunsafe_promise_only = true\nunsafe_timestamp_only = true\n[p",
+                "POLICY-CONTRADICTION",
+                "line 6",
+            ),
+        ],
+    );
+    assert_eq!(refused("component = \"edgecore\"").1, "line 1: no issuer in [certificate]");
+    let preset = "component = \"edgecore\"\npreset = \"kubeedge\"\n";
+    each_is_refused(
+        preset,
+        &[
+            ("kubeedge\"", "kubedge\"", "POLICY-SYNTAX", "line 2"),
+            ("preset", "profile = \"github\"\npreset", "POLICY-CONTRADICTION", "line 3"),
+            ("preset", "profile = \"keys\"\npreset", "POLICY-CONTRADICTION", "line 3"),
+        ],
+    );
+}
+
+#[test]
+fn a_profile_and_a_switch_must_fit() {
+    let profiles = ["public-good", "public-good-rekor-v1", "public-good-rekor-v2", "github", "private"];
+    let switches = ["unsafe_promise_only", "unsafe_timestamp_only", "unsafe_no_log"];
+    let fits = [
+        ("public-good", "unsafe_promise_only"),
+        ("public-good-rekor-v1", "unsafe_promise_only"),
+        ("private", "unsafe_promise_only"),
+        ("private", "unsafe_timestamp_only"),
+    ];
+    for profile in profiles {
+        let text = GOOD.replacen("[cert", &format!("profile = \"{profile}\"\n[cert"), 1);
+        let policy = Policy::parse(&text).unwrap();
+        assert_eq!(policy.log, if profile == "github" { LogRule::UnsafeTimestampOnly } else { LogRule::Proof });
+        assert_eq!(policy.embedded_root().is_err(), profile == "private");
+        for switch in switches {
+            let loaded = Policy::parse(&format!("{text}[log]\n{switch} = true\n"));
+            assert_eq!(loaded.is_ok(), fits.contains(&(profile, switch)), "{profile} {switch}");
+            if let Err(refusal) = loaded {
+                assert_eq!(
+                    (refusal.code.as_ref(), refusal.seen.split(':').next()),
+                    ("SLW-V-POLICY-CONTRADICTION", Some("line 10"))
+                );
+            }
+            Policy::parse(&format!("{text}[log]\n{switch} = false\n")).unwrap();
+        }
+    }
+    for (switch, fits) in [("unsafe_promise_only", true), ("unsafe_timestamp_only", false), ("unsafe_no_log", true)] {
+        assert_eq!(Policy::parse(&format!("{}[log]\n{switch} = true\n", keys())).is_ok(), fits, "{switch}");
+    }
+}
+
+#[test]
+fn keys_are_counted_once_each_and_the_threshold_must_be_reachable() {
+    let twice = format!("release = \"\"\"\n\n{ED25519}");
+    let release = format!("release = \"\"\"\n{P256}");
+    let compressed = format!("release = \"\"\"\n{P256_SHORT}");
+    each_is_refused(
+        &keys(),
+        &[
+            ("threshold = 2", "threshold = 0", "POLICY-CONTRADICTION", "line 4"),
+            ("threshold = 2", "threshold = 3", "POLICY-CONTRADICTION", "line 4"),
+            ("threshold = 2", "threshold = -1", "POLICY-CONTRADICTION", "line 4"),
+            ("threshold = 2", "threshold = \"2\"", "POLICY-SYNTAX", "line 4"),
+            ("threshold = 2", "", "POLICY-EMPTY", "line 3"),
+            (&release, &twice, "POLICY-CONTRADICTION", "line 11"),
+            (&release, &compressed, "KEY", "line 11"),
+            (&release, "release = \"\"\"no key", "KEY", "line 11"),
+            ("release = ", "farm = ", "POLICY-SYNTAX", "line 11"),
+            ("builder = \"https://builder.example/v1\"\n", "", "POLICY-EMPTY", "line 17"),
+            ("profile = \"keys\"\n", "", "POLICY-CONTRADICTION", "line 2"),
+            ("profile = \"keys\"", "profile = \"private\"", "POLICY-CONTRADICTION", "line 3"),
+            ("[keys]", "[certificate]\n[keys]", "POLICY-CONTRADICTION", "line 3"),
+        ],
+    );
+    let none = "component = \"edgecore\"\nprofile = \"keys\"\n[keys]\nthreshold = 1\n[provenance]\nbuilder = \"b\"\n";
+    assert_eq!(refused(none), ("SLW-V-POLICY-EMPTY".to_owned(), "line 3: no key in [keys.public]".to_owned()));
+}
+
+#[test]
+fn the_kubeedge_preset_takes_the_generators_that_kubeedge_has_used_and_later_ones() {
+    let policy = Policy::parse("component = \"edgecore\"\npreset = \"kubeedge\"\n").unwrap();
+    let generator = |file: &str, reference: &str| format!("{GENERATOR}{file}@{reference}");
+    let Signers::Certificate(rule) = &policy.signers else { unreachable!() };
+    assert_eq!(rule.signed_by, SignedBy::Builder);
+    for (reference, taken) in [
+        ("refs/tags/v1.2.2", true),
+        ("refs/tags/v1.9.0", true),
+        ("refs/tags/v1.10.0", true),
+        ("refs/tags/v2.1.0", true),
+        ("refs/tags/v2.1.1", true),
+        ("refs/tags/v2.9.0", true),
+        ("refs/tags/v1.2.1", false),
+        ("refs/tags/v1.2.3", false),
+        ("refs/tags/v1.4.0", false),
+        ("refs/tags/v2.0.0", false),
+        ("refs/tags/v2.1.0-rc.0", false),
+        ("refs/tags/v2.2.0-rc.0", false),
+        ("refs/tags/v3.0.0", false),
+        ("refs/heads/v2.1.0", false),
+        ("refs/heads/main", false),
+        ("v2.1.0", false),
+    ] {
+        for workflows in [&rule.identities, &policy.rules.builders] {
+            assert_eq!(workflows.accept(&generator("generator_generic_slsa3.yml", reference), None), taken, "{reference}");
+            assert!(!workflows.accept(&generator("generator_container_slsa3.yml", reference), None));
+        }
+    }
+    assert!(!rule.identities.accept(&format!("{GENERATOR}generator_generic_slsa3.yml"), None));
+    assert_eq!((policy.rules.triggers.as_slice(), policy.log), (&["release".to_owned()][..], LogRule::Proof));
+    assert_eq!(policy.title(), "edgecore, preset kubeedge");
+}
+
+/// Policies that between them use every feature, each with what it is in words.
+#[test]
+fn a_policy_explains_itself_in_every_feature() {
+    let with = |more: &str, tail: &str| GOOD.replacen("[certificate]", &format!("{more}[certificate]"), 1) + tail;
+    let identity = "identity = \"https://github.com/o/r/.github/workflows/release.yml@refs/tags/v{version}\"\n";
+    let policies = [
+        "component = \"edgecore\"\npreset = \"kubeedge\"\n".to_owned(),
+        "component = \"edgecore\"\nprofile = \"public-good\"\npreset = \"kubeedge\"\n[log]\nunsafe_promise_only = true\n".to_owned(),
+        with("profile = \"public-good-rekor-v1\"\n", "builder = \"https://github.com/actions/runner/github-hosted\"\nrepository_id = \"1\"\nowner_id = \"2\"\n"),
+        with("profile = \"public-good-rekor-v2\"\n", "workflow = \".github/workflows/release.yml\"\ntriggers = [\"push\", \"workflow_dispatch\"]\n[provenance.inputs]\ndebug = \"false\"\nlevel = \"3\"\n"),
+        with("profile = \"github\"\n", "unsafe_self_hosted_runner = true\n").replace("tag = \"v{version}\"", "unsafe_any_ref = true"),
+        with("profile = \"private\"\n", "build_type = \"https://b.example/t@v1\"\npredicate_types = \"https://slsa.dev/provenance/v1\"\nunsafe_any_inputs = true\n[log]\nunsafe_timestamp_only = true\n")
+            .replace(identity, &format!("identity_pattern = \"{GENERATOR}delegator_*_slsa3.yml@refs/tags/v{{semver}}\"\n"))
+            .replace("tag = \"v{version}\"", &format!("builder = \"{GENERATOR}builder_nodejs_slsa3.yml\"\nbuilder_versions = \">=1.6, <2\"\nref = \"refs/heads/main\"")),
+        keys(),
+        format!("{}[log]\nunsafe_no_log = true\n", keys().replace("threshold = 2", "threshold = 1").replace("tag =", "triggers = \"push\"\ntag =")),
+    ];
+    let all: Vec<String> = policies.iter().map(|text| format!("{text}=>\n{}", Policy::parse(text).unwrap().explain())).collect();
+    let all = all.join("\n----\n\n");
+    let golden = include_str!("explained.txt");
+    assert!(all == golden, "explained.txt is not what is said now:\n{all}");
+}
