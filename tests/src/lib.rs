@@ -1,6 +1,7 @@
 //! What the end-to-end scenarios share: the freshly built programs, a broker, a factory with one device.
 
 pub mod crash;
+pub mod machine;
 
 use anyhow::{Context as _, Result};
 use slipway_operator::mqtt::{Audience, Broker, notify};

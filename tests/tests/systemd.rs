@@ -3,92 +3,12 @@
 //! Runs in a throw-away machine by systemd-nspawn (`tests/lib/nspawn.sh`), which needs root; `tests/run` prepares it.
 //! Takes about 30 s: two boots, and six releases watched for whole soaks or deadlines.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use slipway_sim::Factory;
-use slipway_tests::{LONG, agent, factory};
+use slipway_tests::machine::{Machine, text, unit_file};
+use slipway_tests::{agent, factory};
 use slipway_world::edgecore::{Behaviour, Dials};
-use slipway_world::{programs, wait};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-
-/// A machine; gone when dropped.
-struct Machine {
-    script: PathBuf,
-    name: String,
-    root: PathBuf,
-}
-
-impl Machine {
-    /// `None` with a printed line where machines cannot be had; an error in CI, which must have them.
-    fn new(name: &str) -> Result<Option<Self>> {
-        let Some(script) = std::env::var_os("SLIPWAY_NSPAWN").map(PathBuf::from) else {
-            ensure!(std::env::var_os("CI").is_none(), "CI must run this by tests/run, as root");
-            println!("skipped: run it by tests/run, as root");
-            return Ok(None);
-        };
-        let mut machine = Self { script, name: name.to_owned(), root: PathBuf::new() };
-        machine.verb("new", &[])?;
-        machine.root = String::from_utf8(machine.verb("path", &[])?.stdout)?.trim().into();
-        Ok(Some(machine))
-    }
-
-    fn verb(&self, verb: &str, args: &[&str]) -> Result<Output> {
-        let output = Command::new(&self.script).arg(verb).arg(&self.name).args(args).stdin(Stdio::null()).output()?;
-        ensure!(output.status.success(), "{verb} {args:?}: {}{}", text(&output.stdout), text(&output.stderr));
-        Ok(output)
-    }
-
-    fn exec(&self, command: &str) -> Result<Output> {
-        Ok(Command::new(&self.script).args(["exec", &self.name, "sh", "-c", command]).stdin(Stdio::null()).output()?)
-    }
-
-    /// The output of a command that must succeed.
-    fn ok(&self, command: &str) -> Result<String> {
-        let output = self.exec(command)?;
-        ensure!(output.status.success(), "{command}: {}{}\n{}", text(&output.stdout), text(&output.stderr), self.journal());
-        Ok(text(&output.stdout))
-    }
-
-    fn journal(&self) -> String {
-        self.exec("journalctl --no-pager -n 60 -o cat -u slipway-agent -u edgecore")
-            .map(|output| text(&output.stdout))
-            .unwrap_or_default()
-    }
-
-    fn put(&self, path: &str, bytes: &[u8], mode: u32) -> Result<()> {
-        let path = self.root.join(path.trim_start_matches('/'));
-        std::fs::create_dir_all(path.parent().context("a folder")?)?;
-        std::fs::write(&path, bytes)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
-        Ok(())
-    }
-
-    fn wait(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) -> Result<()> {
-        wait::try_until(what, LONG, || condition(self)).with_context(|| self.journal())
-    }
-
-    fn committed(&self) -> Option<String> {
-        let output = self.exec("slipway-agent status --json").ok()?;
-        let status: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
-        Some(status["components"][0]["committed"]["version"].as_str()?.to_owned())
-    }
-
-    /// The slot that edgecore's main process was started from.
-    fn running(&self) -> Result<String> {
-        self.ok("readlink /proc/$(systemctl show -P MainPID edgecore)/exe")
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = Command::new(&self.script).args(["rm", &self.name]).stdin(Stdio::null()).output();
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use slipway_world::programs;
 
 const EDGECORE_UNIT: &str = "\
 [Unit]
@@ -104,11 +24,6 @@ KillMode=process
 WantedBy=multi-user.target
 ";
 
-fn repository_file(name: &str) -> Result<Vec<u8>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd").join(name);
-    std::fs::read(&path).with_context(|| path.display().to_string())
-}
-
 /// A node as keadm leaves it, with the agent installed as the README says.
 fn node(machine: &Machine, factory: &Factory) -> Result<()> {
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -116,7 +31,7 @@ fn node(machine: &Machine, factory: &Factory) -> Result<()> {
     machine.put("/usr/local/bin/edgecore", &old, 0o755)?;
     machine.put("/usr/local/bin/slipway-agent", &std::fs::read(agent().exe)?, 0o755)?;
     machine.put("/etc/systemd/system/edgecore.service", EDGECORE_UNIT.replace("PORT", &port.to_string()).as_bytes(), 0o644)?;
-    machine.put("/etc/systemd/system/slipway-agent.service", &repository_file("slipway-agent.service")?, 0o644)?;
+    machine.put("/etc/systemd/system/slipway-agent.service", &unit_file("slipway-agent.service")?, 0o644)?;
     machine.put("/etc/kubeedge/config/edgecore.yaml", b"apiVersion: v1\nmine: kept\n", 0o640)?;
     std::fs::create_dir_all(machine.root.join("var/lib/kubeedge"))?;
     machine.put("/etc/slipway/root.json", &factory.root()?, 0o644)?;
@@ -160,7 +75,7 @@ fn a_node_is_taken_over_updated_rolled_back_and_survives_a_power_cut() -> Result
     machine.verb("boot", &[])?;
     machine.ok("systemctl enable --now edgecore slipway-agent")?;
     assert_eq!(machine.ok("systemctl show -P ActiveState slipway-agent")?.trim(), "active", "Type=notify: it said READY");
-    machine.wait("what ran before is adopted", |machine| machine.committed().as_deref() == Some("v1.21.0"))?;
+    machine.wait("what ran before is adopted", |machine| machine.committed("edgecore").as_deref() == Some("v1.21.0"))?;
 
     // Without the drop-in the unit goes on with the old program, healthy as it is: nothing may be committed that never ran.
     factory.ship(&Dials::healthy("v1.22.0"))?;
@@ -168,14 +83,10 @@ fn a_node_is_taken_over_updated_rolled_back_and_survives_a_power_cut() -> Result
     assert_eq!(output.status.code(), Some(4), "{}{}", text(&output.stdout), machine.journal());
     let said = text(&output.stderr);
     assert!(said.contains("program") && said.contains("/usr/local/bin/edgecore"), "{said}");
-    assert_eq!(machine.committed().as_deref(), Some("v1.21.0"));
+    assert_eq!(machine.committed("edgecore").as_deref(), Some("v1.21.0"));
 
     // With it, the proven release of the adopted version takes its place, and the one from before, once forgiven, follows.
-    machine.put(
-        "/etc/systemd/system/edgecore.service.d/slipway.conf",
-        &repository_file("edgecore.service.d/slipway.conf")?,
-        0o644,
-    )?;
+    machine.put("/etc/systemd/system/edgecore.service.d/slipway.conf", &unit_file("edgecore.service.d/slipway.conf")?, 0o644)?;
     machine.ok("systemctl daemon-reload && systemctl restart edgecore && slipway-agent forgive")?;
     factory.ship(&Dials::healthy("v1.21.0"))?;
     assert!(machine.ok("slipway-agent status")?.contains("v1.21.0 (adopted)"));
@@ -187,11 +98,11 @@ fn a_node_is_taken_over_updated_rolled_back_and_survives_a_power_cut() -> Result
         (&"v1.21.0".into(), &serde_json::Value::Null)
     );
     assert_eq!(component["previous"]["adopted"], true, "proven now, and the one from before is the way back");
-    assert!(machine.running()?.contains("/slots/edgecore/v1.21.0-"));
+    assert!(machine.running("edgecore")?.contains("/slots/edgecore/v1.21.0-"));
     factory.point("v1.22.0")?;
     machine.ok("slipway-agent check")?;
-    assert_eq!(machine.committed().as_deref(), Some("v1.22.0"));
-    let slot = machine.running()?;
+    assert_eq!(machine.committed("edgecore").as_deref(), Some("v1.22.0"));
+    let slot = machine.running("edgecore")?;
     assert!(slot.contains("/slots/edgecore/v1.22.0-"), "{slot}");
 
     // One that answers and then dies, under a unit that would restart it for ever, with the configuration rewritten.
@@ -199,7 +110,7 @@ fn a_node_is_taken_over_updated_rolled_back_and_survives_a_power_cut() -> Result
     factory.ship(&Dials { rewrites_config: true, ..Dials::new("v1.23.0", dies) })?;
     let output = machine.exec("slipway-agent check")?;
     assert_eq!(output.status.code(), Some(4), "{}{}", text(&output.stderr), machine.journal());
-    assert_eq!(machine.running()?, slot);
+    assert_eq!(machine.running("edgecore")?, slot);
     assert_eq!(machine.ok("stat -c %a /etc/kubeedge/config/edgecore.yaml")?.trim(), "640");
     assert_eq!(machine.ok("cat /etc/kubeedge/config/edgecore.yaml")?, "apiVersion: v1\nmine: kept\n");
 
@@ -211,8 +122,8 @@ fn a_node_is_taken_over_updated_rolled_back_and_survives_a_power_cut() -> Result
     })?;
     machine.verb("kill", &[])?;
     machine.verb("boot", &[])?;
-    machine.wait("it is committed after the boot", |machine| machine.committed().as_deref() == Some("v1.24.0"))?;
-    assert!(machine.running()?.contains("/slots/edgecore/v1.24.0-"));
+    machine.wait("it is committed after the boot", |machine| machine.committed("edgecore").as_deref() == Some("v1.24.0"))?;
+    assert!(machine.running("edgecore")?.contains("/slots/edgecore/v1.24.0-"));
 
     // A stopped agent leaves the component alone.
     let before = machine.ok("systemctl show -P MainPID edgecore")?;

@@ -1,0 +1,145 @@
+//! A throw-away machine with a real systemd in it, by systemd-nspawn (`tests/lib/nspawn.sh`), which needs root; `tests/run` prepares it.
+
+use crate::LONG;
+use anyhow::{Context as _, Result, ensure};
+use slipway_world::wait;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A machine; gone when dropped.
+#[derive(Debug)]
+pub struct Machine {
+    script: PathBuf,
+    name: String,
+    /// Its root folder.
+    pub root: PathBuf,
+}
+
+impl Machine {
+    /// A fresh one that does not run yet. `None` with a printed line where machines cannot be had; an error in CI, which must have them.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new(name: &str) -> Result<Option<Self>> {
+        let Some(script) = std::env::var_os("SLIPWAY_NSPAWN").map(PathBuf::from) else {
+            ensure!(std::env::var_os("CI").is_none(), "CI must run this by tests/run, as root");
+            println!("skipped: run it by tests/run, as root");
+            return Ok(None);
+        };
+        let mut machine = Self { script, name: name.to_owned(), root: PathBuf::new() };
+        machine.verb("new", &[])?;
+        machine.root = text(&machine.verb("path", &[])?.stdout).trim().into();
+        Ok(Some(machine))
+    }
+
+    /// A verb of `tests/lib/nspawn.sh`.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn verb(&self, verb: &str, args: &[&str]) -> Result<Output> {
+        let output = Command::new(&self.script).arg(verb).arg(&self.name).args(args).stdin(Stdio::null()).output()?;
+        ensure!(output.status.success(), "{verb} {args:?}: {}{}", text(&output.stdout), text(&output.stderr));
+        Ok(output)
+    }
+
+    /// The power goes, and comes back.
+    ///
+    /// # Errors
+    /// When it does not boot again.
+    pub fn cut(&self) -> Result<()> {
+        self.verb("kill", &[])?;
+        self.verb("boot", &[])?;
+        Ok(())
+    }
+
+    /// Runs a shell command inside.
+    ///
+    /// # Errors
+    /// When it cannot be run at all.
+    pub fn exec(&self, command: &str) -> Result<Output> {
+        Ok(Command::new(&self.script).args(["exec", &self.name, "sh", "-c", command]).stdin(Stdio::null()).output()?)
+    }
+
+    /// The output of a command that must succeed.
+    ///
+    /// # Errors
+    /// When it does not: with the journal.
+    pub fn ok(&self, command: &str) -> Result<String> {
+        let output = self.exec(command)?;
+        ensure!(output.status.success(), "{command}: {}{}\n{}", text(&output.stdout), text(&output.stderr), self.journal());
+        Ok(text(&output.stdout))
+    }
+
+    /// The end of the journal of our units.
+    #[must_use]
+    pub fn journal(&self) -> String {
+        self.exec("journalctl --no-pager -n 80 -o short-monotonic -u slipway-agent -u slipway-agent-restore -u edgecore")
+            .map(|output| text(&output.stdout))
+            .unwrap_or_default()
+    }
+
+    /// Writes a file inside.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put(&self, path: &str, bytes: &[u8], mode: u32) -> Result<()> {
+        let path = self.root.join(path.trim_start_matches('/'));
+        std::fs::create_dir_all(path.parent().context("a folder")?)?;
+        std::fs::write(&path, bytes)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+        Ok(())
+    }
+
+    /// Waits for a condition.
+    ///
+    /// # Errors
+    /// When that takes longer than [`LONG`]: with the journal.
+    pub fn wait(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) -> Result<()> {
+        wait::try_until(what, LONG, || condition(self)).with_context(|| self.journal())
+    }
+
+    /// What `status --json` says of a component; null while nothing answers.
+    #[must_use]
+    pub fn component(&self, name: &str) -> serde_json::Value {
+        let status = self.exec("slipway-agent status --json").map(|output| output.stdout).unwrap_or_default();
+        let status: serde_json::Value = serde_json::from_slice(&status).unwrap_or_default();
+        let named = |component: &&serde_json::Value| component["component"] == name;
+        status["components"].as_array().and_then(|all| all.iter().find(named).cloned()).unwrap_or_default()
+    }
+
+    /// The version of a component that is committed.
+    #[must_use]
+    pub fn committed(&self, component: &str) -> Option<String> {
+        Some(self.component(component)["committed"]["version"].as_str()?.to_owned())
+    }
+
+    /// The program that a unit's main process was started from.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn running(&self, unit: &str) -> Result<String> {
+        self.ok(&format!("readlink /proc/$(systemctl show -P MainPID {unit})/exe"))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = Command::new(&self.script).args(["rm", &self.name]).stdin(Stdio::null()).output();
+    }
+}
+
+/// Output as text.
+#[must_use]
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A file of this repository's `systemd/`.
+///
+/// # Errors
+/// When there is none.
+pub fn unit_file(name: &str) -> Result<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd").join(name);
+    std::fs::read(&path).with_context(|| path.display().to_string())
+}

@@ -1,0 +1,358 @@
+//! The agent updates itself, under a real systemd: a good release commits, and from every bad one the restore unit comes back.
+//!
+//! Promises 2, 3, 6, 16 and 22 of users' pains: the upgrader is in nobody's way, rollback is never the broken version's task, success is
+//! said after health, intent is compared with what is found after a boot, and the evidence is in the report.
+//!
+//! Takes about a minute and a half each: a dozen releases of the agent are started, fail in systemd's own time limits, and are left.
+
+use anyhow::{Context as _, Result, ensure};
+use slipway_operator::{ArtifactOptions, ChannelChange, ReleaseOptions};
+use slipway_protocol::{ComponentName, Platform, Sha256};
+use slipway_sim::{Factory, factory::now};
+use slipway_tests::machine::{Machine, text, unit_file};
+use slipway_tests::{agent, factory};
+use slipway_world::broker::{Access, Mosquitto};
+use slipway_world::edgecore::{Dials, Member, pack};
+use slipway_world::programs;
+use slipway_world::sigstore::{Attestation, Subject};
+use std::path::Path;
+use std::process::Command;
+
+const AGENT: &str = "slipway-agent";
+/// Where the real program is that wrappers may fall back to: not where any unit starts it from.
+const REAL: &str = "/usr/local/bin/slipway-agent";
+
+/// A new agent that breaks, and how.
+struct Bad {
+    name: &'static str,
+    program: Vec<u8>,
+    /// Done from outside once it is on probation.
+    during: Option<&'static str>,
+    /// One of these is the reason.
+    codes: &'static [&'static str],
+    /// In the report's text.
+    evidence: &'static str,
+}
+
+fn script(lines: &str) -> Vec<u8> {
+    format!("#!/bin/sh\n{lines}\n").into_bytes()
+}
+
+/// Everything a new agent can do wrong at its start, later, or for ever.
+fn bad_ones(real: &dyn Fn(&str) -> Vec<u8>) -> Vec<Bad> {
+    let bad = |name, program, codes: &'static [&'static str], evidence| Bad { name, program, during: None, codes, evidence };
+    vec![
+        bad("exits at once", script("echo cannot start >&2; exit 1"), &["SLW-A-RESTARTED"], "cannot start"),
+        bad("is no program", b"not for this machine".to_vec(), &["SLW-A-RESTARTED"], "slipway-agent.service"),
+        bad("never says that it is ready", script("echo waiting for nothing; exec sleep 1000"), &["SLW-A-RESTARTED"], "waiting"),
+        // Three deaths while the database is open are one too many for an agent that does not know whose fault that was.
+        bad(
+            "leaves a state that only it can read",
+            script("cp /root/witness.newer /var/lib/slipway/witness; echo migrated >&2; exit 3"),
+            &["SLW-A-RESTARTED"],
+            "migrated",
+        ),
+        // Decision 6: what is committed is what runs.
+        bad("starts another program", script(&format!("exec {REAL} \"$@\"")), &["SLW-A-SELF-RESTART"], ""),
+        Bad {
+            during: Some("kill -KILL $(systemctl show -P MainPID slipway-agent)"),
+            ..bad("is ready and dies", real("dies"), &["SLW-A-RESTARTED"], "")
+        },
+        Bad {
+            during: Some("kill -STOP $(systemctl show -P MainPID slipway-agent)"),
+            ..bad("is ready and hangs", real("hangs"), &["SLW-A-RESTARTED"], "")
+        },
+    ]
+}
+
+/// The real program, as another file.
+fn real_agent(dir: &Path) -> Result<impl Fn(&str) -> Vec<u8> + use<>> {
+    let small = dir.join("agent");
+    let stripped = Command::new("strip").arg("-o").arg(&small).arg(agent().exe).status();
+    if !stripped.is_ok_and(|status| status.success()) {
+        std::fs::copy(agent().exe, &small)?;
+    }
+    let bytes = std::fs::read(&small)?;
+    Ok(move |mark: &str| [&bytes, mark.as_bytes()].concat())
+}
+
+fn name() -> ComponentName {
+    AGENT.parse().expect("a constant name")
+}
+
+/// Builds, attests, signs and publishes a release of the agent, and points its channel there.
+fn ship(factory: &Factory, version: &str, program: &[u8]) -> Result<()> {
+    let platform = Platform::current();
+    let file_name = format!("slipway-agent-{version}-linux-{}.tar.gz", platform.arch());
+    let archive = pack(&[Member::file("slipway-agent", 0o755, program)]);
+    let dir = factory.repo_dir().with_file_name("agents").join(version);
+    std::fs::create_dir_all(&dir)?;
+    let (file, provenance) = (dir.join(&file_name), dir.join("provenance.json"));
+    std::fs::write(&file, &archive)?;
+    let attestation = Attestation::kubeedge(version).subject(Subject::of(&file_name, &archive)).at(now().as_second() - 60);
+    std::fs::write(&provenance, factory.sigstore.attest(&attestation))?;
+    let artifact =
+        ArtifactOptions { platform, file, name: None, member: Some("slipway-agent".into()), provenance, urls: Vec::new() };
+    let version = version.parse().map_err(anyhow::Error::msg)?;
+    let options = ReleaseOptions { component: name(), version, artifacts: vec![artifact], unsafe_skip_verify: false };
+    let release = options.version.clone();
+    let mut repo = factory.repo()?;
+    repo.release(&options, now())?;
+    let stable = "stable".parse().map_err(anyhow::Error::msg)?;
+    repo.channel(&name(), &stable, &ChannelChange { release: Some(release), ..ChannelChange::default() }, now())?;
+    Ok(())
+}
+
+const EDGECORE_UNIT: &str = "\
+[Service]
+ExecStart=/usr/local/bin/edgecore
+Environment=EDGECORE_HEALTH=127.0.0.1:PORT
+Restart=always
+KillMode=process
+[Install]
+WantedBy=multi-user.target
+";
+/// The shipped units' own numbers would take minutes; the rules are the same.
+const HURRY: &str = "[Service]\nRestartSec=500ms\nTimeoutStartSec=3\nWatchdogSec=4\n";
+
+/// A node that runs edgecore and an agent, both adopted, with all of our units in place.
+fn node(machine: &Machine, factory: &Factory, broker: &Mosquitto, real: &dyn Fn(&str) -> Vec<u8>) -> Result<()> {
+    factory.repo()?.add_policy(b"component = \"slipway-agent\"\npreset = \"kubeedge\"\n", now())?;
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let edgecore = slipway_world::edgecore::payload(&programs::edgecore_standin()?, &Dials::healthy("v1.21.0"))?;
+    machine.put("/usr/local/bin/edgecore", &edgecore, 0o755)?;
+    machine.put(REAL, &real(""), 0o755)?;
+    let unit = |name: &str| format!("/etc/systemd/system/{name}");
+    machine.put(&unit("edgecore.service"), EDGECORE_UNIT.replace("PORT", &port.to_string()).as_bytes(), 0o644)?;
+    machine.put(&unit("slipway-agent.service"), &unit_file("slipway-agent.service")?, 0o644)?;
+    machine.put(&unit("slipway-agent.service.d/hurry.conf"), HURRY.as_bytes(), 0o644)?;
+    machine.put(&unit("slipway-agent-restore.service"), &unit_file("slipway-agent-restore.service")?, 0o644)?;
+    machine.put(&unit("slipway-agent-restore.service.d/hurry.conf"), b"[Service]\nRestartSec=500ms\n", 0o644)?;
+    machine.put("/etc/slipway/root.json", &factory.root()?, 0o644)?;
+    let (url, broker) = (factory.server.url(), broker.url());
+    let config = format!(
+        r#"
+[node]
+name = "node-1"
+fleet = "factory"
+[repository]
+url = "{url}"
+root = "/etc/slipway/root.json"
+refresh = "1h"
+[http]
+allow_http = true
+[mqtt]
+url = "{broker}"
+[[component]]
+name = "edgecore"
+channel = "stable"
+run.unit = "edgecore.service"
+adopt = {{ path = "/usr/local/bin/edgecore", version = "v1.21.0" }}
+[[component]]
+name = "slipway-agent"
+channel = "stable"
+run.unit = "slipway-agent.service"
+run.start_timeout = "8s"
+adopt = {{ path = "{REAL}", version = "v0.2.0" }}
+[component.health]
+soak = "2s"
+deadline = "10s"
+interval = "200ms"
+broker = true
+"#
+    );
+    machine.put("/etc/slipway/agent.toml", config.as_bytes(), 0o600)?;
+    machine.verb("boot", &[])?;
+    machine.ok("systemctl enable -q --now edgecore slipway-agent && systemctl enable -q slipway-agent-restore")?;
+    machine.wait("the agent adopts itself", |machine| machine.committed(AGENT).as_deref() == Some("v0.2.0"))?;
+    Ok(())
+}
+
+fn take_over(machine: &Machine) -> Result<()> {
+    let conf = "slipway-agent.service.d/slipway.conf";
+    machine.put(&format!("/etc/systemd/system/{conf}"), &unit_file(conf)?, 0o644)?;
+    machine.ok("systemctl daemon-reload && systemctl restart slipway-agent")?;
+    ensure!(machine.running(AGENT)?.contains("/slots/slipway-agent/v0.2.0-"));
+    Ok(())
+}
+
+fn pid(machine: &Machine, unit: &str) -> Result<String> {
+    machine.ok(&format!("systemctl show -P MainPID {unit}"))
+}
+
+/// A bell, without waiting for what comes of it.
+fn ring(machine: &Machine) -> Result<()> {
+    machine.ok("(slipway-agent check --component slipway-agent >/dev/null 2>&1 &)")?;
+    Ok(())
+}
+
+fn state(machine: &Machine) -> String {
+    machine.component(AGENT)["state"].as_str().unwrap_or_default().to_owned()
+}
+
+fn reports(machine: &Machine) -> Result<Vec<serde_json::Value>> {
+    let lines = machine.ok("slipway-agent history --component slipway-agent --json -n 1000")?;
+    lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+/// The link names another slot than `from`: from here on the new agent is systemd's.
+fn switched(machine: &Machine, from: &str) -> bool {
+    std::fs::read_link(machine.root.join("var/lib/slipway/current/slipway-agent")).is_ok_and(|link| !link.ends_with(from))
+}
+
+/// The committed agent runs again, the release is condemned, and the report says why.
+fn came_back(machine: &Machine, good: &str, version: &str, bad: &Bad) -> Result<()> {
+    let what = format!("{good} after one that {}", bad.name);
+    machine.wait(&what, |machine| {
+        let component = machine.component(AGENT);
+        let condemned = component["condemned"].as_array().is_some_and(|all| all.iter().any(|one| one["version"] == version));
+        condemned && component["state"] == "idle"
+    })?;
+    assert_eq!(machine.committed(AGENT).as_deref(), Some(good), "{what}");
+    let program = machine.running(AGENT)?;
+    assert!(program.contains(&format!("/slots/slipway-agent/{good}-")), "{what}: {program}");
+    let reports = reports(machine)?;
+    let of = |event: &str| reports.iter().find(|report| report["event"] == event && report["to"] == version);
+    let (left, back) = (of("rolling-back").with_context(|| format!("{what}: {reports:#?}"))?, of("rolled-back"));
+    let code = left["refusal"]["code"].as_str().unwrap_or_default();
+    assert!(bad.codes.contains(&code), "{what}: {left:#}");
+    assert_eq!(back.map(|report| &report["refusal"]["code"]), Some(&left["refusal"]["code"]), "{what}: one reason");
+    assert!(left["text"].as_str().unwrap_or_default().contains(bad.evidence), "{what}: {left:#}");
+    assert!(reports.iter().all(|report| report["event"] != "committed" || report["to"] != version), "{what}");
+    machine.wait("nothing is watched any more", |machine| {
+        !machine.root.join("var/lib/slipway/restore/armed").exists()
+            && machine.exec("systemctl is-active -q slipway-agent-restore").is_ok_and(|output| !output.status.success())
+    })?;
+    Ok(())
+}
+
+/// A witness as an agent of a later format would leave it.
+fn newer_witness(machine: &Machine) -> Result<()> {
+    let mut bytes = std::fs::read(machine.root.join("var/lib/slipway/witness"))?;
+    for slot in bytes.chunks_mut(4096) {
+        slot[8] = 2;
+        let sum = Sha256::of(&[&slot[..24], &slot[56..]].concat());
+        slot[24..56].copy_from_slice(&sum.0);
+    }
+    machine.put("/root/witness.newer", &bytes, 0o600)
+}
+
+#[test]
+fn the_agent_updates_itself_and_comes_back_from_everything() -> Result<()> {
+    let Some(machine) = Machine::new("slipway-self")? else { return Ok(()) };
+    let (factory, mut broker) = (factory()?, Mosquitto::start(Access::Plain)?);
+    let dir = tempfile::tempdir()?;
+    let real = real_agent(dir.path())?;
+    node(&machine, &factory, &broker, &real)?;
+
+    // Not before the unit starts what is current, or nothing new would ever run; and nothing is touched for it.
+    ship(&factory, "v0.3.0", &real("v0.3.0"))?;
+    let before = (pid(&machine, "edgecore")?, pid(&machine, AGENT)?);
+    let refused = machine.exec("slipway-agent check --component slipway-agent")?;
+    assert!(text(&refused.stderr).contains("SLW-A-SELF-LINK"), "{}{}", text(&refused.stderr), machine.journal());
+    assert_eq!((pid(&machine, "edgecore")?, pid(&machine, AGENT)?), before);
+    take_over(&machine)?;
+
+    // Nor without somebody who watches.
+    machine.ok("mv /etc/systemd/system/slipway-agent-restore.service /root && systemctl daemon-reload")?;
+    let refused = machine.exec("slipway-agent check --component slipway-agent")?;
+    assert!(text(&refused.stderr).contains("slipway-agent-restore"), "{}{}", text(&refused.stderr), machine.journal());
+    assert_eq!(machine.committed(AGENT).as_deref(), Some("v0.2.0"));
+    machine.ok("mv /root/slipway-agent-restore.service /etc/systemd/system && systemctl daemon-reload")?;
+
+    // A good one.
+    ring(&machine)?;
+    machine.wait("v0.3.0 is committed", |machine| machine.committed(AGENT).as_deref() == Some("v0.3.0"))?;
+    assert!(machine.running(AGENT)?.contains("/slots/slipway-agent/v0.3.0-"));
+    assert_eq!(machine.component(AGENT)["previous"]["version"], "v0.2.0", "the one before is kept");
+    let verified = machine.exec("systemd-analyze verify slipway-agent.service slipway-agent-restore.service")?;
+    assert_eq!((verified.status.success(), text(&verified.stderr).as_str()), (true, ""), "the shipped units are clean");
+    machine.wait("by hand there is nothing to restore", |machine| {
+        machine.exec("slipway-agent restore").is_ok_and(|output| text(&output.stdout).starts_with("no update of the agent"))
+    })?;
+
+    newer_witness(&machine)?;
+    for (n, bad) in bad_ones(&real).into_iter().enumerate() {
+        let version = format!("v0.4.{n}");
+        println!("one that {} ({version})", bad.name);
+        ship(&factory, &version, &bad.program)?;
+        ring(&machine)?;
+        if let Some(during) = bad.during {
+            machine.wait("probation", |machine| state(machine) == "probation")?;
+            machine.ok(during)?;
+        }
+        came_back(&machine, "v0.3.0", &version, &bad)?;
+    }
+
+    // One that cannot reach the broker, as far as it can tell.
+    broker.stop();
+    ship(&factory, "v0.5.0", &real("v0.5.0"))?;
+    ring(&machine)?;
+    let bad = Bad { name: "never reaches the broker", program: vec![], during: None, codes: &["SLW-A-DEADLINE"], evidence: "" };
+    came_back(&machine, "v0.3.0", "v0.5.0", &bad)?;
+    broker.restart()?;
+
+    // None of that keeps a good one away; and a person may go back by hand, as carefully.
+    ship(&factory, "v0.6.0", &real("v0.6.0"))?;
+    ring(&machine)?;
+    machine.wait("v0.6.0 is committed", |machine| machine.committed(AGENT).as_deref() == Some("v0.6.0"))?;
+    let _ = machine.exec("slipway-agent rollback --component slipway-agent")?;
+    machine.wait("v0.3.0 runs again", |machine| {
+        machine.committed(AGENT).as_deref() == Some("v0.3.0")
+            && machine.running(AGENT).is_ok_and(|program| program.contains("/slots/slipway-agent/v0.3.0-"))
+    })?;
+    assert_eq!(pid(&machine, "edgecore")?, before.0, "what the agent looks after was never touched");
+    Ok(())
+}
+
+/// The power goes in the middle of each: after the link has moved, or on probation.
+#[test]
+fn power_cuts_in_the_middle_of_the_agents_own_updates() -> Result<()> {
+    let Some(machine) = Machine::new("slipway-self-cut")? else { return Ok(()) };
+    let (factory, broker) = (factory()?, Mosquitto::start(Access::Plain)?);
+    let dir = tempfile::tempdir()?;
+    let real = real_agent(dir.path())?;
+    node(&machine, &factory, &broker, &real)?;
+    take_over(&machine)?;
+    newer_witness(&machine)?;
+    let slot = |version: &str| machine.component(AGENT)["committed"]["slot"].as_str().unwrap_or(version).to_owned();
+
+    let first = slot("v0.2.0");
+    for (n, bad) in bad_ones(&real).into_iter().enumerate() {
+        let version = format!("v0.4.{n}");
+        println!("a power cut in one that {} ({version})", bad.name);
+        ship(&factory, &version, &bad.program)?;
+        ring(&machine)?;
+        machine.wait("the new agent is current", |machine| switched(machine, &first))?;
+        if bad.during.is_some() {
+            machine.wait("probation", |machine| state(machine) == "probation")?;
+        }
+        machine.cut()?;
+        if let Some(during) = bad.during {
+            machine.wait("probation goes on", |machine| state(machine) == "probation")?;
+            machine.ok(during)?;
+        }
+        came_back(&machine, "v0.2.0", &version, &bad)?;
+    }
+
+    // And in a good one, which goes on.
+    ship(&factory, "v0.5.0", &real("v0.5.0"))?;
+    ring(&machine)?;
+    machine.wait("the new agent is current", |machine| switched(machine, &first))?;
+    machine.cut()?;
+    machine.wait("v0.5.0 is committed", |machine| machine.committed(AGENT).as_deref() == Some("v0.5.0"))?;
+    assert!(machine.running(AGENT)?.contains("/slots/slipway-agent/v0.5.0-"));
+
+    // A power supply that flickers: the release is left after so many starts of the device, whatever it does in between.
+    ship(&factory, "v0.6.0", &real("v0.6.0"))?;
+    ring(&machine)?;
+    for _ in 0..4 {
+        machine.wait("probation of v0.6.0", |machine| {
+            let component = machine.component(AGENT);
+            component["state"] == "probation" && component["target"] == "v0.6.0"
+        })?;
+        machine.cut()?;
+    }
+    let flicker = Bad { name: "flickers", program: vec![], during: None, codes: &["SLW-A-STARTS"], evidence: "" };
+    came_back(&machine, "v0.5.0", "v0.6.0", &flicker)
+}
