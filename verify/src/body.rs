@@ -261,10 +261,12 @@ impl Body {
         {
             return Err(Check::LogBody.refuse(kind, &envelope.payload_type));
         }
-        if self.verifier != *signer {
-            return Err(Check::LogBodyKey.refuse(self.verifier.words(), signer.words()));
-        }
-        Ok(())
+        self.by(signer)
+    }
+
+    /// Checks whom the entry is by.
+    pub(crate) fn by(&self, signer: &Verifier) -> Result<(), Refusal> {
+        if self.verifier == *signer { Ok(()) } else { Err(Check::LogBodyKey.refuse(self.verifier.words(), signer.words())) }
     }
 }
 

@@ -1,73 +1,151 @@
-//! Where each check of the specifications is made: the table for reviewers. No code.
+//! Where each check of the specifications is made: the table for reviewers. No code but the test that keeps it whole.
 //!
-//! "gate" is this crate, before or after the library; "library" is sigstore-verify 0.15.1 with its siblings; both are run on every bundle.
-//! Codes are those of [`crate::error::Check`], without `SLW-V-`.
+//! It has every check of the Sigstore client, Rekor, Rekor v2, Fulcio and in-toto specifications and of SLSA's verifier, in their order; the second
+//! column is the module of this crate, with what it builds on. What the Sigstore project's own verifier accepts beyond it is marked *peer*
+//! and proven by the differential test. Codes are those of [`crate::error::Check`], without `SLW-V-`.
 //!
 //! | check | where | refusal |
 //! |---|---|---|
-//! | **Parsing** | | |
-//! | size, depth, duplicate members of the bundle | gate, `bundle` | `BUNDLE-SIZE`, `BUNDLE-MALFORMED` |
-//! | media type known and present | gate, `bundle` (the library takes none for 0.1) | `BUNDLE-MEDIA-TYPE` |
-//! | exactly one content, exactly one material | gate, `bundle` (the library takes the first it finds) | `BUNDLE-CONTENT`, `BUNDLE-MATERIAL` |
-//! | one certificate in 0.3, no empty chain, no self-signed certificate in a chain | gate, `bundle` | `BUNDLE-SHAPE`, `CERT-CHAIN-EMPTY`, `CERT-ROOT` |
-//! | certificates of the bundle between leaf and root: only for roots that name root certificates alone | gate, `bundle` | dropped |
-//! | exactly one log entry; none only for instances without a log | gate, `bundle` | `BUNDLE-LOG-ENTRIES`, `LOG-MISSING`, `LOG-UNEXPECTED` |
-//! | proof and checkpoint, whatever format the bundle claims | gate, `bundle` | `LOG-PROOF-MISSING`, `LOG-CHECKPOINT-MISSING` |
-//! | promise in 0.1 | gate, `bundle` | `LOG-PROMISE-MISSING` |
-//! | negative or oversized indices, base64, exactly one DSSE signature | library, parser | `BUNDLE-MALFORMED` |
-//! | number of timestamps and proof hashes | gate, `bundle` | `BUNDLE-TIMESTAMPS`, `LOG-PROOF` |
+//! | **Limits and parsing** | | |
+//! | size, depth, duplicate members of the bundle (*peer*: last member wins) | `bundle`, by `slipway_protocol::json` | `BUNDLE-SIZE`, `BUNDLE-MALFORMED` |
+//! | number of timestamp tokens, certificates, proof hashes, subjects; size of a token | `bundle`, `timestamp`, `statement` | `BUNDLE-TIMESTAMPS`, `BUNDLE-SHAPE`, `LOG-PROOF`, `STATEMENT-SUBJECTS`, `TIMESTAMP-MALFORMED` |
+//! | member names in lowerCamelCase, 64-bit numbers as text or number, bytes in base64 of either alphabet, padded or not, without line breaks | sigstore-types | `BUNDLE-MALFORMED` |
+//! | negative or oversized index or time | sigstore-types | `BUNDLE-MALFORMED` |
+//! | media type known and present (*peer*: none is 0.1) | `bundle` | `BUNDLE-MEDIA-TYPE` |
+//! | exactly one content, exactly one material (*peer*: the first it finds) | `bundle` | `BUNDLE-CONTENT`, `BUNDLE-MATERIAL` |
+//! | exactly one DSSE signature | `bundle` | `BUNDLE-SIGNATURES` |
+//! | version's shape: promise in 0.1; one certificate, no chain in 0.3 (*peer*: takes a chain) | `bundle` | `LOG-PROMISE-MISSING`, `BUNDLE-SHAPE` |
+//! | proof and checkpoint, whatever version the bundle claims (*peer*: not in 0.1) | `bundle`; opt-out `unsafe_promise_only` | `LOG-PROOF-MISSING`, `LOG-CHECKPOINT-MISSING` |
+//! | a proof without a checkpoint counts as none | `bundle` | `LOG-CHECKPOINT-MISSING` |
+//! | chain form: leaf first, not empty, no self-signed certificate (*peer*: ignores one) | `bundle` | `CERT-CHAIN-EMPTY`, `CERT-ROOT` |
+//! | exactly one log entry (*peer*: any number); none only where the rule needs none | `bundle` | `BUNDLE-LOG-ENTRIES`, `LOG-MISSING`, `LOG-UNEXPECTED` |
+//! | a bare envelope without log entry, as old generators published it | `bundle` | `BUNDLE-NO-ENTRY` |
 //! | **Trusted root** | | |
-//! | size, duplicates, media type | gate, `root` | `ROOT-SIZE`, `ROOT-MALFORMED`, `ROOT-MEDIA-TYPE` |
-//! | key kind as declared, log id made from the key, no log twice | gate, `root` | `ROOT-KEY`, `ROOT-LOG-ID` |
-//! | windows have a start and do not end before it | gate, `root` | `ROOT-WINDOW` |
-//! | dates of every certificate in an authority's chain | gate, `root`: cut into the window (the library's anchors carry no dates) | `CERT-AUTHORITY`, `TIMESTAMP-WINDOW` |
-//! | timestamp authority: extended key usage critical and sole | gate, `root`: left out otherwise | `TIMESTAMP-INVALID` |
-//! | origin, rollback and expiry of the root itself | [`crate::tuf`] | `SLW-T-…` |
+//! | size, duplicates, media type | `root` | `ROOT-SIZE`, `ROOT-MALFORMED`, `ROOT-MEDIA-TYPE` |
+//! | key kind as declared, log id made from the key, no log twice | `root` | `ROOT-KEY`, `ROOT-LOG-ID` |
+//! | a log with a kind of key that is not supported | `root`: left out, so that it does not brick the root | `LOG-UNKNOWN`, `CERT-SCT-LOG` |
+//! | windows have a start, do not end before it, are closed at both ends; overlapping and future ones are fine | `root`, `authority` | `ROOT-WINDOW` |
+//! | window of an authority and dates of every certificate in its chain | `authority`: cut into one window, asked at every signed time | `CERT-AUTHORITY`, `TIMESTAMP-WINDOW` |
+//! | chain not empty; each certificate issued by the next: name, key id, signature, constraints, usages, nothing critical unknown | `authority`, once, when the authority is first needed | `ROOT-CHAIN` |
+//! | timestamp authority: extended key usage critical and sole | `authority`: left out otherwise | `TIMESTAMP-SIGNER` |
+//! | origin, rollback and expiry of the root itself | [`crate::tuf`] | its own codes, `SLW-T-…` |
 //! | **Certificate** | | |
-//! | v3, each extension once, exactly one name, usages, not an authority | gate, `certificate` (the library takes the first name) | `CERT-PROFILE` |
-//! | unknown critical extensions, path, signatures, names, dates at every signed time | library, webpki | `CERT-CHAIN`, `CERT-EXPIRED`, `CERT-NOT-YET` |
-//! | SCT: rebuilt precertificate, log by id, log's window | library; exactly one SCT | `CERT-SCT` |
-//! | no SCT only for instances without certificate logs | gate, `verify` | `CERT-UNLOGGED`, `LOG-UNEXPECTED` |
-//! | old and new issuer extension agree | gate, `certificate` (the library prefers the new one) | `CLAIM-ISSUER` |
-//! | revocation | not by design: certificates live ten minutes | |
+//! | DER, v3, nothing after it | `certificate`, x509-cert, webpki | `CERT-MALFORMED`, `CERT-PROFILE` |
+//! | each extension once, exactly one name of kind URI or email (*peer*: the first it can read), critical where there is no subject | `certificate` | `CERT-PROFILE` |
+//! | digitalSignature (*peer*: not asked), codeSigning, not an authority, nothing critical unknown | `certificate`, `path` by webpki | `CERT-PROFILE` |
+//! | Fulcio's name for users (otherName) | unsupported: builds have URIs | `CERT-PROFILE` |
+//! | key: P-256, P-384, Ed25519; RSA, P-521 and ML-DSA unsupported | `key` | `SIGNATURE-UNSUPPORTED`, `KEY` |
+//! | old and new issuer extension agree (*peer*: the new one) | `certificate` | `CLAIM-ISSUER` |
 //! | **Signed time** | | |
-//! | at least one; every one that is there must verify; all are used | library | `TIMESTAMP-MISSING` |
-//! | token: imprint, digest of the content, signature, signer by issuer and serial, chain at its own time, window of the very authority | library | `TIMESTAMP-INVALID`, `TIMESTAMP-WINDOW` |
-//! | token: status, one signer, signed content type, algorithms named alike, ESSCertIDv2 | gate, `timestamp` (the library reads none of the last three) | `TIMESTAMP-MALFORMED`, `TIMESTAMP-SIGNER` |
-//! | ESSCertID of version 1 (SHA-1) | not read: the signer is fixed by the trusted root | |
-//! | promise (SET) over body, time, index and log; log in force then | library | `LOG-PROMISE` |
-//! | a promise has a time, Rekor v2 has neither | gate, `bundle` | `LOG-TIME`, `LOG-PROMISE` |
-//! | not later than now | library, which reads the system clock; a wrong clock refuses good evidence, never accepts bad | `DEVICE-CLOCK` |
-//! | log's key in force at every signed time | gate, `verify` (the library asks the system clock) | `LOG-NOT-STARTED` |
-//! | **Log** | | |
-//! | log of the entry is in the root | gate, `log` | `LOG-UNKNOWN` |
-//! | checkpoint: strict signed note | gate, `log` (the library trims and takes extra parts) | `LOG-CHECKPOINT` |
-//! | checkpoint: origin and signer are the log's host, key is that of the entry's log | gate, `log` (the library looks for a key by four bytes) | `LOG-CHECKPOINT-ORIGIN`, `LOG-CHECKPOINT-SIGNATURE` |
-//! | proof: root hash, tree size and, in Rekor v2, index equal to checkpoint and entry | gate, `log` (the library ignores size and root in v2) | `LOG-CHECKPOINT-ROOT`, `LOG-TREE-SIZE`, `LOG-INDEX` |
-//! | proof: exact number of hashes, path to the root | gate, `log`, by sigstore-merkle | `LOG-PROOF` |
-//! | witnesses and unknown signers are ignored | gate, `log` | |
-//! | body: no duplicate members, kind and version as the entry says | gate, `bundle` (the library does not read the body's kind) | `LOG-BODY-MALFORMED`, `LOG-BODY` |
-//! | body: digest, signature and certificate or key are the bundle's | library; for intoto 0.0.2 the certificate's key | `LOG-BODY` |
-//! | dsse: envelope hash | not compared: it hashes the submitter's own JSON | |
-//! | intoto 0.0.1, dsse 0.0.2 | unsupported | `BUNDLE-MALFORMED` |
+//! | at least one; every one that is there must verify; all are used; no clock, the caller judges what is in the future | `verify` | `TIMESTAMP-MISSING` |
+//! | token: status, one signer, signed content type, algorithms named alike, no extension (*peer*: reads none of these) | `timestamp`, by cms | `TIMESTAMP-MALFORMED` |
+//! | token: imprint of the very signature | `timestamp` | `TIMESTAMP-IMPRINT` |
+//! | token: signed digest of its content | `timestamp` | `TIMESTAMP-DIGEST` |
+//! | token: signer is an authority's first certificate, by issuer and serial or key id; ESSCertID of both versions agrees (*peer*: not read); embedded certificates ignored | `timestamp` | `TIMESTAMP-SIGNER` |
+//! | token: signature over the signed attributes in DER | `timestamp`, `key` | `TIMESTAMP-INVALID` |
+//! | token: time in the window of that very authority, its path at that time | `timestamp`, `authority` | `TIMESTAMP-WINDOW`, `ROOT-CHAIN` |
+//! | token: nonce, policy, accuracy | cannot be checked offline | none: not read |
+//! | promise (SET) over body, time, global index and log | `log`, `key` | `LOG-PROMISE` |
+//! | promise: log's key in force at that time | `log` | `LOG-WINDOW` |
+//! | a promise has a time, Rekor v2 has neither; a time without a promise counts for nothing | `bundle` | `LOG-TIME`, `LOG-PROMISE` |
+//! | log's key had begun at every signed time | `verify` | `LOG-NOT-STARTED` |
+//! | **Path, at every signed time** | | |
+//! | leaf's own dates | `path` | `CERT-NOT-YET`, `CERT-EXPIRED` |
+//! | issuer by name and key id, in one authority in force at all times | `path` | `CERT-CHAIN`, `CERT-AUTHORITY` |
+//! | signature, once; codeSigning all the way; name constraints | `path`, by webpki | `CERT-SIGNATURE`, `CERT-PROFILE`, `CERT-PATH` |
+//! | certificates of the bundle between leaf and root: only for roots that name root certificates alone; their dates, the root's path length | `bundle`, `path` | `CERT-CHAIN`, `CERT-EXPIRED`, `CERT-NOT-YET`, `CERT-PATH` |
+//! | revocation | not by design: certificates live ten minutes | none: by design |
+//! | **Certificate's log (SCT)** | | |
+//! | there is one; none only for instances without certificate logs, by `unsafe_timestamp_only` | `sct`, `verify` | `CERT-SCT-MISSING`, `CERT-UNLOGGED`, `LOG-UNEXPECTED` |
+//! | the list's shape, nothing after it, version 1 | `sct` | `CERT-SCT-MALFORMED` |
+//! | unknown logs skipped, at least one known (*peer*: exactly one SCT) | `sct` | `CERT-SCT-LOG` |
+//! | in the log's window, not after the certificate's end (*peer*: not asked) | `sct` | `CERT-SCT-TIME` |
+//! | signature over the spliced precertificate, its extensions and the key of the issuer really used | `sct`, `path` | `CERT-SCT` |
+//! | **Transparency log** | | |
+//! | log of the entry is in the root (*peer*: not read in Rekor v2) | `log` | `LOG-UNKNOWN` |
+//! | checkpoint: strict signed note (*peer*: trims, takes extra parts) | `log` | `LOG-CHECKPOINT` |
+//! | checkpoint: origin and signer are the log's host (*peer*: not compared) | `log` | `LOG-CHECKPOINT-ORIGIN` |
+//! | checkpoint: signature by the key of the entry's log, by its hint | `log`, `key` | `LOG-CHECKPOINT-SIGNATURE` |
+//! | checkpoint: witnesses and unknown signers | `log`: passed over, in any order | none: ignored |
+//! | proof: root hash, tree size and, in Rekor v2, index equal to checkpoint and entry (*peer*: ignores them in v2) | `log` | `LOG-CHECKPOINT-ROOT`, `LOG-TREE-SIZE`, `LOG-INDEX` |
+//! | proof: index below the size, exact number of hashes, path to the root | `log`, by sigstore-merkle | `LOG-INDEX`, `LOG-PROOF` |
+//! | **Entry's body against the bundle** | | |
+//! | kinds that bind the signature, and fit the content; intoto 0.0.1 and dsse 0.0.2 do not | `bundle`, `body` | `LOG-KIND` |
+//! | no duplicate members, its kind's members | `bundle`, `body` | `LOG-BODY-MALFORMED` |
+//! | kind and version as the entry says (*peer*: not read), payload type in intoto | `bundle`, `body` | `LOG-BODY` |
+//! | verifier is the certificate itself (*peer*: its key, in intoto) or the caller's key; key details fit the digest (*peer*: not read) | `body` | `LOG-BODY-KEY` |
+//! | digest of artifact, payload or DSSE encoding, as the kind has it | `body` | `LOG-BODY-DIGEST` |
+//! | one signature, equal to the bundle's; twice in base64 in intoto | `body` | `LOG-BODY-SIGNATURE` |
+//! | dsse's and intoto's envelope hash | not compared: it is of the submitter's own JSON | none: not reproducible |
 //! | **Signature** | | |
-//! | over the artifact or the DSSE encoding, with the leaf's key or the caller's | library, over [`crate::provider`] | `SIGNATURE` |
-//! | RSA, ML-DSA, P-521 | unsupported | `SIGNATURE-UNSUPPORTED`, `KEY` |
-//! | declared digest equals the artifact's | library | `ARTIFACT-DIGEST` |
-//! | key against certificate, certificate against key | gate, `verify` | `KEY-MISMATCH` |
+//! | over the artifact's bytes or digest; Ed25519 needs the bytes | `signature`, `key` | `SIGNATURE`, `ARTIFACT-FORM` |
+//! | over the DSSE encoding of the decoded payload | `signature`, `key` | `SIGNATURE` |
+//! | digest by the key; SHA-256 under P-384 only where the log entry or the bundle says so | `signature` | `SIGNATURE-UNSUPPORTED` |
+//! | declared digest equals the artifact's, and never replaces it | `signature` | `ARTIFACT-DIGEST` |
+//! | key against certificate, certificate against key; hint ignored; the log entry of a key must verify too, and is not needed under `unsafe_no_log` | `verify` | `KEY-MISMATCH`, `LOG-MISSING` |
 //! | **Statement** | | |
-//! | payload type, statement type, no duplicate members, well-formed digests | gate, `statement` | `PAYLOAD-TYPE`, `STATEMENT-TYPE`, `STATEMENT-MALFORMED`, `STATEMENT-SUBJECTS` |
-//! | subject by name, and by every digest that both sides know | gate, `statement` (the library takes any subject) | `SUBJECT-NAME`, `ARTIFACT-DIGEST`, `SUBJECT-ALGORITHM` |
-//! | predicate type | gate, `provenance` | `POLICY-PREDICATE` |
+//! | payload type, statement type, no duplicate members, well-formed digests | `statement` | `PAYLOAD-TYPE`, `STATEMENT-TYPE`, `STATEMENT-MALFORMED`, `STATEMENT-SUBJECTS` |
+//! | subject by name, and by every digest that both sides know | `statement` | `SUBJECT-NAME`, `ARTIFACT-DIGEST`, `SUBJECT-ALGORITHM` |
+//! | predicate type | `provenance` | `POLICY-PREDICATE` |
 //! | **SLSA and policy** | | |
-//! | issuer, identity; SLSA's own builders at a release tag only | gate, `provenance` | `POLICY-ISSUER`, `POLICY-IDENTITY` |
-//! | identity equals the certificate's build signer | gate, `provenance` | `CLAIM-SIGNER` |
-//! | builder named by the policy, and the one who signed; runner and delegator rules | gate, `provenance` | `POLICY-BUILDER`, `POLICY-BUILDER-IDENTITY` |
-//! | source in certificate, trigger and material | gate, `provenance` | `POLICY-SOURCE`, `CLAIM-SOURCE` |
-//! | ref in certificate, trigger, material and environment; tag bound to the version | gate, `provenance` | `POLICY-REF`, `CLAIM-REF` |
-//! | commit in certificate, trigger, material and environment | gate, `provenance` | `CLAIM-COMMIT`, `CLAIM-MISSING` |
-//! | workflow, run and attempt, event, runner, repository and owner ids | gate, `provenance` | `CLAIM-…`, `POLICY-…` |
-//! | `pull_request` never, `workflow_dispatch` only if named | gate, `policy` | `POLICY-CONTRADICTION`, `POLICY-TRIGGER` |
-//! | a certificate without the newer claims (before 2023-03) is judged by the old ones | gate, `provenance` | |
-//! | workflow inputs | not read: dispatches are refused unless named | |
+//! | the policy itself: complete, not contradictory, nothing unknown in it; each mistake by line | `policy` | `POLICY-EMPTY`, `POLICY-CONTRADICTION`, `POLICY-SYNTAX`, `KEY` |
+//! | instance, by who certified the signer and by its log; generation of the log | `policy::profile` | `POLICY-PROFILE` |
+//! | a policy for the component, and the version that it binds to | `provenance`, [`crate::authorize`] | `POLICY-NONE`, `POLICY-COMPONENT`, `POLICY-VERSION` |
+//! | the predicate's members | `slsa` | `PROVENANCE-MALFORMED` |
+//! | issuer, identity; SLSA's own builders at a release tag only | `provenance` | `POLICY-ISSUER`, `POLICY-IDENTITY` |
+//! | keys in place of certificates: every line by a listed key, enough distinct ones, about one source, ref and commit | `provenance::keys` | `POLICY-KEY`, `POLICY-THRESHOLD`, `BUNDLE-LINES`, `CLAIM-…` |
+//! | identity equals the certificate's build signer; a workflow that signs for itself is of the commit it ran from | `provenance::facts` | `CLAIM-SIGNER`, `CLAIM-COMMIT` |
+//! | builder named by the policy, its version in the set or range, never a prerelease | `provenance`, `policy::versions` | `POLICY-BUILDER` |
+//! | builder is who signed; or the runner, of the certificate's kind; or one that SLSA's delegator signs for, at the delegator's tag if of its repository | `provenance` | `POLICY-BUILDER-IDENTITY`, `CLAIM-RUNNER` |
+//! | build type | `provenance` | `POLICY-BUILDER` |
+//! | source in certificate (old and new claims, owner), trigger, material, environment and event | `provenance` | `POLICY-SOURCE`, `CLAIM-SOURCE` |
+//! | ref in certificate, trigger, material, environment, event and its kind; tag bound to the version as a whole | `provenance` | `POLICY-REF`, `CLAIM-REF` |
+//! | versioned tag (a prefix), branch of a tag's commit | not offered: a release's tag is compared whole | none: not offered |
+//! | commit in certificate, trigger, material and environment; of the workflow in certificate and environment | `provenance` | `CLAIM-COMMIT`, `CLAIM-MISSING` |
+//! | workflow in certificate, entry point and environment | `provenance` | `POLICY-WORKFLOW`, `CLAIM-WORKFLOW` |
+//! | run and attempt in certificate, environment and metadata | `provenance` | `CLAIM-RUN` |
+//! | event in certificate and environment; `pull_request` never, `workflow_dispatch` only if named | `policy`, `provenance` | `POLICY-CONTRADICTION`, `POLICY-TRIGGER`, `CLAIM-TRIGGER` |
+//! | inputs of a dispatch or a builder, other parameters from outside: none but those pinned | `provenance` | `POLICY-INPUTS` |
+//! | runner in certificate and provenance; hosted | `provenance` | `POLICY-RUNNER`, `CLAIM-RUNNER` |
+//! | repository and owner ids in certificate, environment and event; as pinned | `provenance` | `POLICY-IDS`, `CLAIM-IDS` |
+//! | a certificate without the newer claims (before 2023-03) is judged by the old ones | `provenance::facts` | `CLAIM-MISSING` |
+//! | **Release** | | |
+//! | manifest: signed by the release role, of this component, under its own name, with this platform | [`crate::authorize`] | `MANIFEST-ROLE`, `MANIFEST-MALFORMED`, `MANIFEST-COMPONENT`, `MANIFEST-PATH`, `ARTIFACT-MISSING` |
+//! | the evidence is the one that was released | [`crate::authorize`] | `BUNDLE-DIGEST` |
 //! | floor, rollback | the agent | `SLW-A-…` |
+
+#[cfg(test)]
+mod tests {
+    use crate::error::Check;
+    use std::collections::BTreeSet;
+
+    /// The cells of each row but the headings.
+    fn rows() -> Vec<Vec<&'static str>> {
+        let lines = include_str!("checklist.rs").lines().filter_map(|line| line.strip_prefix("//! | "));
+        let cells = lines.map(|line| line.trim_end_matches('|').split(" | ").map(str::trim).collect::<Vec<_>>());
+        cells.skip(1).filter(|cells| !cells.iter().any(|cell| cell.starts_with("**"))).collect()
+    }
+
+    /// The words in backticks that look like codes.
+    fn codes(cell: &'static str) -> impl Iterator<Item = &'static str> {
+        cell.split('`').skip(1).step_by(2).filter(|code| code.chars().all(|c| c.is_ascii_uppercase() || c == '-'))
+    }
+
+    #[test]
+    fn no_row_is_empty_and_no_code_is_missing_or_made_up() {
+        let known: BTreeSet<&str> = Check::ALL.iter().map(|check| check.code().trim_start_matches("SLW-V-")).collect();
+        let mut named = BTreeSet::new();
+        for row in rows() {
+            assert_eq!(row.len(), 3, "{row:?}");
+            assert!(row.iter().all(|cell| !cell.is_empty()), "{row:?}");
+            for code in row.last().into_iter().flat_map(|cell| codes(cell)) {
+                assert!(known.contains(code), "{code} is no check: {row:?}");
+                named.insert(code);
+            }
+            let nothing = row.last().is_some_and(|cell| codes(cell).next().is_none());
+            assert!(!nothing || row.last().is_some_and(|cell| cell.starts_with("none") || cell.contains("SLW-")), "{row:?}");
+        }
+        let forgotten: Vec<_> = known.difference(&named).collect();
+        assert!(rows().len() > 70 && forgotten.is_empty(), "in no row: {forgotten:?}");
+    }
+}

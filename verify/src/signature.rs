@@ -44,24 +44,29 @@ impl<'a> Digested<'a> {
 }
 
 /// Checks that the bundle's signature was made with `key` over `artifact`, and that the log entry, if there is one, is about it and `signer`.
-pub(crate) fn verify(bundle: &Bundle, key: &Key, signer: &Verifier, artifact: Artifact<'_>) -> Result<(), Refusal> {
+pub(crate) fn verify(
+    bundle: &Bundle,
+    body: Option<&Body>,
+    key: &Key,
+    signer: &Verifier,
+    artifact: Artifact<'_>,
+) -> Result<(), Refusal> {
     let content = &bundle.content;
     let artifact = Digested::new(artifact);
-    let entry = bundle.verification_material.tlog_entries.first();
-    let body = entry.map(|entry| Body::read(entry, content)).transpose()?;
     let logged = match content {
         SignatureContent::MessageSignature(message) => {
-            of_artifact(message, key, body.as_ref(), &artifact)?;
-            body.as_ref().map(|body| artifact.by(body.hash).map(<[u8]>::to_vec)).transpose()?
+            of_artifact(message, key, body, &artifact)?;
+            body.map(|body| artifact.by(body.hash).map(<[u8]>::to_vec)).transpose()?
         }
         SignatureContent::DsseEnvelope(envelope) => {
             let signed = envelope.pae();
+            let entry = bundle.verification_material.tlog_entries.first();
             let second_generation = entry.is_some_and(|entry| entry.kind_version == KindVersion::HashedRekordV002);
-            let hash = hash_of(key, body.as_ref().filter(|_| second_generation).map(|body| body.hash))?;
+            let hash = hash_of(key, body.filter(|_| second_generation).map(|body| body.hash))?;
             key.verify(hash, &signed, signature_of(content)?).map_err(|_| wrong(key))?;
             covers(envelope, &artifact)?;
             let about = if second_generation { &signed } else { envelope.payload.as_bytes() };
-            body.as_ref().map(|body| body.hash.of(about))
+            body.map(|body| body.hash.of(about))
         }
         _ => return Err(Check::BundleContent.refuse("another content", "messageSignature or dsseEnvelope")),
     };

@@ -4,7 +4,7 @@
 //! it. Nothing is used for a decision before it is proven, and nothing asks what time it is now: the signed times are in the result, for a
 //! caller with a clock to judge.
 
-use crate::body::{Verifier, signature_of};
+use crate::body::{Body, Verifier, signature_of};
 use crate::bundle::{self, LogRule};
 use crate::error::Check;
 use crate::key::Key;
@@ -160,6 +160,10 @@ pub(crate) fn admit_with_key(bytes: &[u8], root: Option<&SigstoreRoot>, rule: Lo
 pub(crate) fn prove(bundle: &Bundle, root: &SigstoreRoot, artifact: Artifact<'_>, rule: LogRule) -> Result<Proven, Refusal> {
     let leaf = bundle.signing_certificate().ok_or_else(|| Check::KeyMismatch.refuse("a key", "a certificate"))?;
     let leaf = certificate::read(leaf)?;
+    let signer = Verifier::Certificate(leaf.der.as_bytes().to_vec());
+    let body = body(bundle)?;
+    // Another signer's entry proves nothing here, so nothing is spent on its signatures.
+    body.as_ref().map_or(Ok(()), |body| body.by(&signer))?;
     let signed_times = signed_times(bundle, Some(root))?;
     if signed_times.is_empty() {
         return Err(Check::TimestampMissing.refuse("none", "a timestamp, or the log's promise"));
@@ -169,8 +173,7 @@ pub(crate) fn prove(bundle: &Bundle, root: &SigstoreRoot, artifact: Artifact<'_>
         sct::verify(&leaf, &issuer_key, root)?;
     }
     let (log, log_index) = logged(bundle, Some(root), &signed_times)?.unzip();
-    let signer = Verifier::Certificate(leaf.der.as_bytes().to_vec());
-    signature::verify(bundle, &leaf.key, &signer, artifact)?;
+    signature::verify(bundle, body.as_ref(), &leaf.key, &signer, artifact)?;
     let identity = leaf.identity.as_str().to_owned();
     let issuer = leaf.info.issuer.clone().ok_or_else(|| Check::PolicyIssuer.refuse("none", "an issuer"))?;
     let evidence = Evidence { identity: Some(identity.clone()), issuer: Some(issuer.clone()), signed_times, log, log_index };
@@ -193,8 +196,14 @@ pub(crate) fn prove_with_key(
         return Err(Check::TimestampMissing.refuse("none", "a timestamp"));
     }
     let (log, log_index) = logged(bundle, root, &signed_times)?.unzip();
-    signature::verify(bundle, &key.key, &Verifier::Key(key.spki.clone()), artifact)?;
+    signature::verify(bundle, body(bundle)?.as_ref(), &key.key, &Verifier::Key(key.spki.clone()), artifact)?;
     Ok(Evidence { identity: None, issuer: None, signed_times, log, log_index })
+}
+
+/// The body of the log entry, if there is an entry.
+fn body(bundle: &Bundle) -> Result<Option<Body>, Refusal> {
+    let entry = bundle.verification_material.tlog_entries.first();
+    entry.map(|entry| Body::read(entry, &bundle.content)).transpose()
 }
 
 /// Every time at which the signature is proven to have been there, earliest first: by timestamp authorities, and by the log's promise. One that is

@@ -3,6 +3,7 @@
 //! Real shapes are [`Attestation::kubeedge`] and [`Attestation::npm`].
 
 use super::keys::ManagedKey;
+use super::lie::Lie;
 use super::sha256;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha512};
@@ -128,6 +129,8 @@ pub struct Attestation {
     pub claim_changes: Vec<(u8, Option<String>)>,
     /// Lies of the statement; see [`Attestation::edit`].
     pub statement_edits: Vec<(String, Option<Value>)>,
+    /// What certificate authority, logs or timestamp authority get wrong, and sign.
+    pub lie: Option<Lie>,
 }
 
 impl Attestation {
@@ -161,6 +164,7 @@ impl Attestation {
             managed_key: None,
             claim_changes: Vec::new(),
             statement_edits: Vec::new(),
+            lie: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::asn1;
 use super::keys::Key;
+use super::lie::{CertificateLie, Lie, SctLie};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ pub const WORLD_ENDS: i64 = 2_366_841_600;
 const FULCIO_ARC: &str = "1.3.6.1.4.1.57264.1";
 const SCT_LIST: &str = "1.3.6.1.4.1.11129.2.4.2";
 const CODE_SIGNING: &str = "1.3.6.1.5.5.7.3.3";
+const SERVER_AUTH: &str = "1.3.6.1.5.5.7.3.1";
 const TIME_STAMPING: &str = "1.3.6.1.5.5.7.3.8";
 
 /// A certificate together with the key it is about.
@@ -152,19 +154,42 @@ pub(crate) struct LeafRequest<'a> {
     /// Fulcio's extensions by their last number; 1 to 6 raw, all others DER UTF8String.
     pub(crate) claims: &'a BTreeMap<u8, String>,
     pub(crate) not_before: i64,
+    pub(crate) lie: Option<Lie>,
 }
 
 impl Chain {
     /// Issues a leaf for `key`, with an SCT of `ct_log` unless there is none.
     pub(crate) fn leaf(&self, request: &LeafRequest<'_>, key: &Key, ct_log: Option<&Key>) -> Vec<u8> {
         let issuer = &self.issued;
+        let lie = match request.lie {
+            Some(Lie::Certificate(lie)) => Some(lie),
+            _ => None,
+        };
+        let uri = asn1::element(0x86, request.identity.as_bytes());
+        let names = match lie {
+            Some(CertificateLie::TwoNames) => [uri.clone(), uri].concat(),
+            Some(CertificateLie::OtherName) => {
+                asn1::element(0xA0, &[asn1::oid("1.3.6.1.4.1.57264.1.7"), asn1::explicit(0, &asn1::utf8("user"))].concat())
+            }
+            _ => uri,
+        };
+        let purpose = if lie == Some(CertificateLie::OtherPurpose) { SERVER_AUTH } else { CODE_SIGNING };
+        let name_critical = lie != Some(CertificateLie::NameNotCritical);
         let mut extensions = vec![
-            usage(0x80, 7),
-            extended_usage(false, CODE_SIGNING),
+            extended_usage(false, purpose),
             subject_key(key),
             authority_key(&issuer.key),
-            extension("2.5.29.17", true, &asn1::sequence(&[&asn1::element(0x86, request.identity.as_bytes())])),
+            extension("2.5.29.17", name_critical, &asn1::sequence(&[&names])),
         ];
+        match lie {
+            Some(CertificateLie::NoUsage) => {}
+            Some(CertificateLie::Authority) => extensions.extend([usage(0x84, 2), authority(None)]),
+            Some(CertificateLie::UnknownCritical) => {
+                extensions.extend([usage(0x80, 7), extension("1.3.6.1.4.1.57264.9", true, &asn1::null())]);
+            }
+            Some(CertificateLie::Twice) => extensions.extend([usage(0x80, 7), subject_key(key)]),
+            _ => extensions.push(usage(0x80, 7)),
+        }
         for (number, value) in request.claims {
             let value = if *number <= 6 { value.as_bytes().to_vec() } else { asn1::utf8(value) };
             extensions.push(extension(&format!("{FULCIO_ARC}.{number}"), false, &value));
@@ -180,14 +205,68 @@ impl Chain {
         };
         if let Some(ct_log) = ct_log {
             let logged_ms = request.not_before as u64 * 1000 + 17;
-            extensions.push(sct_list(&tbs.der(&extensions), &issuer.key, ct_log, logged_ms));
+            let lie = match request.lie {
+                Some(Lie::Sct(lie)) => Some(lie),
+                _ => None,
+            };
+            extensions.push(sct_list(&tbs.der(&extensions), &issuer.key, ct_log, logged_ms, lie));
         }
-        tbs.certificate(&extensions)
+        match lie {
+            Some(CertificateLie::OldVersion) => {
+                let new = asn1::explicit(0, &asn1::unsigned(&[2]));
+                let mut signed = tbs.der(&extensions);
+                let at = signed.windows(new.len()).position(|part| part == new).expect("the version is in it");
+                signed[at + new.len() - 1] = 0;
+                certificate_over(&signed, &issuer.key)
+            }
+            Some(CertificateLie::Forged) => certificate_over(&tbs.der(&extensions), &self.root.key),
+            _ => tbs.certificate(&extensions),
+        }
     }
 }
 
+/// A certificate of these signed bytes.
+fn certificate_over(tbs: &[u8], issuer: &Key) -> Vec<u8> {
+    asn1::sequence(&[tbs, &issuer.signature_algorithm(), &asn1::bits(&issuer.sign(tbs))])
+}
+
 /// The SCT-list extension for a certificate whose TBS, without this extension, is `tbs` (RFC 6962, section 3.2).
-fn sct_list(tbs: &[u8], issuer: &Key, ct_log: &Key, logged_ms: u64) -> Vec<u8> {
+fn sct_list(tbs: &[u8], issuer: &Key, ct_log: &Key, logged_ms: u64, lie: Option<SctLie>) -> Vec<u8> {
+    let stranger = Key::p256("a certificate log that nobody trusts");
+    let honest = sct(tbs, issuer, ct_log, logged_ms);
+    let by_stranger = || sct(tbs, issuer, &stranger, logged_ms);
+    let scts = match lie {
+        None | Some(SctLie::Malformed) => vec![honest],
+        Some(SctLie::OnlyUnknown) => vec![by_stranger()],
+        Some(SctLie::UnknownToo) => vec![by_stranger(), honest],
+        Some(SctLie::Twice) => vec![sct(tbs, issuer, ct_log, logged_ms + 1), honest],
+        Some(SctLie::Forged) => {
+            let mut forged = honest;
+            forged[40] ^= 1;
+            vec![forged]
+        }
+        Some(SctLie::OtherAlgorithm) => {
+            let mut other = honest;
+            // RSA, where the key is on a curve.
+            other[44] = 1;
+            vec![other]
+        }
+        Some(SctLie::AfterEnd) => vec![sct(tbs, issuer, ct_log, logged_ms + (LEAF_LIFETIME as u64 + 1) * 1000)],
+        Some(SctLie::BeforeLog) => vec![sct(tbs, issuer, ct_log, (WORLD_BEGINS as u64 - 1) * 1000)],
+        Some(SctLie::Empty) => Vec::new(),
+    };
+    let prefixed: Vec<u8> =
+        scts.iter().flat_map(|sct| [(sct.len() as u16).to_be_bytes().to_vec(), sct.clone()].concat()).collect();
+    let mut list = (prefixed.len() as u16).to_be_bytes().to_vec();
+    list.extend(prefixed);
+    if lie == Some(SctLie::Malformed) {
+        list.push(0);
+    }
+    extension(SCT_LIST, false, &asn1::octets(&list))
+}
+
+/// One timestamp, as it stands in the list: version, log, time at byte 33, no extensions, algorithm at byte 43, signature.
+fn sct(tbs: &[u8], issuer: &Key, ct_log: &Key, logged_ms: u64) -> Vec<u8> {
     let mut signed = vec![0, 0];
     signed.extend(logged_ms.to_be_bytes());
     signed.extend([0, 1]);
@@ -204,9 +283,5 @@ fn sct_list(tbs: &[u8], issuer: &Key, ct_log: &Key, logged_ms: u64) -> Vec<u8> {
     sct.extend([4, 3]);
     sct.extend((signature.len() as u16).to_be_bytes());
     sct.extend(signature);
-
-    let mut list = ((sct.len() + 2) as u16).to_be_bytes().to_vec();
-    list.extend((sct.len() as u16).to_be_bytes());
-    list.extend(sct);
-    extension(SCT_LIST, false, &asn1::octets(&list))
+    sct
 }

@@ -16,12 +16,14 @@ mod asn1;
 mod attestation;
 mod certificates;
 mod keys;
+mod lie;
 mod log;
 mod timestamp;
 
 pub use attestation::{Attestation, DEFAULT_SIGNED_AT, Evidence, PredicateKind, Subject, generator_generic};
 pub use certificates::{LEAF_LIFETIME, WORLD_BEGINS, WORLD_ENDS};
 pub use keys::ManagedKey;
+pub use lie::{CertificateLie, Lie, SctLie, TokenLie};
 
 use base64::Engine as _;
 use certificates::{Chain, LeafRequest};
@@ -176,6 +178,11 @@ impl PrivateSigstore {
         to_bytes(&self.seal(attestation, &Content::Blob(artifact)))
     }
 
+    /// Puts `body` into the first-generation log, whatever it is; returns the entry as a Sigstore bundle holds it.
+    pub fn log_entry(&self, body: &Value, at: i64) -> Value {
+        self.rekor.append(body, at)
+    }
+
     fn seal(&self, attestation: &Attestation, content: &Content<'_>) -> Value {
         let message = content.signed_bytes();
         let (key, verifier) = self.verifier(attestation, &message);
@@ -183,18 +190,22 @@ impl PrivateSigstore {
 
         let log_entry = match attestation.evidence {
             Evidence::RekorV1 | Evidence::RekorV1AndTimestamp => {
-                let body = rekor_body(content, &signature, &verifier);
+                let body = edited(rekor_body(content, &signature, &verifier), attestation.lie);
                 Some(self.rekor.append(&body, attestation.signed_at))
             }
             Evidence::RekorV2 => {
-                let body = rekor2_body(&message, &signature, &verifier);
+                let body = edited(rekor2_body(&message, &signature, &verifier), attestation.lie);
                 Some(self.rekor2.append(&body, attestation.signed_at))
             }
             Evidence::TimestampOnly => None,
         };
+        let lie = match attestation.lie {
+            Some(Lie::Token(lie)) => Some(lie),
+            _ => None,
+        };
         let token = match attestation.evidence {
             Evidence::RekorV1 => None,
-            _ => Some(timestamp::token(&self.timestamping, &signature, attestation.signed_at)),
+            _ => Some(timestamp::token(&self.timestamping, &signature, attestation.signed_at, lie)),
         };
 
         let mut material = serde_json::Map::new();
@@ -241,7 +252,12 @@ impl PrivateSigstore {
         // Fresh for every signature, as cosign does it, and yet the same on every run.
         let key = Key::p256(&format!("{} leaf {} {}", self.name, hex::encode(sha256(message)), attestation.certified_at));
         let claims = attestation.claims();
-        let request = LeafRequest { identity: &attestation.identity, claims: &claims, not_before: attestation.certified_at };
+        let request = LeafRequest {
+            identity: &attestation.identity,
+            claims: &claims,
+            not_before: attestation.certified_at,
+            lie: attestation.lie,
+        };
         let logged = attestation.sct && attestation.evidence != Evidence::TimestampOnly;
         let der = self.fulcio.leaf(&request, &key, logged.then_some(&self.ct_log));
         let verifier = Verifier {
@@ -255,6 +271,13 @@ impl PrivateSigstore {
 
 fn to_bytes(value: &Value) -> Vec<u8> {
     serde_json::to_vec(value).expect("JSON values serialize")
+}
+
+fn edited(mut body: Value, lie: Option<Lie>) -> Value {
+    if let Some(Lie::Body(edit)) = lie {
+        edit(&mut body);
+    }
+    body
 }
 
 /// An entry of Rekor's first generation: `dsse` 0.0.1 for a statement, `hashedrekord` 0.0.1 for a blob.

@@ -2,7 +2,9 @@
 
 use super::asn1::{self, element, explicit, oid, sequence};
 use super::certificates::Chain;
+use super::lie::TokenLie;
 use super::sha256;
+use sha1::Sha1;
 use sha2::{Digest as _, Sha384};
 
 const TST_INFO: &str = "1.2.840.113549.1.9.16.1.4";
@@ -14,9 +16,10 @@ fn attribute(kind: &str, value: &[u8]) -> Vec<u8> {
 }
 
 /// A DER TimeStampResp that says `signature` existed at `at`. No certificate is embedded, as Sigstore's clients ask for.
-pub(crate) fn token(authority: &Chain, signature: &[u8], at: i64) -> Vec<u8> {
+pub(crate) fn token(authority: &Chain, signature: &[u8], at: i64, lie: Option<TokenLie>) -> Vec<u8> {
+    let lies = |this: TokenLie| lie == Some(this);
     let signer = &authority.issued;
-    let imprint = sha256(signature);
+    let imprint = sha256(if lies(TokenLie::OtherSignature) { b"another signature" } else { signature });
     let info = sequence(&[
         &asn1::unsigned(&[1]),
         &oid("1.3.6.1.4.1.57264.2"),
@@ -25,18 +28,38 @@ pub(crate) fn token(authority: &Chain, signature: &[u8], at: i64) -> Vec<u8> {
         &asn1::generalized_time(at),
         &sequence(&[&asn1::unsigned(&[1])]),
         &explicit(0, &explicit(4, &signer.name)),
+        &if lies(TokenLie::Extension) {
+            explicit(1, &sequence(&[&oid("1.3.6.1.4.1.57264.9"), &asn1::octets(&asn1::null())]))
+        } else {
+            Vec::new()
+        },
     ]);
 
-    let issuer_and_serial = sequence(&[&authority.root.name, &asn1::unsigned(&signer.serial)]);
+    let issuer_and_serial =
+        sequence(&[&authority.root.name, &asn1::unsigned(if lies(TokenLie::OtherSerial) { &[7] } else { &signer.serial })]);
     let issuer_serial = sequence(&[&sequence(&[&explicit(4, &authority.root.name)]), &asn1::unsigned(&signer.serial)]);
-    let certificate_id = sequence(&[&asn1::octets(&sha256(&signer.der)), &issuer_serial]);
+    let mut named = match lie {
+        Some(TokenLie::OldName | TokenLie::OldNameWrong) => Sha1::digest(&signer.der).to_vec(),
+        _ => sha256(&signer.der).to_vec(),
+    };
+    if matches!(lie, Some(TokenLie::OldNameWrong | TokenLie::NameWrong)) {
+        named[0] ^= 1;
+    }
+    let certificate_id = sequence(&[&asn1::octets(&named), &issuer_serial]);
+    let name_attribute = match lie {
+        Some(TokenLie::OldName | TokenLie::OldNameWrong) => "1.2.840.113549.1.9.16.2.12",
+        _ => "1.2.840.113549.1.9.16.2.47",
+    };
+    let content_type = if lies(TokenLie::OtherContentType) { "1.2.840.113549.1.7.1" } else { TST_INFO };
+    let digest = Sha384::digest(if lies(TokenLie::OtherDigest) { &b"something else"[..] } else { &info });
     let attributes = asn1::set_of(vec![
-        attribute("1.2.840.113549.1.9.3", &oid(TST_INFO)),
+        attribute("1.2.840.113549.1.9.3", &oid(content_type)),
         attribute("1.2.840.113549.1.9.5", &asn1::utc_time(at)),
-        attribute("1.2.840.113549.1.9.4", &asn1::octets(&Sha384::digest(&info))),
-        attribute("1.2.840.113549.1.9.16.2.47", &sequence(&[&sequence(&[&certificate_id])])),
+        attribute("1.2.840.113549.1.9.4", &asn1::octets(&digest)),
+        attribute(name_attribute, &sequence(&[&sequence(&[&certificate_id])])),
     ]);
-    let signed = signer.key.sign(&attributes);
+    let key = if lies(TokenLie::Forged) { &authority.root.key } else { &signer.key };
+    let signed = key.sign(&attributes);
     // The attributes are signed as a SET and carried as [0].
     let mut carried = attributes;
     carried[0] = 0xA0;
@@ -53,8 +76,9 @@ pub(crate) fn token(authority: &Chain, signature: &[u8], at: i64) -> Vec<u8> {
         &asn1::unsigned(&[3]),
         &element(0x31, &digest),
         &sequence(&[&oid(TST_INFO), &explicit(0, &asn1::octets(&info))]),
-        &element(0x31, &signer_info),
+        &element(0x31, &if lies(TokenLie::TwoSigners) { [&signer_info[..], &signer_info].concat() } else { signer_info }),
     ]);
     let content = sequence(&[&oid("1.2.840.113549.1.7.2"), &explicit(0, &signed_data)]);
-    sequence(&[&sequence(&[&asn1::unsigned(&[0])]), &content])
+    let status = if lies(TokenLie::Rejected) { 2 } else { 0 };
+    sequence(&[&sequence(&[&asn1::unsigned(&[status])]), &content])
 }

@@ -1,0 +1,273 @@
+//! Lies of authorities and logs, each with valid signatures: every one is refused by its own check.
+
+use super::*;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use slipway_verify::{Artifact, LogRule, Signer, verify_bundle};
+use slipway_world::sigstore::{CertificateLie, Lie, SctLie, TokenLie};
+
+fn told(evidence: Evidence, lie: Lie) -> String {
+    judge(&sigstore().attest(&Attestation { evidence, lie: Some(lie), ..release() }), &root(), &kubeedge(""))
+}
+
+#[test]
+fn certificates_of_another_profile_are_refused() {
+    for (lie, code) in [
+        (CertificateLie::NoUsage, "CERT-PROFILE"),
+        (CertificateLie::OtherPurpose, "CERT-PROFILE"),
+        (CertificateLie::Authority, "CERT-PROFILE"),
+        (CertificateLie::TwoNames, "CERT-PROFILE"),
+        (CertificateLie::OtherName, "CERT-PROFILE"),
+        (CertificateLie::NameNotCritical, "CERT-PROFILE"),
+        (CertificateLie::UnknownCritical, "CERT-PROFILE"),
+        (CertificateLie::Twice, "CERT-PROFILE"),
+        (CertificateLie::OldVersion, "CERT-PROFILE"),
+        (CertificateLie::Forged, "CERT-SIGNATURE"),
+    ] {
+        assert_eq!(told(Evidence::RekorV1, Lie::Certificate(lie)), code, "{lie:?}");
+    }
+}
+
+#[test]
+fn certificate_logs_are_several_and_each_known_one_is_right() {
+    for (lie, code) in [
+        (SctLie::UnknownToo, ""),
+        (SctLie::Twice, ""),
+        (SctLie::OnlyUnknown, "CERT-SCT-LOG"),
+        (SctLie::Forged, "CERT-SCT"),
+        (SctLie::OtherAlgorithm, "CERT-SCT"),
+        (SctLie::AfterEnd, "CERT-SCT-TIME"),
+        (SctLie::BeforeLog, "CERT-SCT-TIME"),
+        (SctLie::Malformed, "CERT-SCT-MALFORMED"),
+        (SctLie::Empty, "CERT-SCT-MALFORMED"),
+    ] {
+        assert_eq!(told(Evidence::RekorV1, Lie::Sct(lie)), code, "{lie:?}");
+    }
+    // The issuer's key is part of what the log signed, so another issuer of the same name does not pass.
+    let mut trusted = sigstore().trusted_root_value();
+    trusted["ctlogs"][0]["publicKey"]["validFor"]["end"] = "2021-01-01T00:00:00Z".into();
+    let over = SigstoreRoot::parse(&bytes(&trusted)).unwrap();
+    assert_eq!(judge(&sigstore().attest(&release()), &over, &kubeedge("")), "CERT-SCT-TIME");
+}
+
+#[test]
+fn tokens_say_what_they_are_about_and_who_made_them() {
+    for evidence in [Evidence::RekorV2, Evidence::RekorV1AndTimestamp] {
+        for (lie, code) in [
+            (TokenLie::OldName, ""),
+            (TokenLie::OldNameWrong, "TIMESTAMP-SIGNER"),
+            (TokenLie::NameWrong, "TIMESTAMP-SIGNER"),
+            (TokenLie::OtherSerial, "TIMESTAMP-SIGNER"),
+            (TokenLie::OtherSignature, "TIMESTAMP-IMPRINT"),
+            (TokenLie::OtherDigest, "TIMESTAMP-DIGEST"),
+            (TokenLie::OtherContentType, "TIMESTAMP-MALFORMED"),
+            (TokenLie::TwoSigners, "TIMESTAMP-MALFORMED"),
+            (TokenLie::Extension, "TIMESTAMP-MALFORMED"),
+            (TokenLie::Rejected, "TIMESTAMP-MALFORMED"),
+            (TokenLie::Forged, "TIMESTAMP-INVALID"),
+        ] {
+            assert_eq!(told(evidence, Lie::Token(lie)), code, "{lie:?} {evidence:?}");
+        }
+    }
+    let mut other = sigstore().trusted_root_value();
+    other["timestampAuthorities"] = PrivateSigstore::new("other").trusted_root_value()["timestampAuthorities"].clone();
+    let bundle = sigstore().attest(&Attestation { evidence: Evidence::RekorV2, ..release() });
+    assert_eq!(judge(&bundle, &SigstoreRoot::parse(&bytes(&other)).unwrap(), &kubeedge("")), "TIMESTAMP-SIGNER");
+}
+
+/// The body of `dsse` 0.0.1 as one of `intoto` 0.0.2, which has its signature in base64 twice.
+fn as_intoto(body: &mut Value) {
+    let spec = &body["spec"];
+    let signature = spec["signatures"][0]["signature"].as_str().unwrap();
+    *body = json!({"apiVersion": "0.0.2", "kind": "intoto", "spec": {"content": {
+        "envelope": {
+            "payloadType": "application/vnd.in-toto+json",
+            "signatures": [{"sig": STANDARD.encode(signature), "publicKey": spec["signatures"][0]["verifier"]}],
+        },
+        "hash": spec["envelopeHash"],
+        "payloadHash": spec["payloadHash"],
+    }}});
+}
+
+/// Another of the same length.
+fn other(text: &Value) -> Value {
+    let text = text.as_str().unwrap();
+    let (first, rest) = text.split_at(1);
+    format!("{}{rest}", if first == "0" { "1" } else { "0" }).into()
+}
+
+const VERIFIER: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCkFBQUEKLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=";
+
+#[test]
+fn an_entry_about_something_else_is_refused() {
+    type Edit = fn(&mut Value);
+    let edits: [(&str, Evidence, Edit, &str); 24] = [
+        ("dsse", Evidence::RekorV1, |_| {}, ""),
+        (
+            "another envelope's hash: the submitter's own",
+            Evidence::RekorV1,
+            |b| b["spec"]["envelopeHash"]["value"] = "00".into(),
+            "",
+        ),
+        (
+            "payload",
+            Evidence::RekorV1,
+            |b| b["spec"]["payloadHash"]["value"] = other(&b["spec"]["payloadHash"]["value"]),
+            "LOG-BODY-DIGEST",
+        ),
+        ("digest algorithm", Evidence::RekorV1, |b| b["spec"]["payloadHash"]["algorithm"] = "sha512".into(), "LOG-BODY-DIGEST"),
+        (
+            "no digest algorithm",
+            Evidence::RekorV1,
+            |b| b["spec"]["payloadHash"]["algorithm"] = "md5".into(),
+            "LOG-BODY-MALFORMED",
+        ),
+        ("signature", Evidence::RekorV1, |b| b["spec"]["signatures"][0]["signature"] = "AAAA".into(), "LOG-BODY-SIGNATURE"),
+        ("no signatures", Evidence::RekorV1, |b| b["spec"]["signatures"] = json!([]), "LOG-BODY-SIGNATURE"),
+        (
+            "two signatures",
+            Evidence::RekorV1,
+            |b| {
+                let again = b["spec"]["signatures"][0].clone();
+                b["spec"]["signatures"].as_array_mut().unwrap().push(again);
+            },
+            "LOG-BODY-SIGNATURE",
+        ),
+        ("verifier", Evidence::RekorV1, |b| b["spec"]["signatures"][0]["verifier"] = VERIFIER.into(), "LOG-BODY-KEY"),
+        (
+            "verifier that is none",
+            Evidence::RekorV1,
+            |b| b["spec"]["signatures"][0]["verifier"] = "AAAA".into(),
+            "LOG-BODY-MALFORMED",
+        ),
+        ("no spec", Evidence::RekorV1, |b| remove(b, "spec"), "LOG-BODY-MALFORMED"),
+        ("intoto", Evidence::RekorV1, as_intoto, ""),
+        (
+            "intoto: signature once in base64",
+            Evidence::RekorV1,
+            |b| {
+                let once = b["spec"]["signatures"][0]["signature"].clone();
+                as_intoto(b);
+                b["spec"]["content"]["envelope"]["signatures"][0]["sig"] = once;
+            },
+            "LOG-BODY-MALFORMED",
+        ),
+        (
+            "intoto: payload type",
+            Evidence::RekorV1,
+            |b| {
+                as_intoto(b);
+                b["spec"]["content"]["envelope"]["payloadType"] = "text/plain".into();
+            },
+            "LOG-BODY",
+        ),
+        (
+            "intoto: payload",
+            Evidence::RekorV1,
+            |b| {
+                as_intoto(b);
+                let value = &mut b["spec"]["content"]["payloadHash"]["value"];
+                *value = other(value);
+            },
+            "LOG-BODY-DIGEST",
+        ),
+        (
+            "intoto: verifier",
+            Evidence::RekorV1,
+            |b| {
+                as_intoto(b);
+                b["spec"]["content"]["envelope"]["signatures"][0]["publicKey"] = VERIFIER.into();
+            },
+            "LOG-BODY-KEY",
+        ),
+        ("intoto 0.0.1", Evidence::RekorV1, |b| (b["kind"], b["apiVersion"]) = ("intoto".into(), "0.0.1".into()), "LOG-KIND"),
+        ("dsse 0.0.2", Evidence::RekorV2, |b| b["kind"] = "dsse".into(), "LOG-KIND"),
+        ("v2", Evidence::RekorV2, |_| {}, ""),
+        (
+            "v2: digest",
+            Evidence::RekorV2,
+            |b| b["spec"]["hashedRekordV002"]["data"]["digest"] = STANDARD.encode([7; 32]).into(),
+            "LOG-BODY-DIGEST",
+        ),
+        (
+            "v2: signature",
+            Evidence::RekorV2,
+            |b| b["spec"]["hashedRekordV002"]["signature"]["content"] = "AAAA".into(),
+            "LOG-BODY-SIGNATURE",
+        ),
+        (
+            "v2: certificate",
+            Evidence::RekorV2,
+            |b| b["spec"]["hashedRekordV002"]["signature"]["verifier"]["x509Certificate"]["rawBytes"] = "AAAA".into(),
+            "LOG-BODY-KEY",
+        ),
+        (
+            "v2: key details",
+            Evidence::RekorV2,
+            |b| b["spec"]["hashedRekordV002"]["signature"]["verifier"]["keyDetails"] = "PKIX_ECDSA_P384_SHA_384".into(),
+            "LOG-BODY-KEY",
+        ),
+        (
+            "v2: certificate and key",
+            Evidence::RekorV2,
+            |b| b["spec"]["hashedRekordV002"]["signature"]["verifier"]["publicKey"] = json!({"rawBytes": "AAAA"}),
+            "LOG-BODY-MALFORMED",
+        ),
+    ];
+    for (what, evidence, edit, code) in edits {
+        assert_eq!(told(evidence, Lie::Body(edit)), code, "{what}");
+    }
+}
+
+#[test]
+fn an_entry_about_another_file_is_refused() {
+    type Edit = fn(&mut Value);
+    let edits: [(&str, Evidence, Edit, &str); 9] = [
+        ("hashedrekord", Evidence::RekorV1, |_| {}, ""),
+        (
+            "digest",
+            Evidence::RekorV1,
+            |b| b["spec"]["data"]["hash"]["value"] = other(&b["spec"]["data"]["hash"]["value"]),
+            "LOG-BODY-DIGEST",
+        ),
+        (
+            "digest algorithm",
+            Evidence::RekorV1,
+            |b| b["spec"]["data"]["hash"]["algorithm"] = "sha512".into(),
+            "SIGNATURE-UNSUPPORTED",
+        ),
+        ("signature", Evidence::RekorV1, |b| b["spec"]["signature"]["content"] = "AAAA".into(), "LOG-BODY-SIGNATURE"),
+        ("verifier", Evidence::RekorV1, |b| b["spec"]["signature"]["publicKey"]["content"] = VERIFIER.into(), "LOG-BODY-KEY"),
+        ("no digest", Evidence::RekorV1, |b| remove(&mut b["spec"], "data"), "LOG-BODY-MALFORMED"),
+        ("dsse", Evidence::RekorV1, |b| b["kind"] = "dsse".into(), "LOG-KIND"),
+        ("v2", Evidence::RekorV2, |_| {}, ""),
+        (
+            "v2: digest",
+            Evidence::RekorV2,
+            |b| b["spec"]["hashedRekordV002"]["data"]["digest"] = STANDARD.encode([7; 32]).into(),
+            "LOG-BODY-DIGEST",
+        ),
+    ];
+    let identity = release().identity;
+    let signer = Signer::Identity { identity: &identity, issuer: "https://token.actions.githubusercontent.com" };
+    let code = |bundle: &[u8], artifact| {
+        let result = verify_bundle(bundle, &root(), signer, artifact, LogRule::Proof);
+        result.map_or_else(|refusal| refusal.code.trim_start_matches("SLW-V-").to_owned(), |_| String::new())
+    };
+    for (what, evidence, edit, wanted) in edits {
+        let bundle = sigstore().sign_blob(&Attestation { evidence, lie: Some(Lie::Body(edit)), ..release() }, TARBALL);
+        for artifact in [Artifact::Bytes(TARBALL), Artifact::Sha256(Sha256::of(TARBALL))] {
+            assert_eq!(code(&bundle, artifact), wanted, "{what}");
+        }
+    }
+    let bundle = sigstore().sign_blob(&release(), TARBALL);
+    assert_eq!(code(&bundle, Artifact::Bytes(b"other")), "ARTIFACT-DIGEST");
+    assert_eq!(code(&bundle, Artifact::Sha512(Sha512::of(TARBALL))), "ARTIFACT-FORM");
+    let mut undeclared: Value = serde_json::from_slice(&bundle).unwrap();
+    remove(&mut undeclared["messageSignature"], "messageDigest");
+    assert_eq!(code(&bytes(&undeclared), Artifact::Bytes(TARBALL)), "");
+    assert_eq!(code(&bytes(&undeclared), Artifact::Bytes(b"other")), "SIGNATURE");
+    let mut declared = undeclared;
+    declared["messageSignature"]["messageDigest"] = json!({"algorithm": "SHA2_256", "digest": STANDARD.encode([7; 32])});
+    assert_eq!(code(&bytes(&declared), Artifact::Bytes(TARBALL)), "ARTIFACT-DIGEST");
+}
