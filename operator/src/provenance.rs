@@ -34,15 +34,20 @@ pub enum Content {
     Envelopes(Vec<Signed>),
 }
 
-/// A DSSE envelope, and the certificate whose key signed it.
+/// A DSSE envelope, and the certificate whose key signed it, if it was not a key of somebody's own.
 #[derive(Clone, Debug)]
 pub struct Signed {
     payload_type: String,
     payload: Vec<u8>,
     /// Base64, as in the envelope.
     signature: String,
-    /// PEM, as it came: a log indexes by its hash.
-    certificate: String,
+    certificate: Option<Certificate>,
+}
+
+#[derive(Clone, Debug)]
+struct Certificate {
+    /// As it came: a log indexes by its hash.
+    pem: String,
     der: Vec<u8>,
 }
 
@@ -72,9 +77,7 @@ struct Signature {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Statement {
-    predicate_type: String,
     subject: Vec<Subject>,
 }
 
@@ -110,7 +113,10 @@ impl Content {
             return Ok(Self::Bundle);
         }
         let signed = documents.iter().enumerate().map(|(index, document)| {
-            Signed::parse(document.as_bytes(), None).map_err(|refusal| {
+            let signed = Signed::parse(document.as_bytes(), None);
+            let signed =
+                signed.and_then(|signed| if signed.certificate.is_some() { Ok(signed) } else { Err(bad("no certificate")) });
+            signed.map_err(|refusal| {
                 let seen = format!("line {}: {}", index.saturating_add(1), refusal.seen);
                 Refusal { seen, ..refusal }
             })
@@ -120,7 +126,7 @@ impl Content {
 }
 
 impl Signed {
-    /// Reads an envelope with one signature. The certificate (PEM) is given beside it, or is in the signature's `cert`.
+    /// Reads an envelope with one signature. The certificate (PEM) is given beside it, or is in the signature's `cert`, or there is none.
     ///
     /// # Errors
     /// `SLW-O-ENVELOPE`.
@@ -130,38 +136,33 @@ impl Signed {
         let [signature] = envelope.signatures.as_slice() else {
             return Err(bad(&format!("{} signatures", envelope.signatures.len())));
         };
-        let certificate = certificate.or(signature.cert.as_deref()).ok_or_else(|| bad("no certificate"))?;
-        let der = CertificateDer::from_pem_slice(certificate.as_bytes())
-            .map_err(|error| bad(&format!("a certificate that is no PEM: {error}")))?;
+        let certificate = certificate.or(signature.cert.as_deref()).map(|pem| {
+            let der = CertificateDer::from_pem_slice(pem.as_bytes());
+            let der = der.map_err(|error| bad(&format!("a certificate that is no PEM: {error}")))?;
+            Ok(Certificate { pem: pem.to_owned(), der: der.to_vec() })
+        });
         let payload =
             STANDARD.decode(&envelope.payload).map_err(|error| bad(&format!("a payload that is no base64: {error}")))?;
         Ok(Self {
             payload_type: envelope.payload_type,
             payload,
             signature: signature.sig.clone(),
-            certificate: certificate.to_owned(),
-            der: der.to_vec(),
+            certificate: certificate.transpose()?,
         })
-    }
-
-    /// What kind of predicate the payload says it has. Nothing has verified that.
-    #[must_use]
-    pub fn predicate_type(&self) -> Option<String> {
-        serde_json::from_slice::<Statement>(&self.payload).ok().map(|statement| statement.predicate_type)
     }
 
     /// A Sigstore bundle of this and its log entry, and of a timestamp token in base64 where there is one: of version 0.3 if the entry
     /// has a proof, else of 0.1, which is what one without it is.
     #[must_use]
     pub fn bundle(&self, entry: Option<&Entry>, token: Option<&str>) -> Value {
-        let certificate = json!({ "rawBytes": STANDARD.encode(&self.der) });
         let proven = entry.is_none_or(|entry| entry.value.get("inclusionProof").is_some());
-        let mut material = Map::new();
-        if proven {
-            material.insert("certificate".to_owned(), certificate);
-        } else {
-            material.insert("x509CertificateChain".to_owned(), json!({ "certificates": [certificate] }));
-        }
+        let certificate = self.certificate.as_ref().map(|certificate| json!({ "rawBytes": STANDARD.encode(&certificate.der) }));
+        let (kind, signer) = match (certificate, proven) {
+            (Some(certificate), true) => ("certificate", certificate),
+            (Some(certificate), false) => ("x509CertificateChain", json!({ "certificates": [certificate] })),
+            (None, _) => ("publicKey", json!({ "hint": "" })),
+        };
+        let mut material = Map::from_iter([(kind.to_owned(), signer)]);
         material.insert("tlogEntries".to_owned(), entry.map(|entry| entry.value.clone()).into_iter().collect());
         if let Some(token) = token {
             let tokens = json!({ "rfc3161Timestamps": [{ "signedTimestamp": token }] });
@@ -185,7 +186,10 @@ impl Signed {
     pub async fn look_up(&self, rekor: &Rekor, place: Option<&Place>) -> Result<Vec<Entry>, Refusal> {
         match place {
             Some(place) => Ok(vec![rekor.entry(place).await?]),
-            None => rekor.search(&Sha256::of(&self.payload), &self.certificate).await,
+            None => {
+                let certificate = self.certificate.as_ref().map(|certificate| certificate.pem.as_str());
+                rekor.search(&Sha256::of(&self.payload), certificate).await
+            }
         }
     }
 
@@ -222,7 +226,8 @@ impl Signed {
 
     /// Verifies the bundle as devices do, for whoever its certificate names: who that should be is for a policy to say, later.
     fn verify(&self, bundle: &[u8], root: &SigstoreRoot) -> Result<Evidence, Refusal> {
-        let info: Option<CertificateInfo> = parse_certificate_info(&DerCertificate::new(self.der.clone())).ok();
+        let der = self.certificate.as_ref().map(|certificate| DerCertificate::new(certificate.der.clone()));
+        let info: Option<CertificateInfo> = der.and_then(|der| parse_certificate_info(&der).ok());
         let identity = info.as_ref().and_then(|info| info.identity.as_ref()).map(|name| name.as_str()).unwrap_or_default();
         let issuer = info.as_ref().and_then(|info| info.issuer.as_deref()).unwrap_or_default();
         verify_bundle(bundle, root, Signer::Identity { identity, issuer }, self.subject()?, LogRule::Proof)

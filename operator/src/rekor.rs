@@ -233,11 +233,11 @@ impl Rekor {
     ///
     /// # Errors
     /// `SLW-O-REKOR`, or `SLW-O-ENTRY-SEVERAL` if there are too many to be about one signature.
-    pub async fn search(&self, payload: &Sha256, certificate: &str) -> Result<Vec<Entry>, Refusal> {
-        let query = json!({
-            "hash": format!("{payload:?}"),
-            "publicKey": { "format": "x509", "content": STANDARD.encode(certificate) },
-        });
+    pub async fn search(&self, payload: &Sha256, certificate: Option<&str>) -> Result<Vec<Entry>, Refusal> {
+        let mut query = json!({ "hash": format!("{payload:?}") });
+        if let Some(pem) = certificate {
+            set(&mut query, "publicKey", json!({ "format": "x509", "content": STANDARD.encode(pem) }));
+        }
         let Some(body) = self.ask("api/v1/index/retrieve", &query).await? else { return Ok(Vec::new()) };
         let mut uuids: Vec<String> = self.parse(&body)?;
         uuids.sort();

@@ -10,7 +10,7 @@ use slipway_world::registry::{
     DockerRegistry, FakeRegistry, PASSWORD, RegistryFault, Repository, USER, digest, docker_auth, tag_of,
 };
 use slipway_world::rekor::{RekorFault, RekorServer};
-use slipway_world::sigstore::{Attestation, Evidence, PredicateKind, PrivateSigstore, Subject};
+use slipway_world::sigstore::{Attestation, Evidence, ManagedKey, PredicateKind, PrivateSigstore, Subject};
 use std::fs;
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -329,7 +329,7 @@ fn whatever_is_not_this_images_provenance_is_refused_by_name() {
         }),
         ("SLW-O-ATTESTATION", &|desk, content, index, _| {
             attach(desk, content, index, &build(NAME, index));
-            edit(content, index, &|layer| layer["annotations"]["dev.sigstore.cosign/certificate"] = "".into());
+            edit(content, index, &|layer| layer["annotations"]["dev.sigstore.cosign/certificate"] = "PEM".into());
         }),
         ("SLW-O-ATTESTATION", &|desk, content, index, _| {
             attach(desk, content, index, &build(NAME, index));
@@ -462,6 +462,33 @@ fn a_log_that_completes_wrongly_is_refused() {
     let (_registry, image) = fake(content);
     let output = desk.verify(&format!("{image}@{index}"), &["--name", NAME, "--rekor-url", &rekor.url()]);
     assert_eq!(ending(&output), good());
+}
+
+#[test]
+fn a_key_of_ones_own_signs_too() {
+    let desk = Desk::new();
+    let (mut content, index, _) = repository();
+    let key = ManagedKey::new("image");
+    let bundle = desk.bundle(&Attestation { managed_key: Some(key.clone()), ..build(NAME, &index) });
+    let layer = content.att_layer(&bundle);
+    content.attach(&index, &[layer]);
+    let (_registry, image) = fake(content);
+    let image = format!("{image}@{index}");
+    let rekor = RekorServer::start().unwrap();
+    rekor.add_bundle(&bundle);
+    let url = rekor.url();
+    let more = ["--name", NAME, "--rekor-url", &url];
+    for (name, wanted) in [("image", good()), ("another", refused("SLW-V-POLICY-KEY"))] {
+        let pem = ManagedKey::new(name).public_pem();
+        let policy = format!(
+            "component = \"cloudcore\"\nprofile = \"keys\"\n[keys]\nthreshold = 1\n[keys.public]\nours = \"\"\"\n{pem}\"\"\"\n\
+             [provenance]\nbuilder = \"{BUILDER}@refs/tags/v2.1.0\"\nsource = \"https://github.com/kubeedge/kubeedge\"\ntag = \"v{{version}}\"\n"
+        );
+        fs::write(desk.path("policy-key"), policy).unwrap();
+        let output = desk.command(&image, "policy-key", &more).output().unwrap();
+        assert_eq!(ending(&output), wanted, "{}", text(&output.stderr));
+    }
+    assert_eq!(ending(&desk.verify(&image, &more)), refused("SLW-V-KEY-MISMATCH"), "a policy for certificates");
 }
 
 #[test]

@@ -254,6 +254,22 @@ fn a_log_that_misbehaves_is_refused_in_time() {
 #[test]
 fn a_release_with_old_provenance_is_told_what_to_do() {
     let desk = Desk::new();
-    let refusal = desk.verify("multiple.intoto.jsonl");
-    assert!(text(&refusal.stderr).contains("`slipway provenance bundle`"), "{}", text(&refusal.stderr));
+    let slipway = |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_slipway")).args(arguments).output().unwrap();
+    let (repo, archive) = (desk.path("repo"), desk.path(NAME));
+    let archived = slipway_world::edgecore::tarball("v1.13.0", "arm64", b"edgecore");
+    desk.write(NAME, &archived);
+    let release = Attestation::kubeedge("v1.13.0").generator("v1.2.2").artifact(NAME, &archived);
+    desk.write("multiple.intoto.jsonl", desk.old(&release));
+    for setup in
+        [&["init", &repo][..], &["policy", "add", &repo, &desk.path("policy")], &["sigstore", "add", &repo, &desk.path("root")]]
+    {
+        assert_eq!(ending(&slipway(setup)), good(), "{setup:?}");
+    }
+    let add = |provenance: &str| slipway(&["release", &repo, "--artifact", &archive, "--provenance", &desk.path(provenance)]);
+    let output = add("multiple.intoto.jsonl");
+    assert_eq!(ending(&output), refused("SLW-V-BUNDLE-NO-ENTRY"));
+    assert!(text(&output.stderr).contains("`slipway provenance bundle`"), "{}", text(&output.stderr));
+    desk.log(&release);
+    assert_eq!(ending(&desk.bundle(&[])), good());
+    assert_eq!(ending(&add("multiple.intoto.sigstore.json")), good());
 }

@@ -121,10 +121,13 @@ impl Repository {
         layer["annotations"] = json!({
             "dev.cosignproject.cosign/signature": "",
             "dev.sigstore.cosign/bundle": promise.to_string(),
-            "dev.sigstore.cosign/certificate": certificate,
-            "dev.sigstore.cosign/chain": certificate,
             "predicateType": statement["predicateType"],
         });
+        // Nothing names a key of somebody's own.
+        if certificate.contains("BEGIN CERTIFICATE") {
+            layer["annotations"]["dev.sigstore.cosign/certificate"] = certificate.clone().into();
+            layer["annotations"]["dev.sigstore.cosign/chain"] = certificate.into();
+        }
         let token = &material["timestampVerificationData"]["rfc3161Timestamps"][0]["signedTimestamp"];
         if token.is_string() {
             layer["annotations"]["dev.sigstore.cosign/rfc3161timestamp"] =
@@ -184,8 +187,7 @@ impl Repository {
         let blobs = dir.join("blobs/sha256");
         fs::create_dir_all(&blobs)?;
         fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        let all = self.blobs.iter().map(|(digest, bytes)| (digest, bytes));
-        for (digest, bytes) in all.chain(self.manifests.iter().map(|(digest, (_, bytes))| (digest, bytes))) {
+        for (digest, bytes) in self.blobs.iter().chain(self.manifests.iter().map(|(digest, (_, bytes))| (digest, bytes))) {
             fs::write(blobs.join(digest.trim_start_matches("sha256:")), bytes)?;
         }
         let mut entries = Vec::new();

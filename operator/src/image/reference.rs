@@ -47,7 +47,7 @@ impl fmt::Display for At<'_> {
 }
 
 impl Image {
-    /// Reads an image's name. A folder that exists is taken for a layout.
+    /// Reads an image's name. Without `oci:`, a folder that is a layout is taken for one.
     ///
     /// # Errors
     /// `SLW-O-IMAGE`.
@@ -57,7 +57,7 @@ impl Image {
         let (before, after) = text.split_once('@').map_or((text, None), |(before, after)| (before, Some(after)));
         let folder = before.strip_prefix("oci:");
         let path = Path::new(folder.unwrap_or(before));
-        if path.is_dir() {
+        if path.join("oci-layout").is_file() || (folder.is_some() && path.is_dir()) {
             return Ok(Self::Layout(path.to_owned(), after.map(digest).transpose()?.map(Pick::Digest)));
         }
         if let Some(folder) = folder {
@@ -182,6 +182,8 @@ mod tests {
     fn a_folder_is_a_layout() {
         let dir = tempfile::TempDir::new().unwrap();
         let (path, digest) = (dir.path().to_str().unwrap(), Sha256::of(b"x"));
+        assert_eq!(Image::parse(path).unwrap_err().code, "SLW-O-IMAGE", "a folder that is none");
+        std::fs::write(dir.path().join("oci-layout"), "{}").unwrap();
         for (text, shown, tag) in [
             (path.to_owned(), format!("oci:{path}"), None),
             (format!("oci:{path}"), format!("oci:{path}"), None),
