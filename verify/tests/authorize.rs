@@ -11,11 +11,11 @@
 #[path = "tuf/device.rs"]
 mod device;
 
+use device::{Device, sim};
 use serde_json::{Value, json};
 use slipway_protocol::{ComponentName, Platform, Sha256};
 use slipway_verify::{Policy, SigstoreRoot, authorize};
-use slipway_world::sigstore::{Attestation, PrivateSigstore};
-use device::{Device, sim};
+use slipway_world::sigstore::{Attestation, ManagedKey, PrivateSigstore, generator_generic};
 
 const NAME: &str = "kubeedge-v1.23.1-linux-arm64.tar.gz";
 const PATH: &str = "releases/edgecore/v1.23.1.json";
@@ -130,4 +130,32 @@ fn a_release_needs_both_proofs_and_they_must_meet() {
     // An old build under a new version's manifest: the tag in the provenance gives it away.
     let newer = Case { path: "releases/edgecore/v1.24.0.json", ..Case::member("version", "v1.24.0") };
     assert_eq!(newer.code(), "POLICY-REF");
+}
+
+#[test]
+fn a_threshold_of_keys_takes_the_place_of_a_certificate() {
+    let signed_by = |name: &str| {
+        let release = Attestation::kubeedge("v1.23.1").artifact(NAME, TARBALL);
+        PrivateSigstore::new("authorize").attest(&Attestation { managed_key: Some(ManagedKey::new(name)), ..release })
+    };
+    let keys: String = ["a", "b"].map(|name| format!("{name} = \"\"\"\n{}\"\"\"\n", ManagedKey::new(name).public_pem())).concat();
+    let text = format!(
+        "component = \"edgecore\"\nprofile = \"keys\"\n[keys]\nthreshold = 2\n[keys.public]\n{keys}[provenance]\nbuilder = \"{}\"\nsource = \"https://github.com/kubeedge/kubeedge\"\ntag = \"v{{version}}\"\n",
+        generator_generic("v2.1.0")
+    );
+    let keyed = Policy::parse(&text).unwrap();
+    let released = |lines: &[Vec<u8>], policies: &[&Policy]| {
+        let bundle = lines.join(&b'\n');
+        let provenance =
+            json!({"urls": ["files/x.intoto.jsonl"], "size": bundle.len(), "sha256": Sha256::of(&bundle).to_string()});
+        let policies = policies.iter().map(|policy| (*policy).clone()).collect();
+        Case { bundle, policies, ..Case::artifact("provenance", provenance) }.code()
+    };
+    assert_eq!(released(&[signed_by("a"), signed_by("b")], &[&keyed]), "");
+    assert_eq!(released(&[signed_by("a")], &[&keyed]), "POLICY-THRESHOLD");
+    assert_eq!(released(&[signed_by("a"), signed_by("a")], &[&keyed]), "POLICY-THRESHOLD");
+    assert_eq!(released(&[signed_by("a"), signed_by("b"), signed_by("c")], &[&keyed]), "POLICY-KEY");
+    // The operator's policy and the device's own must both say yes.
+    assert_eq!(released(&[signed_by("a"), signed_by("b")], &[&keyed, &policy("edgecore", "")]), "BUNDLE-MALFORMED");
+    assert_eq!(released(&[evidence()], &[&keyed]), "KEY-MISMATCH");
 }
