@@ -65,14 +65,20 @@ pub(crate) fn split(path: &Path) -> Result<(&Path, &str), Refusal> {
     }
 }
 
-/// Writes a secret that only its owner may read; never over another one.
+/// Writes a secret that only its owner may read; never over another one, and never half of it.
 pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Refusal> {
-    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let mut secret = opened.map_err(|error| match error.kind() {
+    let (folder, name) = split(path)?;
+    let temporary = folder.join(format!(".{name}.part"));
+    let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
+    let mut secret = opened.map_err(|error| file(&temporary, &error))?;
+    secret.write_all(bytes).and_then(|()| secret.sync_all()).map_err(|error| file(&temporary, &error))?;
+    // Unlike a rename, a link does not replace what is there.
+    let linked = fs::hard_link(&temporary, path).map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => EXISTS.with(path.display(), "no such file"),
         _ => file(path, &error),
-    })?;
-    secret.write_all(bytes).and_then(|()| secret.sync_all()).map_err(|error| file(path, &error))
+    });
+    fs::remove_file(&temporary).map_err(|error| file(&temporary, &error))?;
+    linked.and_then(|()| sync_folder(folder))
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Refusal> {

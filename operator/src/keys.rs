@@ -166,9 +166,9 @@ impl SecretKey {
                 }
             }
         };
-        files::write_secret(path, pem.map_err(|error| bad(&error))?.as_bytes())?;
         let (folder, name) = files::split(&public)?;
-        files::write(folder, name, self.public.to_pem()?.as_bytes()).map(drop)
+        files::write(folder, name, self.public.to_pem()?.as_bytes())?;
+        files::write_secret(path, pem.map_err(|error| bad(&error))?.as_bytes())
     }
 }
 

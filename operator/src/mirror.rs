@@ -6,6 +6,7 @@
 use crate::error::{MIRROR, REPOSITORY};
 use crate::files;
 use crate::metadata::TargetFile;
+use crate::publish::NewFiles;
 use crate::repo::{Repo, SIGSTORE_ROOT};
 use crate::role::Role;
 use jiff::Timestamp;
@@ -110,14 +111,9 @@ impl Repo {
 const FLOORS: &str = "floors.json";
 
 /// A refresh from that root, and every file that was verified on the way.
-fn follow(
-    origin: &mut Origin,
-    initial: &[u8],
-    floors: &Floors,
-    now: Timestamp,
-) -> Result<(Repository, Vec<(String, Vec<u8>)>), Refusal> {
+fn follow(origin: &mut Origin, initial: &[u8], floors: &Floors, now: Timestamp) -> Result<(Repository, NewFiles), Refusal> {
     let mut refresh = Refresh::begin(initial, Stored::default(), floors, Rules::at(now))?;
-    let mut received = Vec::new();
+    let mut received = NewFiles::new();
     loop {
         match refresh.step() {
             Step::Fetch(fetch) => match origin.get(&fetch)? {

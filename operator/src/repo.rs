@@ -17,11 +17,10 @@ use crate::error::{BUSY, EXISTS, KEY, REPOSITORY, STAGED, TIME, WAITING, file};
 use crate::files;
 use crate::keyring::Keyring;
 use crate::keys::{KeyType, Password, SecretKey};
-use crate::metadata::{Envelope, Header, Pin, Quorum, Root, TargetFile, Targets};
-use crate::publish::{self, NewFiles};
+use crate::metadata::{Envelope, Header, Quorum, Root, TargetFile, Targets};
 use crate::role::{Lifetimes, Role};
 use crate::staged::{self, Change, Waiting};
-use crate::state::{State, quorum};
+use crate::state::State;
 use jiff::{SignedDuration, Timestamp};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
@@ -80,7 +79,7 @@ pub struct Repo {
     pub(crate) keys: Keyring,
     pub(crate) state: State,
     pub(crate) staged: Change,
-    outcome: Outcome,
+    pub(crate) outcome: Outcome,
     _lock: Flock<File>,
 }
 
@@ -471,123 +470,8 @@ impl Repo {
         Ok(())
     }
 
-    fn online_keys_are_here(&self, change: &Change) -> Result<bool, Refusal> {
-        let mut next = self.state.clone();
-        change.next.iter().try_for_each(|(role, envelope)| next.apply(*role, envelope.clone()))?;
-        for role in Role::ONLINE {
-            let quorum = next.quorum(role)?;
-            let here = quorum.keys.values().filter(|key| self.keys.has(key)).count();
-            if !u32::try_from(here).is_ok_and(|here| here >= quorum.threshold) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Publishes a complete change: signs snapshot and timestamp first, so that a missing key changes nothing, shows it to the
-    /// device's own code, then writes new files, and the timestamp last of all.
-    fn publish_change(&mut self, change: &Change, now: Timestamp) -> Result<(), Refusal> {
-        let mut next = self.state.clone();
-        let mut new = NewFiles::new();
-        for (role, envelope) in change.next.iter().filter(|(role, _)| **role != Role::Root) {
-            let bytes = envelope.to_bytes()?;
-            next.snapshot.meta.insert(format!("{role}.json"), Pin::of(envelope.version(), &bytes));
-            new.push((format!("{}.{role}.json", envelope.version()), bytes));
-            next.apply(*role, envelope.clone())?;
-        }
-        let root = change.next.get(&Role::Root);
-        if let Some(envelope) = root {
-            next.apply(Role::Root, envelope.clone())?;
-        }
-        let half = i64::from(self.days.snapshot).saturating_mul(12);
-        let kept = self
-            .state
-            .envelopes
-            .get(&Role::Snapshot)
-            .filter(|_| change.is_empty() && self.state.snapshot.header.expires.duration_since(now).as_hours() >= half);
-        if kept.is_none_or(|kept| next.quorum(Role::Snapshot).and_then(|quorum| quorum.met(kept)) != Ok(true)) {
-            self.renew(&mut next.snapshot.header, Role::Snapshot, now)?;
-            let envelope =
-                self.sign_online(Role::Snapshot, &next.quorum(Role::Snapshot)?, Envelope::unsigned(&next.snapshot)?)?;
-            let bytes = envelope.to_bytes()?;
-            next.timestamp.meta = [("snapshot.json".to_owned(), Pin::of(envelope.version(), &bytes))].into();
-            new.push((format!("{}.snapshot.json", envelope.version()), bytes));
-            next.apply(Role::Snapshot, envelope)?;
-        }
-        if let Some(envelope) = root {
-            new.push((format!("{}.root.json", envelope.version()), envelope.to_bytes()?));
-        }
-        self.renew(&mut next.timestamp.header, Role::Timestamp, now)?;
-        let quorum = next.quorum(Role::Timestamp)?;
-        let envelope = self.sign_online(Role::Timestamp, &quorum, Envelope::unsigned(&next.timestamp)?)?;
-        new.push(("timestamp.json".to_owned(), envelope.to_bytes()?));
-        next.apply(Role::Timestamp, envelope)?;
-
-        publish::self_check(&self.metadata_dir(), &new)?;
-        self.bring_out(change, &next)?;
-        if self.breaks_what_is_out(&next)? {
-            publish::at_once(&self.metadata_dir(), &self.dir.join("staged/metadata"), &new)?;
-        } else {
-            publish::in_order(&self.metadata_dir(), &new)?;
-        }
-        self.state = next;
-        self.outcome = Outcome::Published;
-        Ok(())
-    }
-
-    /// Artifacts and targets first: nothing names them yet.
-    fn bring_out(&self, change: &Change, next: &State) -> Result<(), Refusal> {
-        for place in &change.artifacts {
-            let from = self.dir.join("staged").join(place);
-            if from.is_file() {
-                files::rename(&from, &self.public_dir().join(place))?;
-            }
-        }
-        for path in change.paths() {
-            let (Some(known), Some(bytes)) = (next.roles.values().find_map(|role| role.targets.get(path)), change.file(path)?)
-            else {
-                continue;
-            };
-            let place = self.public_dir().join("targets").join(known.place(path));
-            let (folder, name) = files::split(&place)?;
-            files::write(folder, name, &bytes)?;
-        }
-        Ok(())
-    }
-
-    /// Whether the new root takes its signatures from metadata that is published.
-    fn breaks_what_is_out(&self, next: &State) -> Result<bool, Refusal> {
-        for role in [Role::Targets, Role::Snapshot, Role::Timestamp] {
-            if let Some(out) = self.state.envelopes.get(&role) {
-                if !quorum(&next.root, self.state.targets()?, role)?.met(out)? {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    fn sign_online(&mut self, role: Role, quorum: &Quorum, mut envelope: Envelope) -> Result<Envelope, Refusal> {
-        for (id, public) in &quorum.keys {
-            if quorum.met(&envelope)? {
-                break;
-            }
-            if let Some(key) = self.keys.open(public)? {
-                envelope.sign(id, key)?;
-            }
-        }
-        if !quorum.met(&envelope)? {
-            let keys: Vec<String> = quorum.keys.values().map(crate::metadata::PublicKey::label).collect();
-            return Err(KEY.with(
-                format_args!("role {role}: {} of its keys", envelope.signatures.len()),
-                format_args!("{} of {}", quorum.threshold, keys.join(", ")),
-            ));
-        }
-        Ok(envelope)
-    }
-
     /// One version more than is published.
-    fn renew(&self, header: &mut Header, role: Role, now: Timestamp) -> Result<(), Refusal> {
+    pub(crate) fn renew(&self, header: &mut Header, role: Role, now: Timestamp) -> Result<(), Refusal> {
         header.version = self.state.header(role).map_or(0, |out| out.version).saturating_add(1);
         header.expires = expiry(now, self.days.of(role))?;
         Ok(())

@@ -5,7 +5,7 @@ use crate::metadata::Quorum;
 use crate::repo::Repo;
 use crate::role::Role;
 use crate::staged::Waiting;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use slipway_protocol::{Channel, Refusal};
 use std::fmt;
@@ -119,7 +119,7 @@ impl Repo {
         for role in roles.iter().filter(|_| self.is_published()) {
             let Some(header) = self.state.header(*role) else { continue };
             let within = i64::from(days).saturating_mul(24).min(i64::from(self.days.of(*role)).saturating_mul(8));
-            if header.expires.duration_since(now).as_hours() < within {
+            if header.expires.duration_since(now) < SignedDuration::from_hours(within) {
                 let verb = if header.expires <= now { "expired" } else { "expires" };
                 let seen = format_args!("{role} version {} {verb} at {}", header.version, header.expires);
                 found.push(EXPIRES.with(seen, format_args!("a later version; now it is {now:.0}")));
