@@ -442,6 +442,9 @@ impl Edges {
             slot: plan.slot.clone(),
             dir: self.slots.path(component, &plan.slot),
         };
+        if let Err(refusal) = part.supervisor.start_after_boot() {
+            tracing::warn!(%component, %refusal, "did not start after the boot");
+        }
         match self.prober.sample(&part.config.health, &part.supervisor, &subject).await {
             Ok(mut sample) => {
                 sample.checks.extend(self.runs_it(component, &subject, &sample.process));

@@ -15,6 +15,7 @@ mod room;
 #[cfg(test)]
 mod tests;
 
+use crate::clock::Moment;
 use crate::durable;
 use crate::record::{RECORD_FORMAT, Record};
 use crate::slots::Slots;
@@ -137,6 +138,8 @@ pub struct Store {
     behind: Option<Refusal>,
     /// What the database held was taken over: until then it knows more than this does.
     read: bool,
+    /// A database that did not answer is not opened again before this.
+    silent_until: Option<Moment>,
     /// The witness could not take the last change; the database has it.
     unwitnessed: Option<Refusal>,
     /// Of the newest commit.
@@ -175,6 +178,7 @@ impl Store {
             database: None,
             behind: None,
             read: false,
+            silent_until: None,
             unwitnessed: None,
             generation: 0,
             saved: 0,

@@ -244,6 +244,17 @@ impl Supervisor {
         }
     }
 
+    /// Starts a plain process that ran when the device went down, as a unit would be at boot: that it is gone says nothing against it.
+    ///
+    /// # Errors
+    /// It does not start; the next look finds it dead.
+    pub fn start_after_boot(&self) -> Result<(), Refusal> {
+        match self {
+            Self::Plain(plain) => plain.start_after_boot(),
+            Self::Systemd(_) | Self::None => Ok(()),
+        }
+    }
+
     /// To be called every few seconds for a component that is committed: starts a plain process that ended, with growing pauses.
     /// systemd does that by itself, as the unit says. Returns whether a process was started.
     pub fn ensure_running(&self) -> Result<bool, Refusal> {

@@ -30,7 +30,6 @@ const SETTINGS: &str = "segment_size: 65536\nuse_compression: false\nversion: 0.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Years of commits in a debug build take longer.
 const PATIENCE_IN_TESTS: Duration = Duration::from_secs(60);
-const SILENT: &str = "the database does not answer";
 /// What follows the settings in sled's file: a checksum.
 const SETTINGS_CHECKSUM: usize = 4;
 
@@ -43,6 +42,8 @@ pub(super) enum Trouble {
     Damaged(String),
     /// Anything else: it may be well again later.
     Failed(String),
+    /// It did not answer in time, and may never.
+    Silent,
 }
 
 impl From<sled::Error> for Trouble {
@@ -176,7 +177,7 @@ impl Database {
     /// Has the thread do something, and waits for it.
     fn ask<T: Send + 'static>(&self, work: impl FnOnce(&mut Sled) -> Result<T, Trouble> + Send + 'static) -> Result<T, Trouble> {
         if self.silent.get() {
-            return Err(Trouble::Failed(SILENT.to_owned()));
+            return Err(Trouble::Silent);
         }
         let (answer, answered) = mpsc::channel();
         // An order that nobody takes is an answer that nobody gives.
@@ -191,7 +192,7 @@ impl Database {
         answered.recv_timeout(limit).map_err(|error| {
             self.silent.set(true);
             match error {
-                RecvTimeoutError::Timeout => Trouble::Failed(SILENT.to_owned()),
+                RecvTimeoutError::Timeout => Trouble::Silent,
                 // Where a panic does not end the process, it ends the thread.
                 RecvTimeoutError::Disconnected => Trouble::Damaged("sled panicked".to_owned()),
             }

@@ -17,6 +17,9 @@ use std::path::Path;
 
 /// The directory of the database.
 const DATABASE: &str = "state";
+const SILENT: &str = "the database does not answer";
+/// How long a database that did not answer is left alone: each try holds up everything else.
+const SILENCE_SECS: u64 = 120;
 /// The file of the witness.
 const WITNESS: &str = "witness";
 
@@ -35,6 +38,7 @@ impl From<Trouble> for Verdict {
         match trouble {
             Trouble::Damaged(seen) => Self::Damaged(seen),
             Trouble::Full(seen) | Trouble::Failed(seen) => Self::Unreachable(seen),
+            Trouble::Silent => Self::Unreachable(SILENT.to_owned()),
         }
     }
 }
@@ -266,7 +270,13 @@ impl Store {
 
     /// Does without the database from here on, until it can be opened again.
     pub(super) fn give_up(&mut self, trouble: Trouble) -> Refusal {
-        let (Trouble::Full(seen) | Trouble::Damaged(seen) | Trouble::Failed(seen)) = trouble;
+        let seen = match trouble {
+            Trouble::Full(seen) | Trouble::Damaged(seen) | Trouble::Failed(seen) => seen,
+            Trouble::Silent => {
+                self.silent_until = Some(crate::clock::now().moment.after(SILENCE_SECS));
+                SILENT.to_owned()
+            }
+        };
         tracing::warn!(seen, "the database cannot be used: the witness goes on alone");
         if let Some(database) = self.database.take() {
             database.abandon();
@@ -276,6 +286,9 @@ impl Store {
 
     /// Opens the database again after an error, or late; one that is damaged is set aside.
     fn reopen(&mut self) -> Result<Database, Refusal> {
+        if self.silent_until.as_ref().is_some_and(|until| !until.reached(&crate::clock::now().moment)) {
+            return Err(DEGRADED.with(SILENT, "no error"));
+        }
         match self.try_database() {
             Ok((database, believed)) => {
                 if !self.read {
@@ -284,7 +297,12 @@ impl Store {
                 Ok(database)
             }
             Err(Verdict::Newer(refusal)) => Err(refusal),
-            Err(Verdict::Unreachable(seen)) => Err(DEGRADED.with(seen, "no error")),
+            Err(Verdict::Unreachable(seen)) => {
+                if seen == SILENT {
+                    self.silent_until = Some(crate::clock::now().moment.after(SILENCE_SECS));
+                }
+                Err(DEGRADED.with(seen, "no error"))
+            }
             Err(Verdict::Damaged(seen)) => self.begin_again(&seen),
         }
     }

@@ -201,10 +201,20 @@ impl Plain {
         self.start().map(|()| true)
     }
 
+    /// Starts what was started in another boot; once in this one.
+    pub(super) fn start_after_boot(&self) -> Result<(), Refusal> {
+        let earlier = self.read().is_some_and(|record| record.boot != clock::now().moment.boot);
+        if earlier { self.start() } else { Ok(()) }
+    }
+
+    fn read(&self) -> Option<Record> {
+        serde_json::from_slice(&fs::read(self.dir.join("process.json")).ok()?).ok()
+    }
+
     /// The process, if it runs.
     fn find(&self, inner: &mut Inner) -> Option<(Id, Stat)> {
         inner.reap();
-        let record: Record = serde_json::from_slice(&fs::read(self.dir.join("process.json")).ok()?).ok()?;
+        let record = self.read()?;
         if record.boot != clock::now().moment.boot {
             return None;
         }

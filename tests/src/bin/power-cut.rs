@@ -7,7 +7,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use lexopt::prelude::{Long, Short, ValueExt};
 use serde::{Deserialize, Serialize};
-use slipway_protocol::{Report, Version};
+use slipway_protocol::{Event, Report, Version};
 use slipway_tests::crash::blocks::{Recorder, Recording, Survivors, run};
 use slipway_tests::crash::device::CrashDevice;
 use slipway_tests::crash::world::{Scenario, Setting, World};
@@ -132,7 +132,7 @@ fn cut(options: &Options) -> Result<ExitCode> {
         let (recording, heard, end) = record(&world, scenario)?;
         let last = recording.entries(end);
         eprintln!(
-            "{}: {last} writes and flushes, {} flushes among them, {} times something new was told",
+            "{}: {last} writes and flushes, {} flushes among them, {} times something was told",
             scenario.name(),
             recording.flushes(),
             heard.len()
@@ -141,7 +141,10 @@ fn cut(options: &Options) -> Result<ExitCode> {
         let cuts: Vec<(usize, Survivors, u64)> = (0..share)
             .map(|n| {
                 let survivors = Survivors::ALL.get(n % Survivors::ALL.len()).copied().unwrap_or(Survivors::Half);
-                (usize::try_from(random.next() % (last as u64 + 1)).unwrap_or(last), survivors, random.next())
+                // Half of them at any moment, half right after something was told: then it must be there.
+                let any = usize::try_from(random.next() % (last as u64 + 1)).unwrap_or(last);
+                let told = heard.get(n / 6 % heard.len()).map_or(any, |(position, _)| recording.entries(*position));
+                (if n % 6 < 3 { any } else { told }, survivors, random.next())
             })
             .collect();
         bad += judge_all(&world, scenario, &recording, &heard, &cuts, options.jobs)?;
@@ -160,26 +163,43 @@ fn record(world: &World, scenario: Scenario) -> Result<(Recording, Vec<Heard>, u
     let mut device = CrashDevice::at(&device_dir, scenario, &world.setting)?;
     run("sync", &["-f", &mount.display().to_string()])?;
     device.start()?;
-    let mut heard: Vec<Heard> = Vec::new();
-    let mut failed = None;
-    let waited = wait::try_until("the update that is recorded ends", DEADLINE, || {
-        if let Ok(said) = listen(&device) {
-            match recorder.position() {
-                Ok(position) if heard.last().is_none_or(|(_, last)| last.reports.len() != said.reports.len()) => {
-                    heard.push((position, said));
-                }
-                Ok(_) => {}
-                Err(error) => failed = Some(error),
-            }
-        }
-        device.finished() && heard.last().is_some_and(|(_, said)| said.committed.is_some())
-    });
-    waited.with_context(|| device.log())?;
-    failed.map_or(Ok(()), Err)?;
+    let mut heard = Vec::new();
+    wait::try_until("the agent answers", DEADLINE, || device.status().is_ok()).with_context(|| device.log())?;
+    // The log is measured the moment a report comes, before the agent can write what comes next.
+    device.follow(|report| {
+        heard.push(recorder.position().map(|position| (position, Said { reports: vec![report], ..Said::default() })));
+    })?;
+    wait::try_until("the update that is recorded ends", DEADLINE, || device.finished()).with_context(|| device.log())?;
+    let said = listen(&device)?;
     let end = recorder.position()?;
+    heard.push(Ok((end, said)));
+    let heard = heard.into_iter().collect::<Result<Vec<Heard>>>()?;
     device.stop()?;
     drop(device);
     Ok((recorder.finish()?, heard, end))
+}
+
+/// Everything that was told before the log was so long.
+fn said_by(heard: &[Heard], position: u64) -> Said {
+    let mut all = Said::default();
+    for (_, said) in heard.iter().filter(|(at, _)| *at <= position) {
+        all.reports.extend(said.reports.iter().cloned());
+        // A report of a commit or a rollback says what the status would.
+        for report in &said.reports {
+            match report.event {
+                Event::Committed => {
+                    all.committed = all.committed.max(report.to.clone());
+                    all.floor = all.floor.max(report.to.clone());
+                }
+                Event::RolledBack => all.condemned = all.condemned.max(1),
+                _ => {}
+            }
+        }
+        all.committed = all.committed.max(said.committed.clone());
+        all.floor = all.floor.max(said.floor.clone());
+        all.condemned = all.condemned.max(said.condemned);
+    }
+    all
 }
 
 fn listen(device: &CrashDevice) -> Result<Said> {
@@ -209,7 +229,7 @@ fn judge_all(
     let program = std::env::current_exe()?;
     let one = |n: usize, (count, survivors, seed): (usize, Survivors, u64)| -> Result<()> {
         let at = recording.position(count);
-        let said = heard.iter().rev().find(|(position, _)| *position <= at).map(|(_, said)| said.clone()).unwrap_or_default();
+        let said = said_by(heard, at);
         let (image, mount) = (world.scratch(&format!("image-{n}")), mount_point(world));
         let mut dice = Random(seed);
         recording.image(count, survivors, || dice.next().is_multiple_of(2), &image)?;

@@ -251,7 +251,13 @@ fn interrupt(world: &World, device: &mut CrashDevice, point: &Point) -> Outcome 
         return Outcome::Stuck(format!("{error:#}"));
     }
     // It may end by itself over an error, or be killed while it says goodbye: whoever runs it then starts it again.
+    let mut happened = false;
     let ended = wait::try_until_some("the update ends, or the agent", DEADLINE, || {
+        // Once is what is asked; strace counts in each thread anew.
+        if !happened && point.fault != Fault::Kill && strace::happened(&output) {
+            happened = true;
+            device.let_go();
+        }
         device.ended().map(|_| true).or_else(|| device.finished().then_some(false))
     });
     let crashed = match ended {

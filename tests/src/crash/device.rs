@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use slipway_agent::control::{Request, Response};
 use slipway_agent::status::{ComponentStatus, Status};
-use slipway_protocol::Report;
+use slipway_protocol::{Event, Report};
 use slipway_world::wait;
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -24,6 +24,8 @@ pub struct CrashDevice {
     scenario: Scenario,
     agent: PathBuf,
     child: Option<Child>,
+    /// The tracer that started the agent has let go of it: it is nobody's child any more.
+    loose: bool,
 }
 
 impl CrashDevice {
@@ -77,7 +79,7 @@ interval = "100ms"
             data = at("data"),
         );
         std::fs::write(dir.join("agent.toml"), text)?;
-        Ok(Self { dir, scenario, agent: setting.agent.clone(), child: None })
+        Ok(Self { dir, scenario, agent: setting.agent.clone(), child: None, loose: false })
     }
 
     /// Its folder.
@@ -122,16 +124,28 @@ interval = "100ms"
         Ok(())
     }
 
-    /// How the agent ended, if it has.
+    /// How the agent ended, if it has. Of one that a tracer let go of nobody knows; it counts as well.
     pub fn ended(&mut self) -> Option<ExitStatus> {
+        if self.loose && self.agents().next().is_none() {
+            self.loose = false;
+            return Some(ExitStatus::default());
+        }
         let status = self.child.as_mut()?.try_wait().ok().flatten()?;
         self.child = None;
         Some(status)
     }
 
+    /// Has the tracer let go of the agent, which goes on.
+    pub fn let_go(&mut self) {
+        let Some(mut tracer) = self.child.take() else { return };
+        signal(tracer.id(), Signal::SIGTERM);
+        let _ = tracer.wait();
+        self.loose = true;
+    }
+
     /// Ends the agent in an orderly way, which it must manage.
     pub fn stop(&mut self) -> Result<()> {
-        if self.child.is_none() {
+        if self.child.is_none() && !self.loose {
             return Ok(());
         }
         self.agents().for_each(|pid| signal(pid, Signal::SIGTERM));
@@ -177,6 +191,22 @@ interval = "100ms"
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line)?;
         Ok(serde_json::from_str(&line)?)
+    }
+
+    /// Asks for a check, and hands on every report that the agent makes until the update has ended.
+    pub fn follow(&self, mut hear: impl FnMut(Report)) -> Result<()> {
+        let mut stream = UnixStream::connect(self.dir.join("agent.sock"))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let check = Request::Check { component: slipway_sim::factory::edgecore_name() };
+        stream.write_all(format!("{}\n", serde_json::to_string(&check)?).as_bytes())?;
+        for line in BufReader::new(stream).lines() {
+            match serde_json::from_str(&line?)? {
+                Response::Report(report) if report.event != Event::Progress => hear(report),
+                Response::Report(_) => {}
+                _ => break,
+            }
+        }
+        Ok(())
     }
 
     /// What the agent says of the component.

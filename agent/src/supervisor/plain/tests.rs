@@ -267,3 +267,21 @@ async fn the_supervisor_hands_through() {
     assert!(!supervisor.ensure_running().unwrap());
     supervisor.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_ran_before_a_boot_is_started_once_after_it() {
+    let node = Node::new("exit 3");
+    let plain = node.plain();
+    plain.start_after_boot().unwrap();
+    assert_eq!(plain.look(), ProcessState::Dead("never started".into()));
+    node.release(STAYS);
+    let record = Record { boot: BootId("another".into()), mark: "1-1-1".into(), process: Some(Id { pid: 1, started: 1 }) };
+    fs::create_dir_all(node.path("run")).unwrap();
+    plain.write(&record).unwrap();
+    plain.start_after_boot().unwrap();
+    pid(&plain.look());
+    // In this boot its end is its own.
+    plain.stop().await.unwrap();
+    plain.start_after_boot().unwrap();
+    dead(&plain).await;
+}
