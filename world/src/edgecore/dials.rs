@@ -30,6 +30,9 @@ pub enum Behaviour {
         /// Its exit code; edgecore's panics are 2.
         code: i32,
     },
+    /// Panics as Go programs do, with stack traces behind it and exit status 2: edgecore 1.16 and later on a certificate that an older
+    /// one was issued.
+    PanicsOnOldCertificate,
     /// Answers 200 and then ends, as edgecore does 28 s after it started without the cloud.
     DiesAfter {
         /// Milliseconds from its start.

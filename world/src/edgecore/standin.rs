@@ -1,7 +1,7 @@
 //! What a stand-in for edgecore does when it runs: as little as the real one lets itself be observed to do.
 //!
-//! It reads its configuration, adds to its database, answers `/healthz` and `/healthz/syncloop`, says when it reached the cloud, and
-//! dies as it is dialled to. SIGTERM ends it. Like the real one it knows no `--version` and starts all the same.
+//! It reads its configuration, adds to its database, answers `/healthz`, `/healthz/syncloop` and `/metaserver`, says when it reached
+//! the cloud, and dies as it is dialled to. SIGTERM ends it. Like the real one it knows no `--version` and starts all the same.
 #![expect(clippy::print_stderr, reason = "edgecore logs to stderr, and so does its stand-in")]
 
 use super::dials::{Behaviour, Dials, dials_of};
@@ -65,6 +65,11 @@ fn run(dials: &Dials) -> ! {
     log(dials, "starting");
     if let Behaviour::ExitAtOnce { code } = dials.behaviour {
         fail(dials, code, "dialled to exit at once");
+    }
+    if dials.behaviour == Behaviour::PanicsOnOldCertificate {
+        eprintln!("panic: the certificate's common name is kubeedge.io, wanted system:node:edge-1");
+        (1..100).for_each(|n| eprintln!("goroutine {n} [running]:\nmain.main()"));
+        std::process::exit(2);
     }
     match config_argument().or_else(|| env_path("EDGECORE_CONFIG")).or_else(|| dials.config.clone()) {
         Some(path) => read_config(dials, &path),
@@ -177,12 +182,12 @@ fn listen(dials: &Dials, started: Instant) {
                 _ => false,
             };
             // A peer that went away is the peer's affair.
-            let _gone = answer(stream, sick);
+            let _gone = answer(stream, sick, dials.connects);
         }
     });
 }
 
-fn answer(mut stream: TcpStream, sick: bool) -> std::io::Result<()> {
+fn answer(mut stream: TcpStream, sick: bool, connected: bool) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
     stream.set_write_timeout(Some(Duration::from_secs(2)))?;
     let mut request = Vec::new();
@@ -199,6 +204,9 @@ fn answer(mut stream: TcpStream, sick: bool) -> std::io::Result<()> {
     let (status, body) = match path {
         "/healthz" | "/healthz/syncloop" if sick => ("500 Internal Server Error", "sync loop is stuck"),
         "/healthz" | "/healthz/syncloop" => ("200 OK", "ok"),
+        // The real one's metaserver has a port of its own; it answers 500 while the cloud is away.
+        "/metaserver" if connected => ("200 OK", "ok"),
+        "/metaserver" => ("500 Internal Server Error", "cloud is away"),
         _ => ("404 Not Found", "404 page not found"),
     };
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())

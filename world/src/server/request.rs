@@ -105,9 +105,6 @@ impl Etags {
 
 /// The tag to send, faults applied.
 pub(super) fn etag_with(etag: String, faults: &[Fault]) -> Option<String> {
-    if faults.contains(&Fault::NoEtag) {
-        return None;
-    }
     match faults.iter().filter(|f| **f == Fault::NewEtag).count() {
         0 => Some(etag),
         n => Some(format!("\"{}-{n}\"", etag.trim_matches('"'))),

@@ -1,0 +1,364 @@
+//! Rollback belongs to the agent: everything that a new release was measured to do wrong ends with the old one at work.
+//!
+//! A name with `pain_N` keeps the promise of that row of what users suffer. Takes about a minute: each release is watched for a soak.
+
+use anyhow::Result;
+use slipway_protocol::Event;
+use slipway_sim::Device;
+use slipway_tests::{LONG, device, factory, ring, stderr};
+use slipway_world::broker::{Access, Mosquitto};
+use slipway_world::edgecore::{Behaviour, Dials};
+use slipway_world::wait;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+fn committed(device: &Device) -> Option<String> {
+    device.committed().map(|version| version.to_string())
+}
+
+fn slots(device: &Device) -> Vec<String> {
+    let entries = std::fs::read_dir(device.state().join("slots/edgecore")).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// The file that the component's process runs.
+fn program(device: &Device) -> Option<String> {
+    let pid = *slipway_sim::device::processes_below(&device.state().join("slots")).first()?;
+    Some(std::fs::read_link(format!("/proc/{pid}/exe")).ok()?.display().to_string())
+}
+
+/// Ends the component as a crash would.
+fn crash(device: &Device) {
+    for pid in slipway_sim::device::processes_below(&device.state().join("slots")) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
+/// Each is rolled back by the agent that was there before (3), with its reason and its last words in the report (22); success is never
+/// said of one that fails later (6).
+#[test]
+fn pain_3_6_22_whatever_a_new_release_does_the_old_one_comes_back_with_the_evidence() -> Result<()> {
+    let factory = factory()?;
+    factory.ship(&Dials::healthy("v1.20.0"))?;
+    let health = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let component = format!(
+        r#"
+[[component]]
+name = "edgecore"
+channel = "stable"
+[component.run]
+command = ["{{current}}/bin/edgecore"]
+env = {{ EDGECORE_HEALTH = "{health}" }}
+stop_timeout = "5s"
+[component.health]
+soak = "2s"
+deadline = "6s"
+interval = "100ms"
+[[component.health.check]]
+name = "healthz"
+http = "http://{health}/healthz"
+timeout = "1s"
+[[component.health.check]]
+name = "cloud"
+http = "http://{health}/metaserver"
+timeout = "1s"
+"#
+    );
+    let device = device(&factory, None, |options| options.component = Some(component))?;
+    device.wait_committed("v1.20.0", LONG)?;
+    let never_connects = Dials { connects: false, ..Dials::healthy("v1.21.5") };
+    for (what, dials, code, evidence) in [
+        ("exits at once", Dials::new("v1.21.0", Behaviour::ExitAtOnce { code: 1 }), "SLW-A-DIED", "exit status 1"),
+        ("panics", Dials::new("v1.21.1", Behaviour::PanicsOnOldCertificate), "SLW-A-DIED", "panic: the certificate's"),
+        ("hangs", Dials::new("v1.21.2", Behaviour::NeverAnswers), "SLW-A-DEADLINE", "v1.21.2"),
+        ("never listens", Dials::new("v1.21.3", Behaviour::NeverListens), "SLW-A-DEADLINE", "v1.21.3"),
+        ("is well, then dies", Dials::new("v1.21.4", Behaviour::DiesAfter { ms: 1500, code: 2 }), "SLW-A-DIED", "exit status 2"),
+        ("never connects", never_connects, "SLW-A-DEADLINE", "v1.21.5"),
+        ("is well, then ill", Dials::new("v1.21.6", Behaviour::SickensAfter { ms: 1000 }), "SLW-A-CHECK", "v1.21.6"),
+    ] {
+        factory.ship(&dials)?;
+        let output = device.run("check", &[])?;
+        assert_eq!(output.status.code(), Some(4), "one that {what}: {}\n{}", stderr(&output), device.log());
+        assert!(stderr(&output).contains(code), "one that {what}: {}", stderr(&output));
+        assert_eq!(committed(&device).as_deref(), Some("v1.20.0"), "one that {what}");
+        wait::until("the old release runs again", LONG, || program(&device).is_some_and(|exe| exe.contains("/v1.20.0-")));
+        let reports = device.history()?;
+        let of = |event| {
+            let version = dials.version.as_str();
+            reports.iter().find(move |r| r.event == event && r.to.as_ref().is_some_and(|to| to.as_str() == version))
+        };
+        let left = of(Event::RollingBack).expect("a report of the rollback");
+        assert!(left.text.as_deref().unwrap_or_default().contains(evidence), "one that {what}: {left:#?}");
+        assert_eq!(left.from.as_ref().map(|version| version.as_str()), Some("v1.20.0"));
+        assert!(of(Event::RolledBack).is_some() && of(Event::Committed).is_none(), "one that {what}");
+    }
+    Ok(())
+}
+
+/// KubeEdge 1.23 without its cloud is well for 28 s and then dies. A soak that is longer than that finds out; one that is shorter does
+/// not, and then what was committed stays committed.
+#[test]
+fn pain_6_18_the_soak_is_what_finds_the_release_that_dies_after_28_seconds() -> Result<()> {
+    // Everything ten times as fast.
+    let dies = || Dials::new("v1.23.0", Behaviour::DiesAfter { ms: 2800, code: 1 });
+    for (soak, outcome) in [(6, 4), (1, 0)] {
+        let factory = factory()?;
+        factory.ship(&Dials::healthy("v1.22.0"))?;
+        let device = device(&factory, None, |options| options.soak = Duration::from_secs(soak))?;
+        device.wait_committed("v1.22.0", LONG)?;
+        factory.ship(&dies())?;
+        let output = device.run("check", &[])?;
+        assert_eq!(output.status.code(), Some(outcome), "soak of {soak} s: {}\n{}", stderr(&output), device.log());
+        if outcome == 0 {
+            // It goes on dying, and is started again: a committed release is nobody's to take away but an operator's.
+            device
+                .wait("it died and was started again", LONG, |device| device.log().contains("had ended and was started again"))?;
+            assert_eq!(committed(&device).as_deref(), Some("v1.23.0"));
+            assert!(device.history()?.iter().all(|report| report.event != Event::RollingBack));
+        }
+    }
+    Ok(())
+}
+
+/// Crashes and cuts after the commit are no attempts: nothing is counted, nothing is demoted.
+#[test]
+fn pain_18_a_committed_release_is_never_demoted_by_a_flicker() -> Result<()> {
+    let factory = factory()?;
+    factory.ship(&Dials::healthy("v1.21.0"))?;
+    let mut device = device(&factory, None, |_| {})?;
+    device.wait_committed("v1.21.0", LONG)?;
+    factory.ship(&Dials::healthy("v1.22.0"))?;
+    assert!(device.run("check", &[])?.status.success());
+    for flicker in 0..8 {
+        // The agent alone, the component alone, both at once.
+        if flicker % 3 != 1 {
+            device.kill();
+        }
+        if flicker % 3 != 0 {
+            crash(&device);
+        }
+        if flicker % 3 != 1 {
+            device.start()?;
+        }
+        wait::until("the committed release answers", LONG, || device.healthy());
+    }
+    assert_eq!(committed(&device).as_deref(), Some("v1.22.0"));
+    assert!(device.current().is_some_and(|slot| slot.starts_with("v1.22.0-")));
+    assert!(device.history()?.iter().all(|report| report.event != Event::RollingBack), "{:#?}", device.history()?);
+    Ok(())
+}
+
+/// While a release is tried, starts of the agent count: three are borne, the fourth is one too many, and no number of them lasts for ever.
+#[test]
+fn pain_15_16_18_starts_count_only_while_a_release_is_tried() -> Result<()> {
+    for (starts, commits) in [(3, true), (4, false)] {
+        let factory = factory()?;
+        factory.ship(&Dials::healthy("v1.21.0"))?;
+        let mut device = device(&factory, None, |options| {
+            options.soak = Duration::from_secs(3);
+            options.deadline = Duration::from_secs(40);
+        })?;
+        device.wait_committed("v1.21.0", LONG)?;
+        factory.ship(&Dials::healthy("v1.22.0"))?;
+        let on_probation =
+            |device: &Device| device.status().is_ok_and(|s| s.components.first().is_some_and(|c| c.state == "probation"));
+        // The command is the ring; it ends with the agent that is killed.
+        let mut asked = Command::new(slipway_tests::agent().exe)
+            .args(["check", "--config"])
+            .arg(device.config())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()?;
+        device.wait("probation", LONG, on_probation)?;
+        for start in 1..=starts {
+            device.kill();
+            device.start()?;
+            if start < 4 {
+                device.wait("probation again", LONG, on_probation)?;
+            }
+        }
+        let _ = asked.wait();
+        if commits {
+            device.wait_committed("v1.22.0", LONG)?;
+        } else {
+            device.wait_code("SLW-A-STARTS", LONG)?;
+            device.wait("back", LONG, |device| committed(device).as_deref() == Some("v1.21.0") && device.healthy())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whatever is tried and fails, the committed release and the one before it stay on the device.
+#[test]
+fn pain_17_the_previous_committed_release_is_always_kept() -> Result<()> {
+    let factory = factory()?;
+    factory.ship(&Dials::healthy("v1.20.0"))?;
+    let device = device(&factory, None, |_| {})?;
+    device.wait_committed("v1.20.0", LONG)?;
+    for version in ["v1.21.0", "v1.22.0"] {
+        factory.ship(&Dials::healthy(version))?;
+        assert!(device.run("check", &[])?.status.success());
+    }
+    let both = |device: &Device| {
+        let slots = slots(device);
+        slots.len() == 2 && slots[0].starts_with("v1.21.0-") && slots[1].starts_with("v1.22.0-")
+    };
+    assert!(both(&device), "{:?}", slots(&device));
+    for version in ["v1.23.0", "v1.23.1"] {
+        factory.ship(&Dials::new(version, Behaviour::ExitAtOnce { code: 1 }))?;
+        assert_eq!(device.run("check", &[])?.status.code(), Some(4), "{}", device.log());
+        assert!(both(&device), "{:?}", slots(&device));
+    }
+    // It is not only there but goes back by hand, and says who committed what.
+    let status = device.status()?;
+    let previous = status.components.first().and_then(|component| component.previous.clone());
+    assert_eq!(previous.map(|installed| installed.version.to_string()).as_deref(), Some("v1.21.0"));
+    assert!(device.run("rollback", &[])?.status.success());
+    assert_eq!(committed(&device).as_deref(), Some("v1.21.0"));
+    Ok(())
+}
+
+/// A release that failed is not tried again, however often the bell rings, by whomever: not a byte of it is fetched.
+#[test]
+fn pain_19_the_same_notice_a_hundred_times_does_not_bring_a_failed_release_back() -> Result<()> {
+    let broker = Mosquitto::start(Access::Plain)?;
+    let factory = factory()?;
+    factory.ship(&Dials::healthy("v1.21.0"))?;
+    let device = device(&factory, Some(&broker.url()), |_| {})?;
+    device.wait_committed("v1.21.0", LONG)?;
+    device.wait("connects", LONG, |device| device.status().is_ok_and(|status| status.broker == Some(true)))?;
+    let bad = factory.ship(&Dials::new("v1.22.0", Behaviour::ExitAtOnce { code: 1 }))?;
+    assert_eq!(device.run("check", &[])?.status.code(), Some(4), "{}", device.log());
+    let path = factory.artifact_path(&bad);
+    let (fetched, told) = (factory.server.requests_for(&path).len(), device.history()?.len());
+    for _ in 0..100 {
+        ring(&broker.url(), Some("v1.22.0"))?;
+    }
+    // One more that must be answered: behind all the others.
+    assert_eq!(device.run("check", &[])?.status.code(), Some(3));
+    device.wait("the storm is over", LONG, |device| {
+        device.status().is_ok_and(|s| s.outbox == 0 && s.components.first().is_some_and(|c| c.state == "idle"))
+    })?;
+    assert_eq!(factory.server.requests_for(&path).len(), fetched, "not a byte of it was fetched again");
+    let news = device.history()?.len() - told;
+    assert!(news < 10, "{news} reports about nothing new");
+    // Forgiven, or replaced by a new version, it is another matter.
+    factory.ship(&Dials::healthy("v1.22.1"))?;
+    assert!(device.run("check", &[])?.status.success());
+    Ok(())
+}
+
+/// A person calls a release off while it is watched: it ends there and then, with what was there before, were it nothing.
+#[test]
+fn pain_15_an_update_on_probation_is_called_off_by_hand() -> Result<()> {
+    let factory = factory()?;
+    factory.ship(&Dials::healthy("v1.21.0"))?;
+    let device = device(&factory, None, |options| {
+        options.soak = Duration::from_secs(15);
+        options.deadline = Duration::from_secs(30);
+    })?;
+    device.wait("the first one is on probation", LONG, |device| {
+        device.status().is_ok_and(|s| s.components.first().is_some_and(|c| c.state == "probation"))
+    })?;
+    // There is nothing to go back to yet: what was there before is nothing, and that comes back.
+    let output = device.run("rollback", &[])?;
+    assert!(output.status.success(), "{}\n{}", stderr(&output), device.log());
+    assert_eq!((committed(&device), device.current()), (None, None));
+    assert!(!device.healthy());
+    Ok(())
+}
+
+/// What the outgoing release's files were, by content, mode, owner and group.
+fn described(path: &Path) -> (Vec<u8>, u32, u32, u32) {
+    let metadata = std::fs::metadata(path).expect("it is there");
+    (std::fs::read(path).expect("readable"), metadata.permissions().mode() & 0o7777, metadata.uid(), metadata.gid())
+}
+
+fn sql(database: &Path, statement: &str) -> Result<String> {
+    let output = Command::new("sqlite3").arg(database).arg(statement).output()?;
+    anyhow::ensure!(output.status.success(), "sqlite3: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Measured: v1.23.1 rewrites `edgecore.yaml` and migrates `edgecore.db`, and v1.13.0 exits at once on what it leaves. Program,
+/// configuration and a live database return together; and so do any other files that the component lists.
+#[test]
+fn pain_3_program_configuration_and_database_come_back_together() -> Result<()> {
+    let factory = factory()?;
+    factory.ship(&Dials::healthy("v1.20.0"))?;
+    let files = tempfile::tempdir()?;
+    let at = |name: &str| files.path().join(name);
+    std::fs::write(at("edgecore.yaml"), "apiVersion: v1\nmine: kept\n")?;
+    std::fs::set_permissions(at("edgecore.yaml"), std::fs::Permissions::from_mode(0o640))?;
+    std::fs::write(at("token"), "another file\n")?;
+    std::fs::set_permissions(at("token"), std::fs::Permissions::from_mode(0o600))?;
+    if nix::unistd::geteuid().is_root() {
+        std::os::unix::fs::chown(at("edgecore.yaml"), Some(1234), Some(2345))?;
+    }
+    // In WAL mode, as a program that is killed leaves it: part of the data is in its companion.
+    sql(&at("edgecore.db"), "pragma journal_mode=wal; create table mine (t text); insert into mine values ('kept');")?;
+    std::fs::set_permissions(at("edgecore.db"), std::fs::Permissions::from_mode(0o600))?;
+    let health = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let path = |name: &str| at(name).display().to_string();
+    let component = format!(
+        r#"
+[[component]]
+name = "edgecore"
+channel = "stable"
+[component.run]
+command = ["{{current}}/bin/edgecore", "--config", "{config}"]
+env = {{ EDGECORE_HEALTH = "{health}", EDGECORE_DATABASE = "{database}", PATH = "/usr/bin:/bin" }}
+[component.snapshot]
+files = ["{config}", "{token}", "{later}"]
+databases = ["{database}"]
+[component.health]
+soak = "2s"
+deadline = "8s"
+interval = "100ms"
+[[component.health.check]]
+name = "healthz"
+http = "http://{health}/healthz"
+required = true
+"#,
+        config = path("edgecore.yaml"),
+        token = path("token"),
+        later = path("later"),
+        database = path("edgecore.db"),
+    );
+    let device = device(&factory, None, |options| options.component = Some(component))?;
+    device.wait_committed("v1.20.0", LONG)?;
+    assert_eq!(sql(&at("edgecore.db"), "select * from starts")?, "v1.20.0\n");
+    let before = (described(&at("edgecore.yaml")), described(&at("token")));
+
+    // Rewrites the configuration, adds to the database, and dies.
+    let dies = Behaviour::DiesAfter { ms: 1200, code: 2 };
+    factory.ship(&Dials { rewrites_config: true, ..Dials::new("v1.23.1", dies) })?;
+    // While it runs it also touches the rest, as only root can.
+    let watched = device.path("state/current/edgecore");
+    let (token, later) = (at("token"), at("later"));
+    let vandal = std::thread::spawn(move || {
+        wait::until("the new release is current", LONG, || {
+            std::fs::read_link(&watched).is_ok_and(|link| link.to_string_lossy().contains("v1.23.1-"))
+        });
+        std::fs::write(&token, "rewritten\n").expect("writable");
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).expect("ours");
+        std::fs::write(&later, "made by the new release\n").expect("writable");
+    });
+    let output = device.run("check", &[])?;
+    vandal.join().expect("it was there");
+    assert_eq!(output.status.code(), Some(4), "{}\n{}", stderr(&output), device.log());
+    // Had the file not come back, the old release would exit over the newer one's signature.
+    device.wait("the old release runs again", LONG, |_| {
+        sql(&at("edgecore.db"), "select * from starts").is_ok_and(|rows| rows == "v1.20.0\nv1.20.0\n")
+    })?;
+    assert_eq!((described(&at("edgecore.yaml")), described(&at("token"))), before, "content, mode, owner, group");
+    assert!(!at("later").exists(), "what was not there before is not there after");
+    assert_eq!(sql(&at("edgecore.db"), "select * from mine; pragma integrity_check")?, "kept\nok\n");
+    assert_eq!(std::fs::metadata(at("edgecore.db"))?.permissions().mode() & 0o777, 0o600);
+    assert!(program(&device).is_some_and(|exe| exe.contains("/v1.20.0-")));
+    Ok(())
+}
