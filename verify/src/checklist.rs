@@ -7,14 +7,14 @@
 //! | check | where | refusal |
 //! |---|---|---|
 //! | **Limits and parsing** | | |
-//! | size, depth, duplicate members of the bundle (*peer*: last member wins) | `bundle`, by `slipway_protocol::json` | `BUNDLE-SIZE`, `BUNDLE-MALFORMED` |
+//! | size, depth, duplicate members of the bundle | `bundle`, by `slipway_protocol::json` | `BUNDLE-SIZE`, `BUNDLE-MALFORMED` |
 //! | number of timestamp tokens, certificates, proof hashes, subjects; size of a token | `bundle`, `timestamp`, `statement` | `BUNDLE-TIMESTAMPS`, `BUNDLE-SHAPE`, `LOG-PROOF`, `STATEMENT-SUBJECTS`, `TIMESTAMP-MALFORMED` |
 //! | member names in lowerCamelCase, 64-bit numbers as text or number, bytes in base64 of either alphabet, padded or not, without line breaks | sigstore-types | `BUNDLE-MALFORMED` |
 //! | negative or oversized index or time | sigstore-types | `BUNDLE-MALFORMED` |
 //! | media type known and present (*peer*: none is 0.1) | `bundle` | `BUNDLE-MEDIA-TYPE` |
 //! | exactly one content, exactly one material (*peer*: the first it finds) | `bundle` | `BUNDLE-CONTENT`, `BUNDLE-MATERIAL` |
 //! | exactly one DSSE signature | `bundle` | `BUNDLE-SIGNATURES` |
-//! | version's shape: promise in 0.1; one certificate, no chain in 0.3 (*peer*: takes a chain) | `bundle` | `LOG-PROMISE-MISSING`, `BUNDLE-SHAPE` |
+//! | version's shape: promise in 0.1; one certificate, no chain in 0.3 | `bundle` | `LOG-PROMISE-MISSING`, `BUNDLE-SHAPE` |
 //! | proof and checkpoint, whatever version the bundle claims (*peer*: not in 0.1) | `bundle`; opt-out `unsafe_promise_only` | `LOG-PROOF-MISSING`, `LOG-CHECKPOINT-MISSING` |
 //! | a proof without a checkpoint counts as none | `bundle` | `LOG-CHECKPOINT-MISSING` |
 //! | chain form: leaf first, not empty, no self-signed certificate (*peer*: ignores one) | `bundle` | `CERT-CHAIN-EMPTY`, `CERT-ROOT` |
@@ -63,7 +63,7 @@
 //! | signature over the spliced precertificate, its extensions and the key of the issuer really used | `sct`, `path` | `CERT-SCT` |
 //! | **Transparency log** | | |
 //! | log of the entry is in the root (*peer*: not read in Rekor v2) | `log` | `LOG-UNKNOWN` |
-//! | checkpoint: strict signed note (*peer*: trims, takes extra parts) | `log` | `LOG-CHECKPOINT` |
+//! | checkpoint: strict signed note | `log` | `LOG-CHECKPOINT` |
 //! | checkpoint: origin and signer are the log's host (*peer*: not compared) | `log` | `LOG-CHECKPOINT-ORIGIN` |
 //! | checkpoint: signature by the key of the entry's log, by its hint | `log`, `key` | `LOG-CHECKPOINT-SIGNATURE` |
 //! | checkpoint: witnesses and unknown signers | `log`: passed over, in any order | none: ignored |
@@ -73,7 +73,7 @@
 //! | kinds that bind the signature, and fit the content; intoto 0.0.1 and dsse 0.0.2 do not | `bundle`, `body` | `LOG-KIND` |
 //! | no duplicate members, its kind's members | `bundle`, `body` | `LOG-BODY-MALFORMED` |
 //! | kind and version as the entry says (*peer*: not read), payload type in intoto | `bundle`, `body` | `LOG-BODY` |
-//! | verifier is the certificate itself (*peer*: its key, in intoto) or the caller's key; key details fit the digest (*peer*: not read) | `body` | `LOG-BODY-KEY` |
+//! | verifier is the certificate itself or the caller's key; key details fit the digest | `body` | `LOG-BODY-KEY` |
 //! | digest of artifact, payload or DSSE encoding, as the kind has it | `body` | `LOG-BODY-DIGEST` |
 //! | one signature, equal to the bundle's; twice in base64 in intoto | `body` | `LOG-BODY-SIGNATURE` |
 //! | dsse's and intoto's envelope hash | not compared: it is of the submitter's own JSON | none: not reproducible |
