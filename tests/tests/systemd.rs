@@ -1,7 +1,7 @@
 //! A real systemd: the agent's own unit, edgecore's unit with and without the drop-in, rollback, power cuts.
 //!
 //! Runs in a throw-away machine by systemd-nspawn (`tests/lib/nspawn.sh`), which needs root; `tests/run` prepares it.
-//! Takes about 30 s: two boots, and six releases watched for whole soaks or deadlines.
+//! Takes about 35 s: two boots, and seven releases watched for whole soaks or deadlines.
 
 use anyhow::Result;
 use slipway_sim::Factory;
@@ -113,6 +113,18 @@ fn a_node_is_taken_over_updated_rolled_back_and_survives_a_power_cut() -> Result
     assert_eq!(machine.running("edgecore")?, slot);
     assert_eq!(machine.ok("stat -c %a /etc/kubeedge/config/edgecore.yaml")?.trim(), "640");
     assert_eq!(machine.ok("cat /etc/kubeedge/config/edgecore.yaml")?, "apiVersion: v1\nmine: kept\n");
+
+    // One that crashes faster than anybody looks: under Restart=always it would go on for ever, and seems to run whenever it is asked.
+    let unit = "/etc/systemd/system/edgecore.service.d/fast.conf";
+    machine.put(unit, b"[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestartSec=50ms\n", 0o644)?;
+    machine.ok("systemctl daemon-reload")?;
+    factory.ship(&Dials::new("v1.23.1", Behaviour::DiesAfter { ms: 100, code: 2 }))?;
+    let output = machine.exec("slipway-agent check")?;
+    assert_eq!(output.status.code(), Some(4), "{}{}", text(&output.stderr), machine.journal());
+    let said = text(&output.stderr);
+    assert!(said.contains("SLW-A-DIED") || said.contains("SLW-A-RESTARTED"), "{said}");
+    assert_eq!(machine.running("edgecore")?, slot);
+    assert_eq!(machine.ok("systemctl show -P NRestarts edgecore")?.trim(), "0", "the old release's own crashes are counted anew");
 
     // The power goes while the next one is on probation. After the boot the agent goes on by itself, in its own unit.
     factory.ship(&Dials::healthy("v1.24.0"))?;
