@@ -274,7 +274,7 @@ mod tests {
         };
         // Day 20 758 is 1 November 2026.
         for (unsure, days, good) in [
-            (false as bool, 0, false),
+            (false, 0, false),
             (false, 20_757, false),
             (false, 20_760, true),
             (true, 0, true),

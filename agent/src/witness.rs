@@ -291,18 +291,19 @@ fn encode(turn: u64, memory: &Memory) -> Result<[u8; SLOT], Refusal> {
     head.try_into().map_err(|_| TOO_LARGE.with("a payload of another size", ROOM))
 }
 
-/// JSON that fits: the condemned artifacts are a convenience and give way first.
+/// JSON that fits. With the longest names there can be, conveniences give way: what was condemned last, then the releases before the
+/// committed ones. Floors and committed releases never do.
 fn payload(memory: &Memory) -> Result<Vec<u8>, Refusal> {
-    let json = |memory: &Memory| serde_json::to_vec(memory).map_err(|error| TOO_LARGE.with(error, "JSON"));
-    let bytes = json(memory)?;
-    if bytes.len() <= ROOM {
-        return Ok(bytes);
-    }
     let mut less = memory.clone();
-    less.components.values_mut().for_each(|component| component.condemned = None);
-    let bytes = json(&less)?;
-    if bytes.len() <= ROOM {
-        return Ok(bytes);
+    let mut bytes = Vec::new();
+    let give_way: [fn(&mut Remembered); 3] =
+        [|_| {}, |component| component.condemned = None, |component| component.previous = None];
+    for give_way in give_way {
+        less.components.values_mut().for_each(give_way);
+        bytes = serde_json::to_vec(&less).map_err(|error| TOO_LARGE.with(error, "JSON"))?;
+        if bytes.len() <= ROOM {
+            return Ok(bytes);
+        }
     }
     let seen = format_args!("{} bytes for {} components", bytes.len(), memory.components.len()).to_string();
     Err(TOO_LARGE.with(seen, format_args!("at most {ROOM} bytes")))
@@ -512,7 +513,8 @@ pub(crate) mod tests {
         witness.write(&with(COMPONENT_LIMIT)).unwrap();
         let seen = Witness::open(&path).unwrap().1.unwrap();
         assert_eq!(seen.components.len(), COMPONENT_LIMIT);
-        assert!(seen.components.values().all(|c| c.previous == largest.previous && c.floor == largest.floor));
+        assert!(seen.components.values().all(|c| c.committed == largest.committed && c.floor == largest.floor));
+        assert_eq!(seen.tuf, memory(1).tuf, "what must not go back never gives way");
         let refusal = witness.write(&with(8)).unwrap_err();
         assert_eq!(refusal.code, "SLW-A-WITNESS-FULL");
         assert_eq!(Witness::open(&path).unwrap().1.unwrap(), seen, "and nothing was written");

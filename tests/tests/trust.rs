@@ -171,7 +171,8 @@ fn a_sigstore_that_cannot_be_reached_stops_nothing() -> Result<()> {
     let sigstore = Sigstore::new(&factory.sigstore.trusted_root())?;
     let device = follower(&factory, &sigstore)?;
     assert!(device.run("check", &[])?.status.success(), "{}", device.log());
-    drop(sigstore);
+    let Sigstore { served: _born_with, server, .. } = sigstore;
+    drop(server);
     factory.ship(&Dials::healthy("v1.23.0"))?;
     let output = device.run("check", &[])?;
     assert!(output.status.success(), "{}", stderr(&output));

@@ -469,7 +469,6 @@ fn targets_are_downloaded_once_verified_and_found_through_delegations() -> Resul
     for (role, path, bytes) in [
         ("targets", "file", "of targets"),
         ("targets", "path/to/a/file.txt", "deeper"),
-        ("targets", "odd name? #1 100%", "odd"),
         ("D", "releases/y/y_v1.zip", "of D"),
         ("D", "releases/z/z_v1.zip", "not D's to sign"),
     ] {

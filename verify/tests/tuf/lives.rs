@@ -251,7 +251,7 @@ fn digest(server: &Sim) -> Option<slipway_protocol::Sha256> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_life_ends_well(actions in proptest::collection::vec(action(), 1..40)) {
