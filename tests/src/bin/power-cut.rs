@@ -2,7 +2,8 @@
 //!
 //! The whole update is done once, on ext4 on a disk whose writes and flushes are recorded. From the recording come disks as a cut at
 //! some moment may leave them; on each the agent is started, must end the update as it should, and must still know everything that it
-//! had told anybody before. See `tests/power-cut --help`.
+//! had told anybody before. See `tests/power-cut --help`; that it can fail was seen, as
+//! `docs/decisions/0008-interrupted-from-outside.md` tells.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lexopt::prelude::{Long, Short, ValueExt};

@@ -2,7 +2,7 @@
 //!
 //! First an update is recorded; then it is done once for each call recorded: the agent is killed there, or the call fails for want
 //! of space or as on a broken disk; it is started again if it ended, as a service manager would; and must end the update as it should,
-//! without help. See `tests/sweep --help`.
+//! without help. See `tests/sweep --help`; that it can fail was seen, as `docs/decisions/0008-interrupted-from-outside.md` tells.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lexopt::prelude::{Long, Short, ValueExt};
