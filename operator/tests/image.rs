@@ -120,7 +120,7 @@ fn push(host: &str, auth: &RegistryAuth, repository: &Repository) {
             client.push_manifest_raw(&by(digest), bytes.clone(), media_type.parse().unwrap()).await.unwrap();
         }
         for (tag, digest) in &repository.tags {
-            let (media_type, bytes) = &repository.manifests[digest];
+            let (media_type, bytes) = repository.manifests.get(digest).unwrap();
             client.push_manifest_raw(&at(tag.clone()), bytes.clone(), media_type.parse().unwrap()).await.unwrap();
         }
     });
@@ -414,7 +414,6 @@ fn a_registry_that_misbehaves_is_refused_in_time() {
         assert_eq!(ending(&output), refused(code), "{path} {fault:?}: {}", text(&output.stderr));
     }
     // A list that names another image's referrer.
-    let mut content = content;
     content.tag(&tag_of(&index, ""), &other);
     let list = content.manifest(&json!({"schemaVersion": 2, "mediaType": lying["mediaType"], "manifests": [{
         "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": other, "size": 1,
