@@ -1,6 +1,6 @@
 //! Policies on a private Sigstore, where anything can be signed by anybody: versions, profiles, keys with a threshold, inputs, and each claim of
 //! the provenance that must agree with the rest.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
