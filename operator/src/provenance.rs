@@ -296,7 +296,10 @@ mod tests {
             (&"{}\n".repeat(65), "65 lines"),
             (&envelope.replace("AA==\"", "AA==\",\"cert\":\"x\""), "line 1: a certificate that is no PEM"),
             (&envelope.replace("[{\"sig\":\"AA==\"}]", "[]"), "line 1: 0 signatures"),
-            (&envelope.replace("{\"payloadType\"", "{\"payload\":\"\",\"payloadType\""), "line 1: member \"payload\" appears twice"),
+            (
+                &envelope.replace("{\"payloadType\"", "{\"payload\":\"\",\"payloadType\""),
+                "line 1: member \"payload\" appears twice",
+            ),
         ] {
             let refusal = Content::parse(text.as_bytes()).unwrap_err();
             assert_eq!(refusal.code, "SLW-O-ENVELOPE", "{text}");

@@ -173,7 +173,9 @@ mod tests {
             let image = Image::parse(text).unwrap();
             assert_eq!((image.name().as_deref(), image.tag()), (Some(name), tag), "{text}");
         }
-        for bad in ["", "ghcr.io/UPPER/case:-", "a/b@sha256:00", "a/b@sha512:00", "oci:/no/such/folder", "oci:/no/such:tag", "a b"] {
+        for bad in
+            ["", "ghcr.io/UPPER/case:-", "a/b@sha256:00", "a/b@sha512:00", "oci:/no/such/folder", "oci:/no/such:tag", "a b"]
+        {
             assert_eq!(Image::parse(bad).unwrap_err().code, "SLW-O-IMAGE", "{bad}");
         }
     }
