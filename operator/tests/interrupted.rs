@@ -1,6 +1,6 @@
 //! A publication that is killed at every single system call that changes something leaves a repository that devices accept, and that
 //! the same command completes.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -76,7 +76,7 @@ fn kill_at_each(call: &str, line: &str, dir: &Path, device: &Device, check: &imp
         check(&mut experienced, &repo);
         fs::remove_dir_all(&repo).unwrap();
         if through {
-            return when - 1;
+            return when.saturating_sub(1);
         }
     }
     panic!("{line} never gets through");

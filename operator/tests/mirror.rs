@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 /// A repository laid out as Sigstore's, at this version, with this trusted root.
 fn publish(dir: &Path, key: &SecretKey, version: u64, days: i64, trusted_root: &[u8]) {
-    let expires = now() + SignedDuration::from_hours(24 * days);
+    let expires = now().saturating_add(SignedDuration::from_hours(24_i64.saturating_mul(days))).unwrap();
     let header =
         |kind: &str, version: u64| Header::new(kind, version, jiff::Timestamp::from_second(expires.as_second()).unwrap());
     let alone = RoleKeys { keyids: vec![key.id().to_owned()], threshold: 1 };
