@@ -188,7 +188,14 @@ impl Driver {
             tokio::select! {
                 () = &mut stop => break,
                 Some(news) = self.news.1.recv() => self.hear(news),
-                Some(message) = from_broker(&mut self.broker) => self.broker_says(message),
+                message = from_broker(&mut self.broker) => match message {
+                    Some(message) => self.broker_says(message),
+                    None => {
+                        // A node that nobody can ring looks well and is deaf. Whoever runs the agent starts it again.
+                        tracing::error!("the task that talks to the broker has ended, and so does the agent");
+                        break;
+                    }
+                },
                 Some((request, to)) = requests.recv() => self.request(request, to),
                 _ = alive.tick(), if watchdog.is_some() => {
                     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Watchdog]);
