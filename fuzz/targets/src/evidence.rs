@@ -181,7 +181,7 @@ pub fn bundle_mutant(data: &[u8]) {
     let world = world();
     let mut tape = Tape::new(data);
     let Some(original) = tape.pick(&world.valid) else { return };
-    let rule = if tape.byte() % 4 == 0 { LogRule::UnsafePromiseOnly } else { LogRule::Proof };
+    let rule = if tape.byte().is_multiple_of(4) { LogRule::UnsafePromiseOnly } else { LogRule::Proof };
     let changed = mutant(&original.value, &world.parts, &mut tape);
     world.judge(&changed, original, rule);
 }

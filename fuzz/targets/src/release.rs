@@ -180,7 +180,7 @@ pub fn tuf(data: &[u8]) {
         let Some(name) = tape.pick(&names) else { return };
         let all: Vec<Value> = honest.files.values().filter_map(|bytes| serde_json::from_slice(bytes).ok()).collect();
         let changed = match serde_json::from_slice(&honest.files[name]) {
-            Ok(value) if tape.byte() % 8 > 0 => mutant(&value, &all, &mut tape),
+            Ok(value) if !tape.byte().is_multiple_of(8) => mutant(&value, &all, &mut tape),
             _ => tape.rest().to_vec(),
         };
         tuf.files.insert(name.clone(), changed);
