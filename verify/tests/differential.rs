@@ -133,12 +133,16 @@ impl Outcome {
     }
 
     fn done(&self) {
-        println!(
-            "both accept {}, both refuse {}, stricter here {:?}, wider here {}",
-            self.both_accept, self.both_refuse, self.stricter, self.wider
-        );
         let all = self.unexplained.join("\n");
-        assert!(self.unexplained.is_empty(), "{} differences without a reason:\n{all}", self.unexplained.len());
+        assert!(
+            self.unexplained.is_empty(),
+            "both accept {}, both refuse {}, stricter here {:?}, wider here {}; {} differences without a reason:\n{all}",
+            self.both_accept,
+            self.both_refuse,
+            self.stricter,
+            self.wider,
+            self.unexplained.len()
+        );
     }
 }
 
@@ -264,14 +268,14 @@ fn lies_of_authorities_and_logs() {
 
 #[test]
 fn what_the_peer_is_known_to_accept() {
-    type Change = fn(&mut Value);
+    type Edit = fn(&mut Value);
     let sigstore = sigstore();
     let chain = |bundle: &mut Value, more: &Value| {
         let material = bundle["verificationMaterial"].as_object_mut().unwrap();
         let leaf = material.remove("certificate").unwrap();
         material.insert("x509CertificateChain".to_owned(), json!({"certificates": [leaf, more]}));
     };
-    let changes: [(&str, Change, &str); 6] = [
+    let changes: [(&str, Edit, &str); 6] = [
         ("no media type", |b| drop(b.as_object_mut().unwrap().remove("mediaType")), "BUNDLE-MEDIA-TYPE"),
         (
             "0.3 as 0.1 without its proof",
@@ -313,7 +317,7 @@ fn what_the_peer_is_known_to_accept() {
         outcome.compare(&case, true);
     }
     // Bodies that the log did log: of another kind than they say, and with the details of another key.
-    let body: [(Evidence, fn(&mut Value), &str); 2] = [
+    let body: [(Evidence, Edit, &str); 2] = [
         (
             Evidence::RekorV2,
             |b| b["spec"]["hashedRekordV002"]["signature"]["verifier"]["keyDetails"] = "PKIX_ECDSA_P384_SHA_384".into(),
