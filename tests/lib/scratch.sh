@@ -10,3 +10,9 @@ scratch() {
     rm -f "$probe"
     echo "$dir"
 }
+
+# alone PROGRAM…: runs it in process and mount namespaces of its own where that is allowed: whatever ends it ends all that it started.
+alone() {
+    local with=(unshare --mount --propagation private --pid --fork --kill-child --mount-proc)
+    if "${with[@]}" true 2>/dev/null; then "${with[@]}" "$@"; else "$@"; fi
+}
