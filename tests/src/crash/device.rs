@@ -138,7 +138,8 @@ interval = "100ms"
     /// Has the tracer let go of the agent, which goes on.
     pub fn let_go(&mut self) {
         let Some(mut tracer) = self.child.take() else { return };
-        signal(tracer.id(), Signal::SIGTERM);
+        // Asked to leave, it may wait for ever for a process that is just being made; the kernel lets go at once.
+        let _ = tracer.kill();
         let _ = tracer.wait();
         self.loose = true;
     }

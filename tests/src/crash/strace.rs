@@ -150,7 +150,7 @@ impl Digests {
 
 fn strace(output: &Path) -> Vec<OsString> {
     // What the agent starts is let go of as it becomes another program; its threads are followed.
-    let words = ["strace", "--follow-forks", "--detach-on=execve", "--interruptible=waiting", "-qq", "-o"];
+    let words = ["strace", "--follow-forks", "--detach-on=execve", "-qq", "-o"];
     words.iter().map(OsString::from).chain([output.into()]).collect()
 }
 
