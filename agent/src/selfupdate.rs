@@ -43,7 +43,15 @@ const UNWATCHED: Refusal = Refusal::of(
     "that the restore unit watches over an update of the agent",
     "install and enable slipway-agent-restore.service; see `systemctl status slipway-agent-restore`",
 );
-/// The restart that was asked for did not come, or brought another program.
+/// The restart that was asked for brought another program: nothing to try again.
+const PROGRAM: Refusal = Refusal::of(
+    "SLW-A-SELF-PROGRAM",
+    Class::Health,
+    Actor::Builder,
+    "the program that systemd started from the new agent's slot",
+    "release the agent's own program, not a script that starts another; see what the unit's ExecStart= names",
+);
+/// The restart that was asked for did not come.
 const RESTART: Refusal = Refusal::of(
     "SLW-A-SELF-RESTART",
     Class::System,
@@ -54,6 +62,9 @@ const RESTART: Refusal = Refusal::of(
 
 /// How long the agent waits to be ended once it has asked for that.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long until it asks once more when systemd refused.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// The agent as a component.
 #[derive(Debug)]
@@ -145,12 +156,17 @@ impl Own {
         }
         let wanted = self.slots.payload_path(&self.component, slot);
         if self.link_at_start.as_ref() == Some(slot) {
-            return Err(RESTART.with(program().display(), wanted.display()));
+            return Err(PROGRAM.with(program().display(), wanted.display()));
         }
         // Crashes from before are not the new release's.
         self.unit.forget_failures().await?;
         self.slots.point(&self.component, slot)?;
-        self.unit.restart_soon().await?;
+        // In a shutdown the manager refuses: then this process ends too, and the next boot starts what is current. No fault of the release.
+        if let Err(refusal) = self.unit.restart_soon().await {
+            tracing::warn!(%refusal, "asked again");
+            tokio::time::sleep(AGAIN).await;
+            self.unit.restart_soon().await.map_err(|why| RESTART.with(why, "an accepted restart"))?;
+        }
         tokio::time::sleep(PATIENCE).await;
         Err(RESTART.with(format_args!("none within {PATIENCE:?}"), wanted.display()))
     }

@@ -53,7 +53,7 @@ fn bad_ones(real: &dyn Fn(&str) -> Vec<u8>) -> Vec<Bad> {
             "migrated",
         ),
         // Decision 6: what is committed is what runs.
-        bad("starts another program", script(&format!("exec {REAL} \"$@\"")), &["SLW-A-SELF-RESTART"], ""),
+        bad("starts another program", script(&format!("exec {REAL} \"$@\"")), &["SLW-A-SELF-PROGRAM"], ""),
         Bad {
             during: Some("kill -KILL $(systemctl show -P MainPID slipway-agent)"),
             ..bad("is ready and dies", real("dies"), &["SLW-A-RESTARTED"], "")
