@@ -54,10 +54,7 @@ impl Meaning {
         let leaf = decoded(&material["certificate"]["rawBytes"])
             .or_else(|| decoded(&material["x509CertificateChain"]["certificates"][0]["rawBytes"]));
         let (envelope, plain) = (&bundle["dsseEnvelope"], &bundle["messageSignature"]);
-        let digest = &plain["messageDigest"];
-        let digest = decoded(&digest["digest"])
-            .zip(digest["algorithm"].as_str())
-            .map(|(digest, kind)| [&digest, kind.as_bytes()].concat());
+        let digest = decoded(&plain["messageDigest"]["digest"]);
         let content = if envelope.is_object() {
             let kind = envelope["payloadType"].as_str()?;
             vec![decoded(&envelope["payload"])?, kind.into(), decoded(&envelope["signatures"][0]["sig"])?]
@@ -100,7 +97,9 @@ impl Entry {
             decoded(&entry["canonicalizedBody"])?,
         ];
         let proof = &entry["inclusionProof"];
-        let proof = if proof.is_object() { Some(Proof::of(proof)?) } else { None };
+        // Without a checkpoint it proves nothing, and counts as absent.
+        let note = proof["checkpoint"]["envelope"].as_str().unwrap_or_default();
+        let proof = if note.is_empty() { None } else { Some(Proof::of(proof, note)?) };
         let promise = decoded(&entry["inclusionPromise"]["signedEntryTimestamp"]);
         Some(Self { fixed, time: whole(&entry["integratedTime"]).filter(|time| *time != 0), promise, proof })
     }
@@ -117,8 +116,8 @@ impl Entry {
 }
 
 impl Proof {
-    fn of(proof: &Value) -> Option<Self> {
-        let (text, lines) = proof["checkpoint"]["envelope"].as_str()?.split_once("\n\n")?;
+    fn of(proof: &Value, note: &str) -> Option<Self> {
+        let (text, lines) = note.split_once("\n\n")?;
         let mut fixed = vec![
             whole(&proof["logIndex"])?.to_string().into(),
             whole(&proof["treeSize"])?.to_string().into(),
