@@ -186,7 +186,9 @@ impl Config {
             // The unit starts `current/slipway-agent/bin/slipway-agent`, and only that unit may be this component.
             if component.is_agent() != (component.name.as_str() == AGENT) {
                 let seen = format_args!("component {} with {:?}", component.name, component.run.run).to_string();
-                return Err(CONFIG.with(seen, format_args!("the agent itself as component {AGENT} with run.unit = {AGENT_UNIT:?}")));
+                return Err(
+                    CONFIG.with(seen, format_args!("the agent itself as component {AGENT} with run.unit = {AGENT_UNIT:?}"))
+                );
             }
         }
         if names.len() > crate::witness::COMPONENT_LIMIT {

@@ -3,7 +3,7 @@
 use reqwest::header::{CONTENT_TYPE, USER_AGENT};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder};
-use std::error::Error;
+use slipway_protocol::causes;
 use std::time::Duration;
 use url::Url;
 
@@ -37,7 +37,7 @@ impl Http {
     /// A client that gives each exchange this long.
     pub(crate) fn new(timeout: Duration) -> Result<Self, String> {
         install_tls();
-        let client = Client::builder().redirect(Policy::limited(REDIRECTS)).build().map_err(|error| chain(&error))?;
+        let client = Client::builder().redirect(Policy::limited(REDIRECTS)).build().map_err(|error| causes(&error))?;
         Ok(Self { client, timeout })
     }
 
@@ -67,22 +67,8 @@ impl Http {
     }
 
     fn chain(&self, error: &reqwest::Error) -> String {
-        if error.is_timeout() { format!("no complete answer within {:?}", self.timeout) } else { chain(error) }
+        if error.is_timeout() { format!("no complete answer within {:?}", self.timeout) } else { causes(error) }
     }
-}
-
-/// The causes of an error in one line, without the URL that the library puts first: it may hold a secret.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if texts.last() != Some(&text) {
-            texts.push(text);
-        }
-        cause = error.source();
-    }
-    if texts.is_empty() { "failed".to_owned() } else { texts.join(": ") }
 }
 
 /// What a server says beside a status that is no success, short enough for a line.

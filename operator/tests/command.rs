@@ -11,7 +11,12 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 fn slipway(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_slipway")).args(arguments).env_remove("SLIPWAY_BROKER").env_remove("SLIPWAY_KEY_PASSWORD").output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_slipway"))
+        .args(arguments)
+        .env_remove("SLIPWAY_BROKER")
+        .env_remove("SLIPWAY_KEY_PASSWORD")
+        .output()
+        .unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {

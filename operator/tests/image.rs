@@ -1,7 +1,10 @@
 //! `slipway verify-image` on a real registry, on one with every modern feature and every fault, and on OCI image layouts.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod ending;
+
 use base64::Engine as _;
+use ending::{ending, good, refused, text};
 use oci_client::client::{Client, ClientConfig, ClientProtocol};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Reference, RegistryOperation};
@@ -20,25 +23,6 @@ const REPOSITORY: &str = "kubeedge/cloudcore";
 const TAG: &str = "v1.23.1";
 const BUILDER: &str = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_container_slsa3.yml";
 const BUILD_TYPE: &str = "https://github.com/slsa-framework/slsa-github-generator/container@v1";
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// The exit code, and the code of the refusal: the first line on standard error that is not about one of several attestations.
-fn ending(output: &Output) -> (i32, String) {
-    let stderr = text(&output.stderr);
-    let refusal = stderr.lines().find_map(|line| line.strip_prefix("slipway: ")).unwrap_or_default();
-    (output.status.code().unwrap(), refusal.split(": ").next().unwrap_or_default().to_owned())
-}
-
-fn refused(code: &str) -> (i32, String) {
-    (3, code.to_owned())
-}
-
-fn good() -> (i32, String) {
-    (0, String::new())
-}
 
 /// A build of cloudcore's image, as the generator's container workflow attests it.
 fn build(name: &str, image: &str) -> Attestation {

@@ -1,6 +1,9 @@
 //! `slipway provenance bundle`: old provenance and a log that answers well or badly.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod ending;
+
+use ending::{ending, good, refused, text};
 use serde_json::Value;
 use slipway_world::rekor::{RekorFault, RekorServer, log_intoto};
 use slipway_world::sigstore::{Attestation, PrivateSigstore, generator_generic};
@@ -10,25 +13,6 @@ use tempfile::TempDir;
 
 const NAME: &str = "kubeedge-v1.13.0-linux-arm64.tar.gz";
 const TARBALL: &[u8] = b"a tarball";
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// The exit code, and the code of the refusal or whatever else came first on standard error.
-fn ending(output: &Output) -> (i32, String) {
-    let stderr = text(&output.stderr);
-    let first = stderr.strip_prefix("slipway: ").unwrap_or(&stderr).split(": ").next().unwrap_or_default().to_owned();
-    (output.status.code().unwrap(), first)
-}
-
-fn refused(code: &str) -> (i32, String) {
-    (3, code.to_owned())
-}
-
-fn good() -> (i32, String) {
-    (0, String::new())
-}
 
 /// A release's old provenance in a folder, and the log that it was entered in.
 struct Desk {

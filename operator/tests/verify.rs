@@ -4,6 +4,9 @@
 //! with a line that says so, and fails where `CI=true`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod ending;
+
+use ending::{ending, good, refused, text};
 use serde_json::Value;
 use slipway_protocol::{Sha256, Sha512};
 use slipway_world::sigstore::{Attestation, Evidence, ManagedKey, PrivateSigstore, Subject, generator_generic};
@@ -20,25 +23,6 @@ const BEACON: &str = "https://github.com/sigstore-conformance/extremely-dangerou
 
 fn slipway(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_slipway")).args(arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// The exit code, and the code of the refusal or whatever else came first on standard error.
-fn ending(output: &Output) -> (i32, String) {
-    let stderr = text(&output.stderr);
-    let first = stderr.strip_prefix("slipway: ").unwrap_or(&stderr).split(": ").next().unwrap_or_default().to_owned();
-    (output.status.code().unwrap(), first)
-}
-
-fn refused(code: &str) -> (i32, String) {
-    (3, code.to_owned())
-}
-
-fn good() -> (i32, String) {
-    (0, String::new())
 }
 
 /// Files of one build in a folder of their own.

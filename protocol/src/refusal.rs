@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::error::Error;
 use std::fmt;
 
 /// What kind of refusal it is. Attack-shaped refusals carry the attack's name, as Uptane asks.
@@ -142,6 +143,21 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+/// The causes of an error in one line, without the error's own words: HTTP clients put the URL there, which may hold a secret.
+#[must_use]
+pub fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if texts.last() != Some(&text) {
+            texts.push(text);
+        }
+        cause = error.source();
+    }
+    if texts.is_empty() { "failed".to_owned() } else { texts.join(": ") }
+}
 
 #[cfg(test)]
 mod tests {

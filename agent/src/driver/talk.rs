@@ -151,9 +151,7 @@ impl Driver {
     pub fn look_up(&self, request: &Request) -> Option<Response> {
         match request {
             Request::Status => Some(Response::Status(Box::new(self.status()))),
-            Request::Trust => {
-                Some(self.edges.view().map_or_else(Response::Refused, |view| Response::Trust(Box::new(view))))
-            }
+            Request::Trust => Some(self.edges.view().map_or_else(Response::Refused, |view| Response::Trust(Box::new(view)))),
             Request::History { component, limit } => {
                 Some(Response::History(self.edges.store.borrow().history(component.as_ref(), *limit)))
             }

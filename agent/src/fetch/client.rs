@@ -2,14 +2,14 @@
 
 use super::resume::{self, Answer, Asked, Verdict};
 use super::sink::Sink;
-use super::transport::{Failure, chain, shown, transport};
+use super::transport::{Failure, shown, transport};
 use super::{Download, Downloaded, FetchError, RetryAdvice, Small, checks};
 use bytes::Bytes;
 use reqwest::header::{self, HeaderName};
 use reqwest::{Response, redirect};
 use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
-use slipway_protocol::{Refusal, Sha256};
+use slipway_protocol::{Refusal, Sha256, causes};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
@@ -103,11 +103,11 @@ impl Client {
                 let wanted = "`none` or a URL such as http://proxy:3128";
                 // The address may hold a password.
                 let proxy = reqwest::Proxy::all(proxy)
-                    .map_err(|error| checks::SETTINGS.with(format_args!("proxy: {}", chain(&error)), wanted))?;
+                    .map_err(|error| checks::SETTINGS.with(format_args!("proxy: {}", causes(&error)), wanted))?;
                 builder.proxy(proxy.no_proxy(settings.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string)))
             }
         };
-        let http = builder.build().map_err(|error| checks::SETTINGS.with(chain(&error), "settings that make an HTTP client"))?;
+        let http = builder.build().map_err(|error| checks::SETTINGS.with(causes(&error), "settings that make an HTTP client"))?;
         Ok(Self { http, settings: Arc::new(settings.clone()), liars: Arc::default() })
     }
 

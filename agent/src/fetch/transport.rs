@@ -2,7 +2,7 @@
 
 use super::{FetchError, RetryAdvice, checks};
 use rustls::CertificateError;
-use slipway_protocol::Refusal;
+use slipway_protocol::{Refusal, causes};
 use std::error::Error;
 use std::io;
 use url::Url;
@@ -35,7 +35,7 @@ impl From<Failure> for FetchError {
 
 /// What a broken exchange means.
 pub(super) fn transport(url: &Url, error: &reqwest::Error) -> Failure {
-    let at = |check: Refusal, wanted: &str| check.with(format_args!("{}: {}", shown(url), chain(error)), wanted);
+    let at = |check: Refusal, wanted: &str| check.with(format_args!("{}: {}", shown(url), causes(error)), wanted);
     if let Some(tls) = tls_error(error) {
         return Failure::later(match tls {
             rustls::Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
@@ -64,20 +64,6 @@ fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
         cause = inside.map_or_else(|| error.source(), |inside| Some(inside));
     }
     None
-}
-
-/// The causes of an error in one line, without what the library puts first: the URL, which may hold a secret.
-pub(super) fn chain(error: &reqwest::Error) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if texts.last() != Some(&text) {
-            texts.push(text);
-        }
-        cause = error.source();
-    }
-    if texts.is_empty() { "failed".to_owned() } else { texts.join(": ") }
 }
 
 /// A URL for people: without user, password and query, which may be secrets.

@@ -6,14 +6,14 @@
 use super::credentials;
 use super::reference::{At, Descriptor, MANIFEST_LIMIT, Manifest, Pick};
 use crate::error::{IMAGE, IMAGE_DIGEST, IMAGE_SIZE, REGISTRY};
-use crate::http::{AGENT, Answer, Http, chain, complaint, install_tls};
+use crate::http::{AGENT, Answer, Http, complaint, install_tls};
 use oci_client::client::{Client, ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
 use oci_client::manifest::OciDescriptor;
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Reference, RegistryOperation};
 use reqwest::header::ACCEPT;
-use slipway_protocol::{Refusal, Sha256};
+use slipway_protocol::{Refusal, Sha256, causes};
 use std::fmt;
 use std::io::Cursor;
 use std::time::Duration;
@@ -140,7 +140,7 @@ impl Registry {
 fn shown(error: &OciDistributionError) -> String {
     match error {
         OciDistributionError::RequestError(error) if error.is_timeout() => "no answer in time".to_owned(),
-        OciDistributionError::RequestError(error) => chain(error),
+        OciDistributionError::RequestError(error) => causes(error),
         other => other.to_string(),
     }
 }
