@@ -3,6 +3,7 @@
 //! A bundle's media type is unsigned, so it decides nothing by itself: what must be present is decided by [`LogRule`], which is the
 //! operator's, and a bundle that claims an older format gets no easier way in.
 
+use crate::certificate;
 use crate::error::Check;
 use crate::log::Checkpoint;
 use serde::Deserialize;
@@ -10,8 +11,6 @@ use serde::de::IgnoredAny;
 use sigstore_types::bundle::VerificationMaterialContent;
 use sigstore_types::{Bundle, KindVersion, MediaType};
 use slipway_protocol::{Refusal, json, manifest};
-use x509_cert::Certificate;
-use x509_cert::der::Decode as _;
 
 /// What evidence of logging is demanded.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -246,8 +245,7 @@ fn check_chain(bundle: &mut Bundle, rule: LogRule, keep_intermediates: bool) -> 
     };
     let mut roots = Vec::new();
     for certificate in certificates.iter().skip(1) {
-        let parsed = Certificate::from_der(certificate.raw_bytes.as_bytes())
-            .map_err(|error| Check::CertificateMalformed.refuse(error, "DER certificates"))?;
+        let parsed = certificate::parse(certificate.raw_bytes.as_bytes())?;
         if parsed.tbs_certificate.subject == parsed.tbs_certificate.issuer {
             roots.push((certificate.clone(), parsed.tbs_certificate.subject));
         }

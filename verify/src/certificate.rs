@@ -35,10 +35,21 @@ pub(crate) struct Leaf<'a> {
     pub(crate) key: Key,
 }
 
+/// Fulcio's have 0.8 to 2 KB. Sets in them are sorted while they are parsed, which takes long for a large one.
+const SIZE_LIMIT: usize = 8 * 1024;
+
+/// Parses a certificate that evidence brings.
+pub(crate) fn parse(der: &[u8]) -> Result<Certificate, Refusal> {
+    if der.len() > SIZE_LIMIT {
+        return Err(Check::CertificateMalformed.refuse(format_args!("{} bytes", der.len()), format_args!("at most {SIZE_LIMIT}")));
+    }
+    Certificate::from_der(der).map_err(malformed)
+}
+
 /// Reads a certificate and checks it against the profile.
 pub(crate) fn read(der: &DerCertificate) -> Result<Leaf<'_>, Refusal> {
     let profile = |seen: &str, wanted: &str| Check::CertificateProfile.refuse(seen, wanted);
-    let certificate = Certificate::from_der(der.as_bytes()).map_err(malformed)?;
+    let certificate = parse(der.as_bytes())?;
     let body = &certificate.tbs_certificate;
     if body.version != x509_cert::Version::V3 {
         return Err(profile("an old certificate version", "X.509 v3"));

@@ -193,7 +193,7 @@ checks! {
     PolicyEmpty = "POLICY-EMPTY", Configuration, Operator, "policy that names signer, source and ref",
         "say who may sign, from which source and from which tag: nothing is accepted without";
     PolicyIdentity = "POLICY-IDENTITY", WrongSigner, Attacker, "certificate's identity",
-        "signed by someone else than the policy names: if the signer changed on purpose, add it to the policy";
+        "signed by someone else than was asked for: if the signer changed on purpose, or its version behind the @ did, name that too";
     PolicyIds = "POLICY-IDS", ArbitrarySoftware, Attacker, "repository and owner ids",
         "the name is right but the repository is another one: it may have been deleted and registered again by someone else";
     PolicyInputs = "POLICY-INPUTS", ArbitrarySoftware, Builder, "inputs that were given to the build",
@@ -233,7 +233,7 @@ checks! {
     RootLogId = "ROOT-LOG-ID", Configuration, Operator, "log's id against its key in the trusted root",
         "the cached trusted root is damaged: fetch it again through TUF";
     RootMalformed = "ROOT-MALFORMED", Malformed, Operator, "shape of the trusted root",
-        "the cached trusted root is damaged: fetch it again through TUF";
+        "this is no trusted_root.json, or a damaged one: name the right file, or fetch it again through TUF";
     RootMediaType = "ROOT-MEDIA-TYPE", Malformed, Operator, "media type of the trusted root",
         "give a Sigstore trusted_root.json of format 0.1 or 0.2";
     RootSize = "ROOT-SIZE", EndlessData, Attacker, "size of the trusted root",
@@ -251,7 +251,7 @@ checks! {
     StatementType = "STATEMENT-TYPE", Malformed, Builder, "type of the in-toto statement",
         "make the provenance again as an in-toto statement v0.1 or v1";
     SubjectAlgorithm = "SUBJECT-ALGORITHM", Configuration, Operator, "digest algorithm of the provenance's subjects",
-        "this provenance names only SHA-512: release the artifact with its SHA-512 too";
+        "give the file itself, or its digest by the algorithm that the provenance has; release it with that digest";
     SubjectName = "SUBJECT-NAME", MixAndMatch, Attacker, "artifact's name among the provenance's subjects",
         "the evidence is about other files: release the artifact with its own provenance, under the name the builder gave it";
     TimestampDigest = "TIMESTAMP-DIGEST", WrongSigner, Attacker, "timestamp token's signed digest of its content",

@@ -13,6 +13,9 @@ use sigstore_types::bundle::InclusionProof;
 use sigstore_types::{KindVersion, Sha256Hash, TransparencyLogEntry};
 use slipway_protocol::Refusal;
 
+/// A log signs once, each witness once, and there are fewer than ten. Every line in the log's name costs a verification.
+const SIGNATURE_LIMIT: usize = 16;
+
 /// A checkpoint: a tree's size and root hash, in a signed note (C2SP).
 #[derive(Debug)]
 pub(crate) struct Checkpoint<'a> {
@@ -48,6 +51,9 @@ impl<'a> Checkpoint<'a> {
             return Err(bad("no signature line"));
         }
         let tail = tail.strip_suffix('\n').ok_or_else(|| bad("no newline at the end"))?;
+        if tail.split('\n').nth(SIGNATURE_LIMIT).is_some() {
+            return Err(bad("too many signature lines"));
+        }
         let signatures: Option<Vec<_>> = tail.split('\n').map(NoteSignature::parse).collect();
         Ok(Self { text, origin, size, root, signatures: signatures.ok_or_else(|| bad("a line that is no signature"))? })
     }

@@ -42,6 +42,8 @@ pub(crate) use versions::of_tag;
 const SIZE_LIMIT: usize = 64 * 1024;
 /// Identities, builders, triggers in one policy.
 const LIST_LIMIT: usize = 64;
+/// What every identity and builder that is a workflow of GitHub has in it.
+const WORKFLOW: &str = "/.github/workflows/";
 /// The reusable workflows that SLSA's own builders are. They count only at a release tag.
 pub(crate) const GENERATOR: &str = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/";
 /// How GitHub and npm name their builder: the runner, since any workflow may attest.
@@ -173,7 +175,24 @@ impl Workflows {
         let patterns = place.patterns(exact, pattern)?;
         match versions {
             None if patterns.is_empty() => Ok(None),
-            None => Ok(Some(Self { patterns, versions: Vec::new() })),
+            None => {
+                // Exactly compared, it would match nothing: these identities end in the ref they were run at.
+                let bare = patterns
+                    .iter()
+                    .find(|pattern| pattern.to_string().contains(WORKFLOW) && !pattern.to_string().contains(['@', '*']));
+                match (bare, exact.or(pattern)) {
+                    (Some(bare), Some(at)) => {
+                        let seen = format!("{bare}, which names no ref");
+                        Err(place.refuse(
+                            Check::PolicyContradiction,
+                            at,
+                            &seen,
+                            "…@refs/tags/v1.2.3 behind it, or its versions beside it",
+                        ))
+                    }
+                    _ => Ok(Some(Self { patterns, versions: Vec::new() })),
+                }
+            }
             Some(at) if patterns.is_empty() => {
                 Err(place.refuse(Check::PolicyContradiction, at, "versions of nothing", "the workflow that they are versions of"))
             }
@@ -200,7 +219,8 @@ impl Policy {
         }
         let file: File = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| place.line(&span));
-            Check::PolicySyntax.refuse(format_args!("line {line}: {}", error.message()), "a policy")
+            Check::PolicySyntax
+                .refuse(format_args!("line {line}: {}", error.message()), "a policy in TOML: docs/VERIFYING.md lists its keys")
         })?;
         let profile = profile(&place, file.profile.as_ref())?;
         let log = log_rule(&place, profile, &file.log)?;
@@ -369,10 +389,10 @@ fn certificate_rule(
         Workflows::read(place, said.identity.as_ref(), said.identity_pattern.as_ref(), said.identity_versions.as_ref())?;
     let rule = |identities: Workflows, signed_by| CertificateRule { issuer, identities, signed_by };
     match (identities, builders) {
-        (None, None) => Err(place.missing(table, "certificate", "identity, and no builder in [provenance] that could be it,")),
+        (None, None) => Err(place.missing(table, "certificate", "identity (nor a builder in [provenance] that signs by itself)")),
         // Who builds signs, whichever of the two is named.
         (None, Some(builders)) if !builders.are_runners() => Ok((rule(builders.clone(), SignedBy::Builder), builders)),
-        (None, Some(_)) => Err(place.missing(table, "certificate", "identity of the workflow, on whose runner any may sign,")),
+        (None, Some(_)) => Err(place.missing(table, "certificate", "identity of the workflow (any may sign on that runner)")),
         (Some(identities), None) => Ok((rule(identities.clone(), SignedBy::Builder), identities)),
         (Some(identities), Some(builders)) => {
             let delegators = format!("{GENERATOR}delegator_");

@@ -270,7 +270,8 @@ fn check_signer(proven: &Proven, claims: &Claims, rule: &CertificateRule) -> Res
 
 fn check_runner(claims: &Claims, facts: &Facts, rules: &Rules) -> Result<(), Refusal> {
     agrees(Check::ClaimRunner, claims.environment.runner.as_deref(), facts.runner.as_deref())?;
-    match facts.runner.as_deref() {
+    // Old certificates do not tell; then what the statement says of itself counts against it.
+    match facts.runner.as_deref().or(claims.environment.runner.as_deref()) {
         Some("github-hosted") => Ok(()),
         None if facts.runner_may_be_missing => Ok(()),
         _ if rules.unsafe_self_hosted_runner => Ok(()),

@@ -26,6 +26,7 @@ pub struct SigstoreRoot {
     logs: Vec<Log>,
     certificate_logs: Vec<Log>,
     logs_certificates: bool,
+    logs_signatures: bool,
     authorities: Vec<Authority>,
     timestamp_authorities: Vec<Authority>,
     leaf_needs_intermediates: bool,
@@ -121,6 +122,7 @@ impl SigstoreRoot {
             logs,
             certificate_logs,
             logs_certificates: !root.ctlogs.is_empty(),
+            logs_signatures: !root.tlogs.is_empty(),
             authorities,
             timestamp_authorities,
             leaf_needs_intermediates,
@@ -147,9 +149,9 @@ impl SigstoreRoot {
         self.certificate_logs.iter().find(|log| log.id == id)
     }
 
-    /// Whether the instance has transparency logs.
+    /// Whether the instance has transparency logs, be they such that cannot be verified here.
     pub(crate) fn has_logs(&self) -> bool {
-        !self.logs.is_empty()
+        self.logs_signatures
     }
 
     /// Whether the instance logs its certificates, be it in logs that cannot be verified here.

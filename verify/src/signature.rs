@@ -95,7 +95,8 @@ fn hash_of(key: &Key, stated: Option<Hash>) -> Result<Hash, Refusal> {
 /// Checks a signature over the artifact itself.
 fn of_artifact(message: &MessageSignature, key: &Key, body: Option<&Body>, artifact: &Digested<'_>) -> Result<(), Refusal> {
     let stated = message.message_digest.as_ref().map(|stated| (hash(stated.algorithm), stated.digest.as_bytes()));
-    if let Some((Some(hash), digest)) = stated {
+    if let Some((hash, digest)) = stated {
+        let hash = hash.ok_or_else(|| key::unsupported("a message digest of another algorithm"))?;
         let seen = artifact.by(hash)?;
         if seen != digest {
             return Err(Check::ArtifactDigest.refuse(hex::encode(seen), hex::encode(digest)));

@@ -104,12 +104,12 @@ impl Claims {
 fn v0_2(predicate: &Value) -> Result<Claims, Refusal> {
     let config = need(predicate, "/invocation/configSource")?;
     let trigger = Source {
-        commit: text(config, "/digest/sha1"),
+        commit: text(config, "/digest/sha1")?,
         ..Source::from_uri(&need_text(predicate, "/invocation/configSource/uri")?)
     };
     let material = need(predicate, "/materials/0")?;
     let material =
-        Source { commit: text(material, "/digest/sha1"), ..Source::from_uri(&need_text(predicate, "/materials/0/uri")?) };
+        Source { commit: text(material, "/digest/sha1")?, ..Source::from_uri(&need_text(predicate, "/materials/0/uri")?) };
     // The generator writes its environment in small letters, npm and the delegator in capitals.
     let environment = predicate.pointer("/invocation/environment").unwrap_or(&Value::Null);
     let variable = |name: &str| {
@@ -120,18 +120,20 @@ fn v0_2(predicate: &Value) -> Result<Claims, Refusal> {
     if let Some(parameters) = predicate.pointer("/invocation/parameters") {
         collect(&mut inputs, parameters, &["inputs", "event_inputs"], &[]);
     }
-    let event = variable("event_payload").unwrap_or(&Value::Null);
+    let event = event(variable("event_payload"))?;
     collect_named(&mut inputs, event.get("inputs"));
-    let run_of = |name: &str| variable(name).and_then(plain);
+    collect_named(&mut inputs, event.get("client_payload"));
+    let run = plain(variable("run_id"))?.zip(plain(variable("run_attempt"))?);
+    let run = run.map(|(id, attempt)| Run::Numbers(id, attempt));
     Ok(Claims {
         builder: need_text(predicate, "/builder/id")?,
         build_type: need_text(predicate, "/buildType")?,
         trigger,
         material,
-        environment: Environment::read(variable, event),
-        workflow: text(config, "/entryPoint"),
-        run: run_of("run_id").zip(run_of("run_attempt")).map(|(id, attempt)| Run::Numbers(id, attempt)),
-        invocation: text(metadata, "/buildInvocationID").or_else(|| text(metadata, "/buildInvocationId")),
+        environment: Environment::read(variable, event)?,
+        workflow: text(config, "/entryPoint")?,
+        run,
+        invocation: text(metadata, "/buildInvocationID")?.or(text(metadata, "/buildInvocationId")?),
         inputs,
     })
 }
@@ -140,38 +142,43 @@ fn v1(predicate: &Value) -> Result<Claims, Refusal> {
     let workflow = predicate.pointer("/buildDefinition/externalParameters/workflow");
     let trigger = match workflow {
         Some(workflow) => {
-            Source { repository: need_text(workflow, "/repository")?, reference: text(workflow, "/ref"), commit: None }
+            Source { repository: need_text(workflow, "/repository")?, reference: text(workflow, "/ref")?, commit: None }
         }
         None => Source {
-            commit: text(predicate, "/buildDefinition/externalParameters/source/digest/gitCommit"),
+            commit: text(predicate, "/buildDefinition/externalParameters/source/digest/gitCommit")?,
             ..Source::from_uri(&need_text(predicate, "/buildDefinition/externalParameters/source/uri")?)
         },
     };
     let first = need(predicate, "/buildDefinition/resolvedDependencies/0")?;
     let material = Source {
-        commit: text(first, "/digest/gitCommit").or_else(|| text(first, "/digest/sha1")),
+        commit: text(first, "/digest/gitCommit")?.or(text(first, "/digest/sha1")?),
         ..Source::from_uri(&need_text(first, "/uri")?)
     };
     let internal = predicate.pointer("/buildDefinition/internalParameters").unwrap_or(&Value::Null);
     let github = internal.get("github").unwrap_or(&Value::Null);
     let variable = |name: &str| github.get(name).or_else(|| internal.get(format!("GITHUB_{}", name.to_uppercase())));
-    let event = variable("event_payload").unwrap_or(&Value::Null);
+    let event = event(variable("event_payload"))?;
     let mut inputs = BTreeMap::new();
     if let Some(external) = predicate.pointer("/buildDefinition/externalParameters") {
         // These two were read above and are compared with the certificate; whatever else came from outside is an input.
         collect(&mut inputs, external, &["inputs"], &["workflow", "source"]);
     }
+    if let Some(workflow) = workflow {
+        collect(&mut inputs, workflow, &["inputs"], &["path", "ref", "repository"]);
+    }
     collect_named(&mut inputs, event.get("inputs"));
-    let run_of = |name: &str| variable(name).and_then(plain);
-    let url = text(predicate, "/runDetails/metadata/invocationId").filter(|id| id.contains("://")).map(Run::Url);
+    collect_named(&mut inputs, event.get("client_payload"));
+    let run = plain(variable("run_id"))?.zip(plain(variable("run_attempt"))?);
+    let run = run.map(|(id, attempt)| Run::Numbers(id, attempt));
+    let url = text(predicate, "/runDetails/metadata/invocationId")?.filter(|id| id.contains("://")).map(Run::Url);
     Ok(Claims {
         builder: need_text(predicate, "/runDetails/builder/id")?,
         build_type: need_text(predicate, "/buildDefinition/buildType")?,
         trigger,
         material,
-        environment: Environment::read(variable, event),
-        workflow: workflow.and_then(|workflow| text(workflow, "/path")),
-        run: url.or_else(|| run_of("run_id").zip(run_of("run_attempt")).map(|(id, attempt)| Run::Numbers(id, attempt))),
+        environment: Environment::read(variable, event)?,
+        workflow: workflow.map(|workflow| text(workflow, "/path")).transpose()?.flatten(),
+        run: url.or(run),
         invocation: None,
         inputs,
     })
@@ -179,28 +186,30 @@ fn v1(predicate: &Value) -> Result<Claims, Refusal> {
 
 impl Environment {
     /// Reads GitHub's variables by their names in small letters, and the event that GitHub sent.
-    fn read<'v>(variable: impl Fn(&str) -> Option<&'v Value>, event: &Value) -> Self {
-        let text_of = |name: &str| variable(name).and_then(plain);
-        let name = text_of("event_name");
-        let both = |one: Option<String>, pointer: &str| one.into_iter().chain(event.pointer(pointer).and_then(plain)).collect();
+    fn read<'v>(variable: impl Fn(&str) -> Option<&'v Value>, event: &Value) -> Result<Self, Refusal> {
+        let text_of = |name: &str| plain(variable(name));
+        let name = text_of("event_name")?;
+        let both = |name: &str, pointer: &str| -> Result<Vec<String>, Refusal> {
+            Ok(text_of(name)?.into_iter().chain(plain(event.pointer(pointer))?).collect())
+        };
         // A push and a dispatch name the whole ref; a release only its tag; other events mean other things by `ref`.
         let sent = match name.as_deref() {
-            Some("push" | "workflow_dispatch") => text(event, "/ref"),
-            Some("release") => text(event, "/release/tag_name").map(|tag| format!("refs/tags/{tag}")),
+            Some("push" | "workflow_dispatch") => text(event, "/ref")?,
+            Some("release") => text(event, "/release/tag_name")?.map(|tag| format!("refs/tags/{tag}")),
             _ => None,
         };
-        Self {
-            references: text_of("ref").into_iter().chain(sent).collect(),
-            ref_type: text_of("ref_type"),
-            commit: text_of("sha1").or_else(|| text_of("sha")),
-            repositories: both(text_of("repository"), "/repository/full_name"),
-            repository_ids: both(text_of("repository_id"), "/repository/id"),
-            owner_ids: both(text_of("repository_owner_id"), "/repository/owner/id"),
-            workflow: text_of("workflow_ref"),
-            workflow_commit: text_of("workflow_sha"),
-            runner: text_of("runner_environment"),
+        Ok(Self {
+            references: text_of("ref")?.into_iter().chain(sent).collect(),
+            ref_type: text_of("ref_type")?,
+            commit: text_of("sha1")?.or(text_of("sha")?),
+            repositories: both("repository", "/repository/full_name")?,
+            repository_ids: both("repository_id", "/repository/id")?,
+            owner_ids: both("repository_owner_id", "/repository/owner/id")?,
+            workflow: text_of("workflow_ref")?,
+            workflow_commit: text_of("workflow_sha")?,
+            runner: text_of("runner_environment")?,
             event: name,
-        }
+        })
     }
 }
 
@@ -245,12 +254,22 @@ fn collect_one(inputs: &mut BTreeMap<String, String>, name: &str, value: &Value)
     };
 }
 
-/// A text or a number, as text; nothing if it is empty.
-fn plain(value: &Value) -> Option<String> {
+/// A text or a number, as text; nothing if it is missing or empty. Of another type it could not be compared, and would count as missing.
+fn plain(value: Option<&Value>) -> Result<Option<String>, Refusal> {
     match value {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
+        Some(Value::Number(number)) => Ok(Some(number.to_string())),
+        Some(other) => Err(Check::ProvenanceMalformed.refuse(other, "a text or a number")),
+    }
+}
+
+/// What GitHub sent to start the build.
+fn event(value: Option<&Value>) -> Result<&Value, Refusal> {
+    match value {
+        None => Ok(&Value::Null),
+        Some(value @ (Value::Null | Value::Object(_))) => Ok(value),
+        Some(other) => Err(Check::ProvenanceMalformed.refuse(other, "an event's payload as an object")),
     }
 }
 
@@ -271,10 +290,14 @@ fn need<'v>(value: &'v Value, pointer: &str) -> Result<&'v Value, Refusal> {
 }
 
 fn need_text(value: &Value, pointer: &str) -> Result<String, Refusal> {
-    text(value, pointer).ok_or_else(|| Check::ProvenanceMalformed.refuse("no text", format_args!("text at {pointer}")))
+    text(value, pointer)?.ok_or_else(|| Check::ProvenanceMalformed.refuse("no text", format_args!("text at {pointer}")))
 }
 
-/// Text that is there and not empty.
-fn text(value: &Value, pointer: &str) -> Option<String> {
-    value.pointer(pointer)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+/// Text, if it is there and not empty.
+fn text(value: &Value, pointer: &str) -> Result<Option<String>, Refusal> {
+    match value.pointer(pointer) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
+        Some(other) => Err(Check::ProvenanceMalformed.refuse(other, format_args!("text at {pointer}"))),
+    }
 }

@@ -28,7 +28,7 @@ const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1");
 
 /// A real token has 0.6 to 6 KB, with its certificates.
-const SIZE_LIMIT: usize = 64 * 1024;
+const SIZE_LIMIT: usize = 16 * 1024;
 
 fn malformed(what: impl std::fmt::Display) -> Refusal {
     Check::TimestampMalformed.refuse(what, "a granted RFC 3161 token with one signer")

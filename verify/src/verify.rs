@@ -15,7 +15,7 @@ use crate::{certificate, log, path, provider, sct, timestamp};
 use jiff::Timestamp;
 use serde::Serialize;
 use sigstore_crypto::CertificateInfo;
-use sigstore_types::{Bundle, DerPublicKey, SignatureContent};
+use sigstore_types::{Bundle, DerPublicKey, KindVersion, SignatureContent};
 use slipway_protocol::{Refusal, Sha256, Sha512};
 
 /// What is said to have been signed.
@@ -84,7 +84,7 @@ pub struct Evidence {
     pub signed_times: Vec<Timestamp>,
     /// The log the signature is in, by its host name.
     pub log: Option<String>,
-    /// The entry's index in that log.
+    /// The entry's index in that log, if that is proven.
     pub log_index: Option<u64>,
 }
 
@@ -173,6 +173,7 @@ pub(crate) fn prove(bundle: &Bundle, root: &SigstoreRoot, artifact: Artifact<'_>
         sct::verify(&leaf, &issuer_key, root)?;
     }
     let (log, log_index) = logged(bundle, Some(root), &signed_times)?.unzip();
+    let log_index = log_index.flatten();
     signature::verify(bundle, body.as_ref(), &leaf.key, &signer, artifact)?;
     let identity = leaf.identity.as_str().to_owned();
     let issuer = leaf.info.issuer.clone().ok_or_else(|| Check::PolicyIssuer.refuse("none", "an issuer"))?;
@@ -196,6 +197,7 @@ pub(crate) fn prove_with_key(
         return Err(Check::TimestampMissing.refuse("none", "a timestamp"));
     }
     let (log, log_index) = logged(bundle, root, &signed_times)?.unzip();
+    let log_index = log_index.flatten();
     signature::verify(bundle, body(bundle)?.as_ref(), &key.key, &Verifier::Key(key.spki.clone()), artifact)?;
     Ok(Evidence { identity: None, issuer: None, signed_times, log, log_index })
 }
@@ -224,19 +226,31 @@ fn signed_times(bundle: &Bundle, root: Option<&SigstoreRoot>) -> Result<Vec<Time
 }
 
 /// Verifies the entry's place in its log, if it has a proof; the gate has seen to it that it has one unless the rule says otherwise.
-fn logged(bundle: &Bundle, root: Option<&SigstoreRoot>, signed_times: &[Timestamp]) -> Result<Option<(String, u64)>, Refusal> {
+fn logged(
+    bundle: &Bundle,
+    root: Option<&SigstoreRoot>,
+    signed_times: &[Timestamp],
+) -> Result<Option<(String, Option<u64>)>, Refusal> {
     let Some(entry) = bundle.verification_material.tlog_entries.first() else {
         return Ok(None);
     };
     let log = log::log_of(entry, root)?;
-    // Rekor v2 has no time of its own, and a proof of v1 does not prove one.
+    // Rekor v2 has no time of its own, and a proof of v1 does not prove one: every other time must lie in the log's window.
     if let Some(early) = signed_times.iter().find(|time| **time < log.window.start) {
         return Err(Check::LogNotStarted.refuse(early, format_args!("{} or later", log.window.start)));
+    }
+    if let Some(end) = log.window.end
+        && signed_times.last().is_none_or(|late| *late > end)
+    {
+        let seen = signed_times.last().map_or_else(|| "no signed time".to_owned(), ToString::to_string);
+        return Err(Check::LogWindow.refuse(seen, format_args!("{end} or earlier")));
     }
     if let Some(proof) = &entry.inclusion_proof {
         log::included(entry, proof, log)?;
     }
-    Ok(Some((log.name.clone(), entry.log_index.get())))
+    // The index over all shards of Rekor v1 is the promise's word alone; a proof has another.
+    let proven = entry.inclusion_promise.is_some() || entry.kind_version == KindVersion::HashedRekordV002;
+    Ok(Some((log.name.clone(), proven.then_some(entry.log_index.get()))))
 }
 
 /// The signed payload of an attestation.

@@ -51,7 +51,7 @@ pub(super) fn read(place: &Place<'_>, table: &Spanned<KeysTable>) -> Result<KeyR
         keys.push(NamedKey { name: printable(name), id, key });
     }
     if keys.is_empty() {
-        return Err(place.missing(Some(table), "keys.public", "key"));
+        return Err(place.missing(Some(table), "keys.public", "name = \"PEM\""));
     }
     if keys.len() > KEY_LIMIT {
         let seen = format!("{} keys", keys.len());

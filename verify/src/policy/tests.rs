@@ -82,6 +82,7 @@ fn what_is_missing_contradictory_or_unknown_does_not_load() {
                 "line 4",
             ),
             ("v{version}\"\n[prov", "v*\"\n[prov", "POLICY-SYNTAX", "line 4"),
+            ("@refs/tags/v{version}\"\n[prov", "\"\n[prov", "POLICY-CONTRADICTION", "line 4"),
             ("[provenance]", "identity_versions = \"1.2.3\"\n[provenance]", "POLICY-CONTRADICTION", "line 5"),
             ("source = \"https://github.com/o/r\"\n", "", "POLICY-EMPTY", "line 5"),
             ("tag = \"v{version}\"\n", "", "POLICY-EMPTY", "line 5"),
@@ -185,7 +186,7 @@ fn keys_are_counted_once_each_and_the_threshold_must_be_reachable() {
         ],
     );
     let none = "component = \"edgecore\"\nprofile = \"keys\"\n[keys]\nthreshold = 1\n[provenance]\nbuilder = \"b\"\n";
-    assert_eq!(refused(none), ("SLW-V-POLICY-EMPTY".to_owned(), "line 3: no key in [keys.public]".to_owned()));
+    assert_eq!(refused(none), ("SLW-V-POLICY-EMPTY".to_owned(), "line 3: no name = \"PEM\" in [keys.public]".to_owned()));
 }
 
 #[test]

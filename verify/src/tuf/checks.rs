@@ -28,7 +28,7 @@ checks! {
     MALFORMED = "SLW-T-MALFORMED", Malformed, Operator, "metadata must be well formed",
         "publish the repository again with `slipway`; if it is intact there, something on the way changes it";
     MISSING = "SLW-T-MISSING", Network, Operator, "a file that signed metadata names is not there",
-        "publish the whole repository, timestamp.json last";
+        "publish the whole repository, timestamp.json last; if that very file is missing, the URL may be wrong: see repository.url";
     MIX = "SLW-T-MIX", MixAndMatch, Attacker, "metadata must be the one that its parent pins",
         "the server shows files of different releases together: publish again, and purge caches on the way";
     NO_TARGET = "SLW-T-NO-TARGET", Configuration, Operator, "a target that no trusted role signs",
