@@ -101,7 +101,7 @@ checks! {
     NO_RELEASE = "SLW-O-NO-RELEASE", Configuration, Operator, "a channel points at a release of this repository",
         "`slipway release` it first, or correct the version";
     /// A repository time that cannot be computed.
-    TIME = "SLW-O-TIME", Configuration, Operator, "an expiry within the calendar", "choose fewer days";
+    TIME = "SLW-O-TIME", Configuration, Operator, "how long roles live", "give another number of days, as `slipway init --help` and slipway.toml name them";
 }
 
 /// A file error with its path.

@@ -74,6 +74,16 @@ impl Keyring {
         Ok(public)
     }
 
+    /// Adds a key file and asks for its password at once, if it has one.
+    ///
+    /// # Errors
+    /// As [`Self::add_file`] and [`Self::open`].
+    pub fn unlock_file(&mut self, path: &Path) -> Result<PublicKey, Refusal> {
+        let public = self.add_file(path)?;
+        self.open(&public)?;
+        Ok(public)
+    }
+
     /// Puts a key on the ring.
     pub fn add(&mut self, key: SecretKey) {
         self.keys.insert(key.spki().to_vec(), Entry::Open(key));

@@ -5,9 +5,9 @@
 //! timestamp, snapshot or targets. Neither order of the two renames would do, so a whole new folder is made (of hard links) and
 //! exchanged with the old one in one step.
 
-use crate::error::{KEY, SELF_CHECK, file};
+use crate::error::{EXPIRES, KEY, SELF_CHECK, file};
 use crate::files;
-use crate::metadata::{Envelope, Pin, PublicKey, Quorum};
+use crate::metadata::{Envelope, Header, Pin, PublicKey, Quorum};
 use crate::repo::{Outcome, Repo};
 use crate::role::Role;
 use crate::staged::Change;
@@ -41,6 +41,13 @@ impl Repo {
     /// Publishes a complete change: signs snapshot and timestamp first, so that a missing key changes nothing, shows it to the
     /// device's own code, then writes new files, and the timestamp last of all.
     pub(crate) fn publish_change(&mut self, change: &Change, now: Timestamp) -> Result<(), Refusal> {
+        for (role, envelope) in &change.next {
+            let header: Header = envelope.read(role.name())?;
+            if header.expires <= now {
+                let seen = format_args!("{role} version {} expired at {} while it waited", header.version, header.expires);
+                return Err(EXPIRES.with(seen, format_args!("a later expiry: `slipway renew {role}`, and sign again")));
+            }
+        }
         let mut next = self.state.clone();
         let mut new = NewFiles::new();
         for (role, envelope) in change.next.iter().filter(|(role, _)| **role != Role::Root) {

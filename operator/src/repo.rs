@@ -103,6 +103,7 @@ impl Repo {
                 return Err(EXISTS.with(dir.join(taken).display(), "an empty folder"));
             }
         }
+        options.days.check()?;
         let mut roles = options.roles.clone();
         let mut made = Vec::new();
         for role in Role::ALL {
@@ -158,6 +159,7 @@ impl Repo {
         let text = String::from_utf8_lossy(&files::read(&dir.join("slipway.toml"))?).into_owned();
         let settings: Settings = toml::from_str(&text)
             .map_err(|error| REPOSITORY.with(format_args!("slipway.toml: {error}"), "days for each role"))?;
+        settings.days.check()?;
         let state = if published { State::load(&metadata)? } else { State::unpublished() };
         let mut change = if staged.is_file() { Change::read(&staged)? } else { Change::default() };
         // What an interrupted publication brought out already no longer waits.
@@ -337,6 +339,14 @@ impl Repo {
             self.outcome = Outcome::Staged(waiting);
         }
         Ok(())
+    }
+
+    /// Takes one more key, unlocked.
+    ///
+    /// # Errors
+    /// `SLW-O-KEY`, `SLW-O-PASSWORD`.
+    pub fn unlock(&mut self, path: &Path) -> Result<(), Refusal> {
+        self.keys.unlock_file(path).map(drop)
     }
 
     /// Adds the signatures of this key to what waits, and publishes it if that completes it. Returns the roles it signed.

@@ -1,6 +1,8 @@
 //! The six roles of a repository, and how long each is believed.
 
+use crate::error::TIME;
 use serde::{Deserialize, Serialize};
+use slipway_protocol::Refusal;
 use std::fmt;
 use std::str::FromStr;
 
@@ -91,6 +93,23 @@ impl Default for Lifetimes {
 }
 
 impl Lifetimes {
+    /// The most days that a role may live: a hundred years, far below what a timestamp can hold.
+    pub const LONGEST: u32 = 36_500;
+
+    /// Whether metadata of these lifetimes can be of use.
+    ///
+    /// # Errors
+    /// `SLW-O-TIME` naming the role.
+    pub fn check(self) -> Result<(), Refusal> {
+        match Role::ALL.into_iter().find(|role| !(1..=Self::LONGEST).contains(&self.of(*role))) {
+            Some(role) => Err(TIME.with(
+                format_args!("{} days for {role}", self.of(role)),
+                format_args!("1 to {} days (100 years)", Self::LONGEST),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// The days of one role.
     #[must_use]
     pub const fn of(&self, role: Role) -> u32 {

@@ -34,6 +34,8 @@ pub struct RoleStatus {
     pub expires: Timestamp,
     /// Whole days until then; negative once it has.
     pub days_left: i64,
+    /// Whether they have stopped.
+    pub expired: bool,
     /// How many signatures it needs.
     pub threshold: u32,
     /// Its keys.
@@ -106,6 +108,7 @@ impl Repo {
             version,
             expires,
             days_left: days_left(expires, now),
+            expired: expires <= now,
             threshold: quorum.threshold,
             keys: quorum.keys.iter().map(key).collect(),
         })
@@ -130,7 +133,7 @@ impl Repo {
 }
 
 fn days_left(expires: Timestamp, now: Timestamp) -> i64 {
-    expires.duration_since(now).as_hours().div_euclid(24)
+    expires.duration_since(now).as_secs().div_euclid(24 * 60 * 60)
 }
 
 impl fmt::Display for Status {
@@ -141,7 +144,7 @@ impl fmt::Display for Status {
             writeln!(f, "{:<10} {:>7}  {:<20} {:>9}  KEYS (* has signed)", "ROLE", "VERSION", "EXPIRES", "DAYS LEFT")?;
         }
         for role in &self.roles {
-            let left = if role.days_left < 0 { "expired".to_owned() } else { role.days_left.to_string() };
+            let left = if role.expired { "EXPIRED".to_owned() } else { role.days_left.to_string() };
             write!(f, "{:<10} {:>7}  {:<20} {left:>9}  {} of", role.role, role.version, role.expires, role.threshold)?;
             for (nth, key) in role.keys.iter().enumerate() {
                 let (comma, star) = (if nth == 0 { "" } else { "," }, if key.signed { "*" } else { "" });
@@ -165,7 +168,7 @@ impl fmt::Display for Status {
         }
         for channel in &self.channels {
             let floor = channel.floor.as_ref().map_or("-", |floor| floor.as_str());
-            let state = if channel.halted { "halted".to_owned() } else { waves(channel) };
+            let state = if channel.halted { "halted".to_owned() } else { audience(channel) };
             writeln!(f, "{:<16} {:<12} {:<16} {floor:<16} {state}", channel.component, channel.channel, channel.release)?;
         }
         if !self.targets.is_empty() {
@@ -175,9 +178,11 @@ impl fmt::Display for Status {
     }
 }
 
-fn waves(channel: &Channel) -> String {
+/// Who gets a channel's release, and when.
+#[must_use]
+pub fn audience(channel: &Channel) -> String {
     if channel.waves.is_empty() {
-        return "everyone".to_owned();
+        return "everyone now".to_owned();
     }
     let wave = |wave: &slipway_protocol::channel::Wave| format!("{}% from {}", wave.percent, wave.start);
     channel.waves.iter().map(wave).collect::<Vec<_>>().join(", ")

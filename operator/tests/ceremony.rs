@@ -44,7 +44,7 @@ impl Place {
     fn both_sign(&self) -> String {
         for person in ["alice", "bob"] {
             self.carry("server/fleet/staged/change.json", &format!("{person}/change.json"));
-            done(&self.at(person), &format!("sign change.json --key {person}.pem"));
+            done(&self.at(person), &format!("sign change.json --yes --key {person}.pem"));
             self.carry(&format!("{person}/change.json"), &format!("server/{person}.json"));
         }
         done(&self.at("server"), "publish fleet alice.json bob.json")
@@ -86,7 +86,7 @@ fn two_people_on_two_machines() {
 
     // One of two is not enough, and the other's copy does not carry the first's signature.
     place.carry("server/fleet/staged/change.json", "alice/change.json");
-    let said = done(&place.at("alice"), "sign change.json --key alice.pem");
+    let said = done(&place.at("alice"), "sign change.json --yes --key alice.pem");
     assert!(said.contains("root       2 of") && said.contains("signed root, targets, releases with alice"), "{said}");
     place.carry("alice/change.json", "server/alice.json");
     let said = refused(&server, "publish fleet alice.json", "SLW-O-WAITING");
@@ -106,7 +106,7 @@ fn two_people_on_two_machines() {
     let said = done(&server, "policy add fleet edgecore.toml");
     assert!(said.contains("waits for  targets version 2: 1 more of alice"), "{said}");
     assert!(device.target(&repo, "policies/edgecore.toml").is_err(), "not before it is signed");
-    let said = done(&server, "sign fleet --key ../alice/alice.pem");
+    let said = done(&server, "sign fleet --yes --key ../alice/alice.pem");
     assert!(said.contains("new      policies/edgecore.toml") && said.contains("published"), "{said}");
     assert_eq!(device.target(&repo, "policies/edgecore.toml").unwrap(), POLICY.as_bytes());
 
@@ -136,14 +136,14 @@ fn a_signature_can_be_lost_and_given_again_and_the_same_release_twice_costs_none
     let server = place.at("server");
     let line = release_line("fleet", &server, "v1.23.1");
     done(&server, &line);
-    done(&server, "sign fleet --key ../alice/alice.pem");
+    done(&server, "sign fleet --yes --key ../alice/alice.pem");
     let before = fs::read(place.repo().join("staged/change.json")).unwrap();
     done(&server, &line);
     assert_eq!(fs::read(place.repo().join("staged/change.json")).unwrap(), before);
     refused(&server, "publish fleet", "SLW-O-WAITING");
     // What else goes on meanwhile goes on alone.
     done(&server, "refresh fleet");
-    done(&server, "sign fleet --key ../bob/bob.pem");
+    done(&server, "sign fleet --yes --key ../bob/bob.pem");
     Device::born(&place.repo()).target(&place.repo(), "releases/edgecore/v1.23.1.json").unwrap();
     refused(&server, "sign fleet", "SLW-O-STAGED");
     // And what is not wanted is dropped.
@@ -169,31 +169,31 @@ fn what_is_carried_cannot_be_changed_on_the_way() {
         *bytes = "e30=".into();
     }
     put(&other);
-    refused(&bob, "sign change.json --key bob.pem", "SLW-O-STAGED");
+    refused(&bob, "sign change.json --yes --key bob.pem", "SLW-O-STAGED");
     // Another idea of what is published: not signed by its keys, or another repository's.
     let mut other = staged.clone();
     other["base"]["releases"]["signed"]["expires"] = "2099-01-01T00:00:00Z".into();
     other["next"].as_object_mut().unwrap().remove("releases");
     other["files"] = serde_json::json!({});
     put(&other);
-    refused(&bob, "sign change.json --key bob.pem", "SLW-O-STAGED");
+    refused(&bob, "sign change.json --yes --key bob.pem", "SLW-O-STAGED");
     let elsewhere = set_up();
     elsewhere.both_sign();
     put(&staged);
     done(&bob, "sign change.json --show --against copy");
     copy(&elsewhere.repo(), &bob.join("elsewhere"));
-    refused(&bob, "sign change.json --key bob.pem --against elsewhere", "SLW-O-STAGED");
+    refused(&bob, "sign change.json --yes --key bob.pem --against elsewhere", "SLW-O-STAGED");
     refused(&bob, "sign change.json", "SLW-O-KEY");
     // Signed, but something else than what waits at home.
     let mut other = staged.clone();
     other["next"]["releases"]["signed"]["expires"] = "2099-01-01T00:00:00Z".into();
     put(&other);
-    done(&bob, "sign change.json --key bob.pem");
+    done(&bob, "sign change.json --yes --key bob.pem");
     place.carry("bob/change.json", "server/bob.json");
     refused(&server, "publish fleet bob.json", "SLW-O-STAGED");
     // A signature that is none.
     put(&staged);
-    done(&bob, "sign change.json --key bob.pem");
+    done(&bob, "sign change.json --yes --key bob.pem");
     let mut broken = json(&bob.join("change.json"));
     let sig = broken["next"]["releases"]["signatures"][0]["sig"].as_str().unwrap().replace(['0', '1'], "2");
     broken["next"]["releases"]["signatures"][0]["sig"] = sig.into();
@@ -202,7 +202,7 @@ fn what_is_carried_cannot_be_changed_on_the_way() {
     // A key that has no say.
     done(&bob, "key generate mallory --unencrypted");
     put(&staged);
-    refused(&bob, "sign change.json --key mallory.pem", "SLW-O-ROLE");
+    refused(&bob, "sign change.json --yes --key mallory.pem", "SLW-O-ROLE");
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn a_year_of_rotations_reaches_a_device_that_missed_them_all() {
     for (person, must) in [("alice", true), ("carol", true), ("bob", false)] {
         device.refresh(&repo).unwrap();
         assert_eq!(device.version(&repo, "root"), 1, "not before all have signed");
-        let said = done(&server, &format!("sign fleet --key ../{person}/{person}.pem"));
+        let said = done(&server, &format!("sign fleet --yes --key ../{person}/{person}.pem"));
         assert_eq!(said.contains("waits for"), must, "{said}");
     }
     assert_eq!(device.version(&repo, "root"), 2);
@@ -237,7 +237,7 @@ fn a_year_of_rotations_reaches_a_device_that_missed_them_all() {
         let said = done(&server, &format!("key rotate fleet {role}"));
         assert!(said.contains(&format!("made fleet/keys/{role}-2.pem")), "{said}");
         device.refresh(&repo).unwrap();
-        done(&server, "sign fleet --key ../alice/alice.pem --key ../carol/carol.pem");
+        done(&server, "sign fleet --yes --key ../alice/alice.pem --key ../carol/carol.pem");
         assert_eq!(device.version(&repo, "root"), version);
         fs::remove_file(repo.join(format!("keys/{role}.pem"))).unwrap();
         done(&server, "refresh fleet");
@@ -262,6 +262,45 @@ fn alone(more: &str) -> (TempDir, PathBuf) {
     done(dir.path(), &release_line("fleet", dir.path(), "v1.23.1"));
     done(dir.path(), "channel fleet --release v1.23.1");
     (dir, repo)
+}
+
+#[test]
+fn nobody_signs_without_agreeing() {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    let (dir, repo) = alone("");
+    fs::rename(repo.join("keys/targets.pem"), dir.path().join("targets.pem")).unwrap();
+    fs::write(dir.path().join("edgecore.toml"), format!("{POLICY}\n")).unwrap();
+    assert!(done(dir.path(), "policy add fleet edgecore.toml").contains("waits for"));
+    let (staged, carried) = (repo.join("staged/change.json"), dir.path().join("change.json"));
+    fs::copy(&staged, &carried).unwrap();
+    let before = fs::read(&carried).unwrap();
+    let say = |answer: &str, line: &str| {
+        let mut command = command(dir.path());
+        command.args(line.split_whitespace()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    for line in ["sign change.json --key targets.pem", "sign fleet --key targets.pem"] {
+        for answer in ["", "n\n", "\n", "yesterday\n", "no y\n"] {
+            let output = say(answer, line);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{answer:?}: {said}");
+            assert!(said.contains("not signed; nothing changed"), "{said}");
+            assert_eq!(said.contains("--yes"), answer.is_empty(), "{said}");
+            assert_eq!((fs::read(&carried).unwrap(), fs::read(&staged).unwrap()), (before.clone(), before.clone()));
+        }
+    }
+    // What is to be signed is shown before a password is asked for.
+    done(dir.path(), "key generate locked");
+    let mut locked = command(dir.path());
+    let output =
+        locked.env_remove("SLIPWAY_KEY_PASSWORD").args(["sign", "fleet", "--yes", "--key", "locked.pem"]).output().unwrap();
+    assert!(text(&output.stdout).contains("policies/edgecore.toml"), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("SLW-O-PASSWORD"), "{}", text(&output.stderr));
+    assert!(say("y\n", "sign change.json --key targets.pem").status.success());
+    assert!(text(&say("yes\n", "sign fleet --key targets.pem").stdout).contains("published"));
 }
 
 #[test]
@@ -317,7 +356,7 @@ fn of_three_release_keys_one_is_stolen() {
         "{said}"
     );
     device.target(&repo, "releases/edgecore/v1.23.1.json").unwrap();
-    done(dir.path(), "sign fleet --key alice.pem --key carol.pem");
+    done(dir.path(), "sign fleet --yes --key alice.pem --key carol.pem");
     device.target(&repo, "releases/edgecore/v1.23.1.json").unwrap();
     let bob = SecretKey::read(&dir.path().join("bob.pem"), || unreachable!()).unwrap();
     let version = device.version(&repo, "releases");
@@ -385,9 +424,13 @@ fn passwords() {
     assert_eq!(fs::read(dir.path().join("fleet/public/metadata/timestamp.json")).unwrap(), before, "nothing changed");
     assert!(!dir.path().join("fleet/staged").exists());
     assert!(with(Some(PASSWORD), "policy add fleet edgecore.toml").status.success());
-    // No password at all and no terminal: the quick start works, and says what it did.
-    let output = with(None, "init quick");
-    assert!(output.status.success() && said(&output).contains("NOT encrypted"));
+    // No password at all and no terminal: nobody gets keys that are not encrypted without asking for them.
+    for password in [None, Some("")] {
+        assert!(said(&with(password, "init quick")).contains("SLW-O-PASSWORD"));
+        assert!(!dir.path().join("quick").exists(), "nothing is left behind");
+    }
+    assert!(said(&with(None, "key rotate fleet root")).contains("SLW-O-PASSWORD"));
+    assert!(with(None, "init quick --unencrypted").status.success());
 }
 
 #[test]

@@ -47,14 +47,18 @@ fn every_command_of_the_document_works() {
     assert!(blocks.len() > 10, "{}", blocks.len());
     let mut device: Option<Device> = None;
     for block in blocks {
+        // The person at the terminal agrees with everything that `slipway sign` shows.
+        let mut person = Command::new("yes").stdout(Stdio::piped()).spawn().unwrap();
         let output = Command::new("bash")
             .args(["-euo", "pipefail", "-c", &block])
             .current_dir(dir.path())
             .env("PATH", &path)
             .env("SLIPWAY_KEY_PASSWORD", PASSWORD)
-            .stdin(Stdio::null())
+            .stdin(person.stdout.take().unwrap())
             .output()
             .unwrap();
+        person.kill().unwrap();
+        person.wait().unwrap();
         assert!(output.status.success(), "{block}\n{}{}", text(&output.stdout), text(&output.stderr));
         // A device that was there from the beginning follows every step.
         let repo = server.join("fleet");

@@ -248,7 +248,7 @@ fn a_release_with_old_provenance_is_told_what_to_do() {
     let release = Attestation::kubeedge("v1.13.0").generator("v1.2.2").artifact(NAME, &archived);
     desk.write("multiple.intoto.jsonl", desk.old(&release));
     let (policy, root) = (desk.path("policy"), desk.path("root"));
-    for setup in [&["init", &repo][..], &["policy", "add", &repo, &policy], &["sigstore", "add", &repo, &root]] {
+    for setup in [&["init", &repo, "--unencrypted"][..], &["policy", "add", &repo, &policy], &["sigstore", "add", &repo, &root]] {
         let output = slipway(setup);
         assert!(output.status.success(), "{setup:?}: {}", text(&output.stderr));
     }

@@ -280,6 +280,35 @@ fn without_its_key_a_change_waits_and_the_rest_goes_on() {
 }
 
 #[test]
+fn roles_live_from_a_day_to_a_century_and_nothing_expired_is_published() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("repo");
+    let days = |root| InitOptions { days: Lifetimes { root, ..Lifetimes::default() }, ..InitOptions::default() };
+    for wrong in [0, 36_501, u32::MAX] {
+        assert_eq!(Repo::init(&path, &days(wrong), now()).unwrap_err().code, "SLW-O-TIME", "{wrong}");
+        assert!(!path.exists(), "nothing is left behind");
+    }
+    drop(Repo::init(&path, &days(36_500), now()).unwrap());
+    // A change that waited longer than it lives.
+    let away = dir.path().join("channels.pem");
+    fs::rename(path.join("keys/channels.pem"), &away).unwrap();
+    let mut repo = Repo::open(&path).unwrap();
+    repo.renew_roles(&[Role::Channels], now()).unwrap();
+    drop(repo);
+    fs::rename(&away, path.join("keys/channels.pem")).unwrap();
+    let mut repo = Repo::open(&path).unwrap();
+    let later: Timestamp = "2027-11-22T12:00:01Z".parse().unwrap();
+    let before = repo.timestamp_version();
+    assert_eq!(repo.sign(None, later).unwrap_err().code, "SLW-O-EXPIRES");
+    assert_eq!(repo.timestamp_version(), before);
+    let text = repo.status("2026-11-29T12:30:00Z".parse().unwrap()).unwrap().to_string();
+    let expired: Vec<&str> = text.lines().filter(|line| line.contains("EXPIRED")).collect();
+    assert!(expired.len() == 1 && expired[0].starts_with("timestamp"), "half an hour ago is expired: {text}");
+    repo.renew_roles(&[Role::Channels], later).unwrap();
+    assert_eq!(*repo.outcome(), Outcome::Published);
+}
+
+#[test]
 fn a_publication_that_broke_off_is_not_seen_and_not_in_the_way() {
     let mut operator = operator();
     operator.release("v1.23.1");

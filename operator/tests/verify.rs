@@ -256,7 +256,7 @@ fn a_threshold_of_keys_releases_and_verifies_without_any_certificate() {
 
     // The operator's repository takes the policy, holds a release against it, and takes no policy that does not load.
     let done = |output: Output| assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    done(slipway(&["init", &repo]));
+    done(slipway(&["init", &repo, "--unencrypted"]));
     done(slipway(&["policy", "add", &repo, &policy_file]));
     done(slipway(&["sigstore", "add", &repo, &root]));
     let release = |proof: &str| slipway(&["release", &repo, "--artifact", &file, "--provenance", &desk.path(proof)]);

@@ -48,7 +48,7 @@ struct Operator {
 impl Operator {
     fn new(dir: &Path, broker: &str) -> Result<Self> {
         let repo = dir.join("fleet");
-        slipway_ok(&["init", text(&repo)])?;
+        slipway_ok(&["init", text(&repo), "--unencrypted"])?;
         Ok(Self { repo, broker: broker.to_owned() })
     }
 

@@ -5,7 +5,6 @@ use crate::{now, say};
 use clap::{Args, Subcommand, ValueEnum};
 use slipway_operator::Repo;
 use slipway_operator::Role;
-use slipway_operator::error::PASSWORD;
 use slipway_operator::keyring::Keyring;
 use slipway_operator::keys::{KeyType, SecretKey, public_path, read_public};
 use std::path::PathBuf;
@@ -58,6 +57,9 @@ pub(crate) enum Key {
         /// The new key's public half; without it one is made in the `keys` folder
         #[arg(long, value_name = "PUB")]
         new: Option<PathBuf>,
+        /// Do not encrypt the key that is made. Those of snapshot and timestamp never are
+        #[arg(long)]
+        unencrypted: bool,
         #[command(flatten)]
         signing: Signing,
     },
@@ -108,12 +110,7 @@ pub(crate) struct Generate {
 impl Generate {
     fn run(self) -> anyhow::Result<()> {
         let file = if self.file.extension().is_none() { self.file.with_extension("pem") } else { self.file };
-        let password = if self.unencrypted {
-            None
-        } else {
-            let password = self.passwords.new_password(&file.display().to_string())?;
-            Some(password.ok_or_else(|| PASSWORD.with("none", "a password, or --unencrypted"))?)
-        };
+        let password = self.passwords.new_password(&file.display().to_string(), self.unencrypted)?;
         let kind = match self.kind {
             Kind::P256 => KeyType::P256,
             Kind::Ed25519 => KeyType::Ed25519,
@@ -143,17 +140,14 @@ impl Key {
                 say(&format!("taken from {}; what it signed there is signed again by the keys that stay", lost.join(", ")))?;
                 conclude(&repo, "published")
             }
-            Self::Rotate { dir, role, old, new, signing } => {
+            Self::Rotate { dir, role, old, new, unencrypted, signing } => {
                 let mut repo = signing.open(&dir)?;
                 let old = old.map(name_or_id).transpose()?;
                 let key = match new {
                     Some(public) => read_public(&public)?,
                     None => {
-                        let password = if Role::ONLINE.contains(&role) {
-                            None
-                        } else {
-                            signing.passwords().new_password(&format!("the new {role} key"))?
-                        };
+                        let unencrypted = unencrypted || Role::ONLINE.contains(&role);
+                        let password = signing.passwords().new_password(&format!("the new {role} key"), unencrypted)?;
                         let (path, public) = repo.make_key(role, KeyType::P256, password.as_ref())?;
                         let state = if password.is_some() { "encrypted" } else { "NOT encrypted" };
                         say(&format!("made {}, {state}", path.display()))?;

@@ -3,6 +3,7 @@
 use crate::cli::signing::{Passwords, Signing, conclude};
 use crate::{now, say};
 use clap::Args;
+use clap::builder::RangedI64ValueParser;
 use slipway_operator::error::ROLE;
 use slipway_operator::keyring::Keyring;
 use slipway_operator::keys::read_public;
@@ -41,25 +42,30 @@ where
     Ok((role.parse()?, value.parse().map_err(|error| format!("{value:?}: {error}"))?))
 }
 
+/// What clap accepts as a lifetime, so that a mistake is wrong usage; the repository itself checks the same.
+fn life() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=i64::from(Lifetimes::LONGEST))
+}
+
 #[derive(Args)]
 struct Days {
     /// Days that a root is believed
-    #[arg(long, default_value_t = Lifetimes::default().root)]
+    #[arg(long, default_value_t = Lifetimes::default().root, value_parser = life())]
     root_days: u32,
     /// Days that policies and delegations are believed
-    #[arg(long, default_value_t = Lifetimes::default().targets)]
+    #[arg(long, default_value_t = Lifetimes::default().targets, value_parser = life())]
     targets_days: u32,
     /// Days that releases are believed
-    #[arg(long, default_value_t = Lifetimes::default().releases)]
+    #[arg(long, default_value_t = Lifetimes::default().releases, value_parser = life())]
     releases_days: u32,
     /// Days that channels are believed
-    #[arg(long, default_value_t = Lifetimes::default().channels)]
+    #[arg(long, default_value_t = Lifetimes::default().channels, value_parser = life())]
     channels_days: u32,
     /// Days that a snapshot is believed
-    #[arg(long, default_value_t = Lifetimes::default().snapshot)]
+    #[arg(long, default_value_t = Lifetimes::default().snapshot, value_parser = life())]
     snapshot_days: u32,
     /// Days that a timestamp is believed: how long devices can be shown an old state
-    #[arg(long, default_value_t = Lifetimes::default().timestamp)]
+    #[arg(long, default_value_t = Lifetimes::default().timestamp, value_parser = life())]
     timestamp_days: u32,
 }
 
@@ -92,15 +98,7 @@ impl Init {
                 .into());
         }
         let offline_keys_are_made = Role::BY_HAND.iter().any(|role| !self.keys.iter().any(|(known, _)| known == role));
-        let password = if self.unencrypted || !offline_keys_are_made {
-            None
-        } else {
-            let password = self.passwords.new_password("the new keys")?;
-            if password.is_none() {
-                writeln!(stderr(), "slipway: the new keys are NOT encrypted: whoever reads their files can sign")?;
-            }
-            password
-        };
+        let password = self.passwords.new_password("the new keys", self.unencrypted || !offline_keys_are_made)?;
         let repo = Repo::init_with(&self.dir, &InitOptions { days, roles, password }, ring, now())?;
         let dir = self.dir.display();
         if !repo.is_published() {

@@ -19,7 +19,7 @@ pub(crate) struct Sign {
     /// Only show what would be signed
     #[arg(long)]
     show: bool,
-    /// Do not ask on the terminal
+    /// Do not ask. Where there is no terminal, this or a line `y` on standard input must say so
     #[arg(long)]
     yes: bool,
     /// Copy of the repository: the file must agree with it about what is published
@@ -35,13 +35,14 @@ impl Sign {
     }
 
     fn in_repository(self) -> anyhow::Result<()> {
-        let mut repo = self.signing.open(&self.what)?;
+        let mut repo = self.signing.open_without(&self.what)?;
         if repo.staged().is_empty() {
             return Err(STAGED.with("nothing", "a change to sign").into());
         }
         if !self.agree(repo.staged())? {
             return Ok(());
         }
+        self.signing.keys.iter().try_for_each(|path| repo.unlock(path))?;
         let signed = repo.sign(None, now())?;
         if signed.is_empty() && !self.signing.keys.is_empty() {
             return Err(ROLE.with("no signature was missing that this key can give", "a key of a role that waits").into());
@@ -57,9 +58,9 @@ impl Sign {
         if !self.agree(&change)? {
             return Ok(());
         }
-        let mut ring = self.signing.ring()?;
+        let mut ring = Keyring::new(Some(self.signing.passwords().ask()));
         for path in &self.signing.keys {
-            let public = ring.add_file(path)?;
+            let public = ring.unlock_file(path)?;
             let key = ring.open(&public)?.context("the key")?;
             let signed = change.sign(key)?;
             if signed.is_empty() {
@@ -81,7 +82,7 @@ impl Sign {
         say(&format!("next: carry {} back, and there: slipway publish REPO FILE", self.what.display()))
     }
 
-    /// Shows what a signature is for, and asks.
+    /// Shows what a signature is for, and asks. False when it was only to be shown; no is an error.
     fn agree(&self, change: &Change) -> anyhow::Result<bool> {
         if let Some(copy) = &self.against {
             change.compare(copy)?;
@@ -91,14 +92,19 @@ impl Sign {
             change.waiting()?.iter().try_for_each(|waiting| say(&format!("waits for  {waiting}")))?;
             return Ok(false);
         }
-        if self.yes || !stdin().is_terminal() {
+        if self.yes {
             return Ok(true);
         }
-        write!(stderr(), "Sign this? [y/N] ")?;
-        stderr().flush()?;
+        let person = stdin().is_terminal();
+        if person {
+            write!(stderr(), "Sign this? [y/N] ")?;
+            stderr().flush()?;
+        }
         let mut answer = String::new();
-        stdin().lock().read_line(&mut answer)?;
-        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+        let read = stdin().lock().read_line(&mut answer)?;
+        anyhow::ensure!(read > 0 || person, "not signed; nothing changed: nobody is there to ask, so give --yes");
+        anyhow::ensure!(matches!(answer.trim(), "y" | "Y" | "yes"), "not signed; nothing changed");
+        Ok(true)
     }
 }
 

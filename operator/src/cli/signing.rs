@@ -28,17 +28,21 @@ impl Passwords {
         })
     }
 
-    /// The password for new keys, typed twice; none if nobody can be asked, or he wants none.
-    pub(crate) fn new_password(&self, what: &str) -> Result<Option<Password>, Refusal> {
+    /// The password for new keys, typed twice. None only where that is said: nobody gets unencrypted keys by an oversight.
+    pub(crate) fn new_password(&self, what: &str, unencrypted: bool) -> Result<Option<Password>, Refusal> {
+        if unencrypted {
+            return Ok(None);
+        }
+        let none = |seen: &str| PASSWORD.with(seen, "a password, or --unencrypted");
         if let Some(password) = self.given()? {
             return Ok(Some(password));
         }
         if !stdin().is_terminal() {
-            return Ok(None);
+            return Err(none("none"));
         }
-        let first = prompt(&format!("New password for {what} (empty: not encrypted): "))?;
+        let first = prompt(&format!("New password for {what}: "))?;
         if first.is_empty() {
-            return Ok(None);
+            return Err(none("an empty one"));
         }
         if first != prompt("The same again: ")? {
             return Err(PASSWORD.with("two different ones", "the same password twice"));
@@ -81,15 +85,17 @@ impl Signing {
     /// The named keys, unlocked.
     pub(crate) fn ring(&self) -> Result<Keyring, Refusal> {
         let mut ring = Keyring::new(Some(self.passwords.ask()));
-        for path in &self.keys {
-            let public = ring.add_file(path)?;
-            ring.open(&public)?;
-        }
+        self.keys.iter().try_for_each(|path| ring.unlock_file(path).map(drop))?;
         Ok(ring)
     }
 
     pub(crate) fn passwords(&self) -> &Passwords {
         &self.passwords
+    }
+
+    /// The repository with the keys in its own folder only: to show something before a password is asked for.
+    pub(crate) fn open_without(&self, dir: &Path) -> Result<Repo, Refusal> {
+        Repo::open_with(dir, Keyring::new(Some(self.passwords.ask())))
     }
 
     /// The repository with the named keys and those in its own folder.
