@@ -9,7 +9,7 @@ use slipway_protocol::channel::Wave;
 use slipway_protocol::{Channel, ChannelName, ComponentName, Manifest, Refusal, Version};
 
 /// What changes in a channel. What is `None` stays as it is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ChannelChange {
     /// Which release devices shall run; needed for a new channel.
     pub release: Option<Version>,

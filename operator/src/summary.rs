@@ -4,6 +4,7 @@ use crate::metadata::{Quorum, Root, TargetFile, Targets};
 use crate::role::Role;
 use crate::staged::Change;
 use crate::state::quorum;
+use crate::status::audience;
 use slipway_protocol::refusal::printable;
 use slipway_protocol::{Channel, Manifest, Refusal};
 use std::collections::BTreeMap;
@@ -119,7 +120,8 @@ fn content(path: &str, bytes: &[u8], lines: &mut Vec<String>) {
             Ok(channel) => {
                 let halted = if channel.halted { ", halted" } else { "" };
                 let floor = channel.floor.as_ref().map(|floor| format!(", floor {floor}")).unwrap_or_default();
-                say(&format!("{} of {} is {}{floor}{halted}", channel.channel, channel.component, channel.release));
+                let to = audience(&channel);
+                say(&format!("{} of {} is {}{floor}{halted}, to {to}", channel.channel, channel.component, channel.release));
             }
             Err(why) => say(&format!("NOT a channel: {why}")),
         }

@@ -33,9 +33,15 @@ fn a_day_of_an_operator() {
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
         text(&output.stdout)
     };
-    assert!(done(&["init", &repo, "--timestamp-days", "2"]).contains("1.root.json"));
-    assert_eq!(slipway(&["init", &repo]).status.code(), Some(3), "refused");
+    assert!(done(&["init", &repo, "--unencrypted", "--timestamp-days", "2"]).contains("1.root.json"));
+    assert_eq!(slipway(&["init", &repo, "--unencrypted"]).status.code(), Some(3), "refused");
     assert_eq!(slipway(&["init"]).status.code(), Some(2), "wrong usage");
+    for days in ["0", "36501", "4294967295"] {
+        let output = slipway(&["init", &path("other"), "--unencrypted", "--root-days", days]);
+        assert_eq!(output.status.code(), Some(2), "{days}");
+        assert!(text(&output.stderr).contains("1..=36500"), "{}", text(&output.stderr));
+        assert!(!Path::new(&path("other")).exists(), "nothing is left behind");
+    }
     assert_eq!(slipway(&["policy", "add", &repo, &path("none.toml")]).status.code(), Some(1), "failed");
 
     fs::write(path("edgecore.toml"), "component = \"edgecore\"\npreset = \"kubeedge\"\n").unwrap();
@@ -57,6 +63,17 @@ fn a_day_of_an_operator() {
     assert!(done(&[&release[..], &["--unsafe-skip-verify"]].concat()).contains("NOT verified"));
     assert_eq!(slipway(&["channel", &repo, "--release", "v1.23.2"]).status.code(), Some(3));
     done(&["channel", &repo, "--release", "v1.23.1", "--wave", "2026-11-23T00:00:00Z=10%"]);
+    let little = slipway(&["channel", &repo, "--wave", "2026-11-23T00:00:00Z=10%"]);
+    assert!(text(&little.stdout).contains("to 10% from 2026-11-23T00:00:00Z"), "{}", text(&little.stdout));
+    assert!(text(&little.stderr).contains("90% of the fleet never get it"), "{}", text(&little.stderr));
+    let all = ["--wave", "2026-11-23T00:00:00Z=10", "--wave", "2026-11-24T00:00:00Z=100"];
+    assert!(text(&slipway(&[&["channel", &repo][..], &all].concat()).stderr).is_empty());
+    let timestamp = || fs::read(path("repo/public/metadata/timestamp.json")).unwrap();
+    let before = timestamp();
+    assert!(done(&["channel", &repo]).starts_with("stable of edgecore is v1.23.1, to 10% from"));
+    assert_eq!(slipway(&["channel", &repo, "--channel", "beta"]).status.code(), Some(3));
+    assert_eq!(timestamp(), before, "no change, no new version");
+    assert!(done(&["channel", &repo, "--channel", "canary", "--release", "v1.23.1"]).contains("to everyone now"));
     assert!(done(&["channel", &repo, "--halt"]).contains("halted"));
     assert_eq!(slipway(&["channel", &repo, "--halt", "--resume"]).status.code(), Some(2));
     assert!(done(&["bundle", "make", &repo, "-o", &path("out.tar")]).ends_with("out.tar\n"));

@@ -1,13 +1,16 @@
 //! `slipway channel`: what devices shall run, and since when.
 
 use crate::cli::signing::{Signing, conclude};
-use crate::now;
+use crate::{now, say};
 use clap::Args;
 use jiff::Timestamp;
-use slipway_operator::ChannelChange;
 use slipway_operator::channel::parse_wave;
+use slipway_operator::error::CHANNEL;
+use slipway_operator::status::audience;
+use slipway_operator::{ChannelChange, Repo};
 use slipway_protocol::channel::Wave;
 use slipway_protocol::{ChannelName, ComponentName, Version};
+use std::io::{Write as _, stderr};
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -20,7 +23,7 @@ pub(crate) struct Channel {
     /// Channel
     #[arg(long, default_value = "stable")]
     channel: ChannelName,
-    /// Release that devices shall run
+    /// Release that devices shall run. A new release without --wave goes to everyone now
     #[arg(long)]
     release: Option<Version>,
     /// Lowest version that devices accept from now on
@@ -35,7 +38,7 @@ pub(crate) struct Channel {
     /// Version that must not be installed any more. Repeat for more
     #[arg(long)]
     withdraw: Vec<Version>,
-    /// TIME=PERCENT: from then on this share of the fleet. Repeat, rising
+    /// TIME=PERCENT: from then on this share of the fleet. Repeat, rising; the last is 100, or some devices never get it
     #[arg(long = "wave", value_parser = parse_wave, value_name = "TIME=PERCENT")]
     waves: Vec<Wave>,
     /// Until when offline bundles may be installed although their timestamp has expired
@@ -55,16 +58,22 @@ impl Channel {
             waves: (!self.waves.is_empty()).then_some(self.waves),
             offline_until: self.offline_until,
         };
+        if change == ChannelChange::default() {
+            let known = Repo::open(&self.dir)?.read_channel(&self.component, &self.channel)?;
+            let missing = || CHANNEL.with(format_args!("no channel {}", self.channel), "--release VERSION, which makes it");
+            return say(&describe(&known.ok_or_else(missing)?));
+        }
         let mut repo = self.signing.open(&self.dir)?;
         let channel = repo.channel(&self.component, &self.channel, &change, now())?;
-        let state = if channel.halted { ", halted" } else { "" };
-        let done = format!(
-            "{} of {} is {}{state}; timestamp is now version {}",
-            channel.channel,
-            channel.component,
-            channel.release,
-            repo.timestamp_version()
-        );
-        conclude(&repo, &done)
+        if let Some(last) = channel.waves.last().filter(|last| last.percent < 100) {
+            let rest = 100_u8.saturating_sub(last.percent);
+            writeln!(stderr(), "slipway: the last wave is {}%: {rest}% of the fleet never get it", last.percent)?;
+        }
+        conclude(&repo, &format!("{}; timestamp is now version {}", describe(&channel), repo.timestamp_version()))
     }
+}
+
+fn describe(channel: &slipway_protocol::Channel) -> String {
+    let state = if channel.halted { "halted".to_owned() } else { format!("to {}", audience(channel)) };
+    format!("{} of {} is {}, {state}", channel.channel, channel.component, channel.release)
 }
