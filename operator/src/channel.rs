@@ -78,6 +78,20 @@ impl Repo {
             None => {}
         }
         channel.offline_until = change.offline_until.or(channel.offline_until);
+        if channel.withdrawn.contains(&channel.release) {
+            let version = &channel.release;
+            return Err(if change.withdraw.contains(version) {
+                CHANNEL.with(
+                    format_args!("{version}, which devices shall run, as withdrawn"),
+                    format_args!("another release in the same step: --release OTHER --withdraw {version}"),
+                )
+            } else {
+                CHANNEL.with(
+                    format_args!("{version}, which was withdrawn"),
+                    "a version that was not; release the same again as a new one",
+                )
+            });
+        }
         let bytes = to_json(&channel)?;
         Channel::parse(&bytes).map_err(|why| CHANNEL.with(why, "a channel that devices can follow"))?;
         self.put(Role::Channels, &target, &bytes, Vec::new(), now)?;

@@ -169,7 +169,9 @@ impl fmt::Display for Status {
         for channel in &self.channels {
             let floor = channel.floor.as_ref().map_or("-", |floor| floor.as_str());
             let state = if channel.halted { "halted".to_owned() } else { audience(channel) };
-            writeln!(f, "{:<16} {:<12} {:<16} {floor:<16} {state}", channel.component, channel.channel, channel.release)?;
+            write!(f, "{:<16} {:<12} {:<16} {floor:<16} {state}", channel.component, channel.channel, channel.release)?;
+            let withdrawn: Vec<&str> = channel.withdrawn.iter().map(|version| version.as_str()).collect();
+            writeln!(f, "{}{}", if withdrawn.is_empty() { "" } else { ", withdrawn " }, withdrawn.join(", "))?;
         }
         if !self.targets.is_empty() {
             writeln!(f, "\nTARGETS")?;

@@ -238,13 +238,20 @@ fn a_channel_follows_releases_of_this_repository_and_its_floor_only_rises() {
         assert_eq!(change(lower).unwrap_err().code, "SLW-O-CHANNEL", "{floor}");
     }
     let withdraw = ChannelChange { withdraw: vec![version("v1.23.1")], ..ChannelChange::default() };
-    assert_eq!(change(withdraw).unwrap_err().code, "SLW-O-CHANNEL", "what devices shall run cannot be withdrawn");
+    let why = change(withdraw).unwrap_err();
+    assert_eq!(why.code, "SLW-O-CHANNEL", "what devices shall run cannot be withdrawn");
+    assert!(why.wanted.contains("--release OTHER --withdraw v1.23.1"), "{why:?}");
     let falling = vec![wave("2026-11-24T00:00:00Z", 10), wave("2026-11-23T00:00:00Z", 100)];
     let falling = ChannelChange { waves: Some(falling), ..ChannelChange::default() };
     assert_eq!(change(falling).unwrap_err().code, "SLW-O-CHANNEL");
     operator.release("v1.23.2");
     let moved = operator.repo.channel(&component(), &name, &to("v1.23.2"), now()).unwrap();
     assert!(moved.waves.is_empty() && moved.halted, "old waves do not gate a new release, but a halt stays: {moved:?}");
+    let withdraw = ChannelChange { withdraw: vec![version("v1.23.1")], ..ChannelChange::default() };
+    operator.repo.channel(&component(), &name, &withdraw, now()).unwrap();
+    assert!(operator.repo.status(now()).unwrap().to_string().contains("halted, withdrawn v1.23.1"));
+    let back = operator.repo.channel(&component(), &name, &to("v1.23.1"), now()).unwrap_err();
+    assert!(back.wanted.contains("as a new one"), "{back:?}");
 }
 
 #[test]
