@@ -3,7 +3,7 @@
 //! Every member has the name it has below `public/`, so that a device reads it as a repository. Metadata comes first and
 //! artifacts last, so that it can be judged before anything large is read.
 
-use crate::error::{NO_RELEASE, REPOSITORY, file};
+use crate::error::{EXISTS, NO_RELEASE, REPOSITORY, file};
 use crate::files::Pending;
 use crate::repo::{Repo, SIGSTORE_ROOT};
 use slipway_protocol::{Channel, ChannelName, ComponentName, Manifest, Platform, Refusal};
@@ -27,6 +27,9 @@ impl Repo {
         let (Some(folder), Some(name)) = (out.parent(), out.file_name().and_then(|name| name.to_str())) else {
             return Err(REPOSITORY.with(out.display(), "a file to write"));
         };
+        if out.exists() {
+            return Err(EXISTS.with(out.display(), "no such file"));
+        }
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let mut pending = Sink(Pending::create(folder)?);
         let mut tar = tar::Builder::new(&mut pending);

@@ -85,9 +85,13 @@ impl SecretKey {
     /// # Errors
     /// As [`Self::from_pem`], naming the file.
     pub fn read(path: &Path, password: impl FnOnce() -> Result<Password, Refusal>) -> Result<Self, Refusal> {
+        if PublicKey::from_pem(&String::from_utf8_lossy(&files::read(path)?)).is_ok() {
+            return Err(KEY.with(format_args!("{}: this is a public key", path.display()), "the secret key's file, .pem"));
+        }
         let mode = path.metadata().map_err(|error| file(path, &error))?.permissions().mode();
         if mode & 0o077 != 0 {
-            return Err(KEY.with(format_args!("{} has mode {:o}", path.display(), mode & 0o777), "600"));
+            let seen = format_args!("{} has mode {:o}", path.display(), mode & 0o777);
+            return Err(KEY.with(seen, format_args!("600: `chmod 600 {}`", path.display())));
         }
         let named = |why: Refusal| Refusal { seen: format!("{}: {}", path.display(), why.seen), ..why };
         let pem = Zeroizing::new(String::from_utf8(files::read(path)?).map_err(|error| named(bad(&error)))?);
@@ -241,6 +245,11 @@ mod tests {
             let plain = dir.path().join(format!("plain-{name}"));
             key.write(&plain, None).unwrap();
             assert_eq!(SecretKey::read(&plain, || unreachable!()).unwrap().id(), key.id());
+            let public = SecretKey::read(&public_path(&plain), || unreachable!()).unwrap_err();
+            assert!(public.seen.contains("this is a public key"), "{public:?}");
+            std::fs::set_permissions(&plain, std::fs::Permissions::from_mode(0o644)).unwrap();
+            let open = SecretKey::read(&plain, || unreachable!()).unwrap_err();
+            assert!(open.wanted.contains("chmod 600"), "{open:?}");
         }
     }
 

@@ -78,6 +78,8 @@ fn a_day_of_an_operator() {
     assert_eq!(slipway(&["channel", &repo, "--halt", "--resume"]).status.code(), Some(2));
     assert!(done(&["bundle", "make", &repo, "-o", &path("out.tar")]).ends_with("out.tar\n"));
     assert!(Path::new(&path("out.tar")).is_file());
+    assert_eq!(slipway(&["bundle", "make", &repo, "-o", &path("out.tar")]).status.code(), Some(3), "nothing is overwritten");
+    assert!(done(&["discard", &repo]).contains("nothing waits"));
     done(&["refresh", &repo]);
     let status: serde_json::Value = serde_json::from_str(&done(&["status", &repo, "--json"])).unwrap();
     assert_eq!(status["channels"][0]["release"], "v1.23.1");

@@ -172,12 +172,12 @@ fn list(repo: &Repo, json: bool) -> anyhow::Result<()> {
     if json {
         return say(&serde_json::to_string_pretty(&keys)?);
     }
-    say(&format!("{:<16} {:<12} {:<8} {:<10} ROLES", "NAME", "ID", "TYPE", "SECRET"))?;
+    say(&format!("{:<16} {:<64} {:<8} {:<10} ROLES", "NAME", "ID", "TYPE", "SECRET"))?;
     for key in keys {
         let place = if key.here { "here" } else { "elsewhere" };
         let roles: Vec<&str> = key.roles.iter().map(|role| role.name()).collect();
         let name = key.name.as_deref().unwrap_or("-");
-        say(&format!("{name:<16} {:<12.12} {:<8} {place:<10} {}", key.id, key.keytype, roles.join(", ")))?;
+        say(&format!("{name:<16} {:<64} {:<8} {place:<10} {}", key.id, key.keytype, roles.join(", ")))?;
     }
     Ok(())
 }

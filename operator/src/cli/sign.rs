@@ -134,7 +134,12 @@ pub(crate) struct Discard {
 
 impl Discard {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        Repo::open_with(&self.dir, Keyring::default())?.discard()?;
+        let mut repo = Repo::open_with(&self.dir, Keyring::default())?;
+        if repo.staged().is_empty() {
+            repo.discard()?;
+            return say("nothing waits for signatures");
+        }
+        repo.discard()?;
         say("what waited for signatures is dropped; what is published stays")
     }
 }

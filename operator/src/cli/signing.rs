@@ -109,10 +109,11 @@ pub(crate) fn conclude(repo: &Repo, done: &str) -> anyhow::Result<()> {
     let Outcome::Staged(waiting) = repo.outcome() else { return say(done) };
     let file = repo.staged_file();
     if waiting.is_empty() {
-        say("has all signatures, but the snapshot and timestamp keys are not here: nothing is published yet")?;
+        say("has all signatures, but the snapshot and timestamp keys are not here: it is not published yet")?;
         return say(&format!("next: `slipway publish` where they are; the change is in {}", file.display()));
     }
-    say("nothing is published yet: signatures are missing")?;
+    let what = if repo.is_published() { "this change is not published yet" } else { "nothing is published yet" };
+    say(&format!("{what}: signatures are missing"))?;
     waiting.iter().try_for_each(|waiting| say(&format!("waits for  {waiting}")))?;
     let dir = file.parent().and_then(Path::parent).context("a folder")?;
     say(&format!("carry      {} to them: slipway sign change.json --key KEY", file.display()))?;
