@@ -314,6 +314,9 @@ pub struct Watch {
     pub healthy_since: Option<Moment>,
     /// Required checks failed in a row after they had once been well.
     pub failures: u32,
+    /// What was wrong at the last look, for whom the deadline passes between two looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ill: Option<String>,
 }
 
 /// One life of a process: a restart changes it.

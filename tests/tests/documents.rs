@@ -39,9 +39,9 @@ fn quoted(text: &str) -> Vec<&str> {
     prose.flat_map(|part| part.split('`').skip(1).step_by(2)).collect()
 }
 
-/// A test is named as a sentence: three words or more.
+/// A test is named as a sentence: three words or more. Switches of a policy are no tests.
 fn is_test(word: &str) -> bool {
-    word.matches('_').count() >= 2 && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    !word.starts_with("unsafe_") && word.matches('_').count() >= 2 && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 fn missing(text: &str, functions: &BTreeSet<String>) -> Vec<String> {

@@ -201,6 +201,7 @@ impl Draft<'_> {
                     process: None,
                     healthy_since: None,
                     failures: 0,
+                    ill: None,
                 };
                 self.next.state = State::Probation { plan: plan.clone(), payload, watch };
                 self.effects.push(Effect::Watch { plan });

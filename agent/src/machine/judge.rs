@@ -58,6 +58,7 @@ pub fn judge(settings: &Settings, watch: &Watch, sample: &Sample, now: &Moment) 
             }
         }
     }
+    watch.ill = failed.map(|(check, why)| format!("{}: {why}", check.name));
     if well {
         watch.failures = 0;
         let since = watch.healthy_since.get_or_insert_with(|| now.clone()).clone();
@@ -70,19 +71,16 @@ pub fn judge(settings: &Settings, watch: &Watch, sample: &Sample, now: &Moment) 
         watch.healthy_since = None;
     }
     if watch.deadline.reached(now) {
-        let why = failed.map_or_else(String::new, |(check, why)| format!("; {}: {why}", check.name));
-        return Judgement::RollBack(checks::DEADLINE.with(
-            format_args!("well for {} s{why}", watch.healthy_since.as_ref().and_then(|since| now.since(since)).unwrap_or(0)),
-            format_args!("{} s without a break within {} s", settings.soak, settings.deadline),
-        ));
+        return Judgement::RollBack(overdue(&watch, settings, now));
     }
     Judgement::Watch(watch)
 }
 
-/// The refusal when the deadline passes and no sample comes at all.
+/// The refusal when the deadline passes, be it at a look, between two, or without any.
 pub(super) fn overdue(watch: &Watch, settings: &Settings, now: &Moment) -> Refusal {
+    let why = watch.ill.as_ref().map_or_else(String::new, |ill| format!("; {ill}"));
     checks::DEADLINE.with(
-        format_args!("well for {} s", watch.healthy_since.as_ref().and_then(|since| now.since(since)).unwrap_or(0)),
+        format_args!("well for {} s{why}", watch.healthy_since.as_ref().and_then(|since| now.since(since)).unwrap_or(0)),
         format_args!("{} s without a break within {} s", settings.soak, settings.deadline),
     )
 }
@@ -113,7 +111,7 @@ mod tests {
     /// Runs looks one second apart and says how it ended, and after how many looks.
     fn run(looks: impl IntoIterator<Item = Sample>) -> (String, u64) {
         let settings = Settings { soak: 5, deadline: 20, failures: 3, ..Settings::default() };
-        let mut watch = Watch { deadline: at(20), starts: 0, process: None, healthy_since: None, failures: 0 };
+        let mut watch = Watch { deadline: at(20), starts: 0, process: None, healthy_since: None, failures: 0, ill: None };
         let mut secs = 0;
         for look in looks {
             match judge(&settings, &watch, &look, &at(secs)) {
@@ -124,6 +122,16 @@ mod tests {
             secs += 1;
         }
         ("watching".into(), secs)
+    }
+
+    #[test]
+    fn a_deadline_between_two_looks_says_what_the_last_one_saw() {
+        let settings = Settings { soak: 5, deadline: 20, failures: 3, ..Settings::default() };
+        let begin = Watch { deadline: at(20), starts: 0, process: None, healthy_since: None, failures: 0, ill: None };
+        let Judgement::Watch(watch) = judge(&settings, &begin, &look(7, 0, false), &at(1)) else { panic!("goes on") };
+        assert!(overdue(&watch, &settings, &at(99)).seen.contains("; healthz: "), "{watch:?}");
+        let Judgement::Watch(watch) = judge(&settings, &watch, &look(7, 0, true), &at(2)) else { panic!("goes on") };
+        assert_eq!(watch.ill, None);
     }
 
     #[test]
@@ -151,7 +159,7 @@ mod tests {
     fn looks_of_another_boot_do_not_count() {
         let settings = Settings { soak: 5, deadline: 20, ..Settings::default() };
         let old = Moment { boot: BootId("a".into()), secs: 1 };
-        let watch = Watch { deadline: at(200), starts: 1, process: None, healthy_since: Some(old), failures: 0 };
+        let watch = Watch { deadline: at(200), starts: 1, process: None, healthy_since: Some(old), failures: 0, ill: None };
         assert!(matches!(judge(&settings, &watch, &look(7, 0, true), &at(100)), Judgement::Watch(_)));
     }
 }

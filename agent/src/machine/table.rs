@@ -23,7 +23,8 @@ fn states() -> Vec<(&'static str, State)> {
     let now = moment(0, 1000);
     let pause = |secs| Retry { failures: 1, since: Some(now.clone()), at: Some(now.after(secs)) };
     let payload = artifact(SLOT_B);
-    let watch = |since| Watch { deadline: now.after(300), starts: 0, process: None, healthy_since: since, failures: 0 };
+    let watch =
+        |since| Watch { deadline: now.after(300), starts: 0, process: None, healthy_since: since, failures: 0, ill: None };
     let rolling = |retry| State::RollingBack {
         from: Some(plan(SLOT_B).slot),
         plan: Some(plan(SLOT_B)),
@@ -285,7 +286,7 @@ fn pauses_double_have_jitter_and_an_end() {
 #[test]
 fn restarts_do_not_stretch_probation() {
     let settings = Settings::default();
-    let watch = Watch { deadline: moment(0, 1300), starts: 0, process: None, healthy_since: None, failures: 0 };
+    let watch = Watch { deadline: moment(0, 1300), starts: 0, process: None, healthy_since: None, failures: 0, ill: None };
     let mut record = Record {
         state: State::Probation { plan: plan(1), payload: artifact(1), watch },
         ..Record::new("edgecore".parse().unwrap())

@@ -278,6 +278,7 @@ fn every_phase_becomes_rest_or_a_rollback() {
         process: None,
         healthy_since: None,
         failures: 0,
+        ill: None,
     };
     let (from, to, retry) = (Some(active.slot.clone()), record().committed, Retry::default());
     let resting = [
@@ -627,8 +628,14 @@ fn an_agent_that_was_put_back_goes_back_whatever_the_database_says() {
         it.committed = record().committed.as_ref().map(witness::Kept::from);
         witness.write_both(&memory).unwrap();
     };
-    let watch =
-        crate::record::Watch { deadline: crate::clock::now().moment, starts: 1, process: None, healthy_since: None, failures: 0 };
+    let watch = crate::record::Watch {
+        deadline: crate::clock::now().moment,
+        starts: 1,
+        process: None,
+        healthy_since: None,
+        failures: 0,
+        ill: None,
+    };
     let probation = State::Probation { plan: plan("v1.23.1"), payload: Sha256::of(b"new"), watch };
     let committed = Record { state: State::Idle, committed: Some(installed("v1.23.1")), ..record() };
     for (what, last) in [
