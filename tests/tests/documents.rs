@@ -41,7 +41,9 @@ fn quoted(text: &str) -> Vec<&str> {
 
 /// A test is named as a sentence: three words or more. Switches of a policy are no tests.
 fn is_test(word: &str) -> bool {
-    !word.starts_with("unsafe_") && word.matches('_').count() >= 2 && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    !word.starts_with("unsafe_")
+        && word.matches('_').count() >= 2
+        && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 fn missing(text: &str, functions: &BTreeSet<String>) -> Vec<String> {

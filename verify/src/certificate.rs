@@ -122,3 +122,15 @@ pub(crate) fn own_key(certificate: &Certificate) -> Option<Vec<u8>> {
     let (_, id) = certificate.tbs_certificate.get::<SubjectKeyIdentifier>().ok()??;
     Some(id.0.as_bytes().to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_is_not_even_parsed() {
+        let seen = |size: usize| parse(&vec![0x30; size]).unwrap_err().seen;
+        assert_eq!(seen(SIZE_LIMIT + 1), "8193 bytes");
+        assert_ne!(seen(SIZE_LIMIT), "8192 bytes", "that one is parsed");
+    }
+}

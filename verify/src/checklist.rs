@@ -48,7 +48,7 @@
 //! | promise (SET) over body, time, global index and log | `log`, `key` | `LOG-PROMISE` |
 //! | promise: log's key in force at that time | `log` | `LOG-WINDOW` |
 //! | a promise has a time, Rekor v2 has neither; a time without a promise counts for nothing | `bundle` | `LOG-TIME`, `LOG-PROMISE` |
-//! | log's key had begun at every signed time | `verify` | `LOG-NOT-STARTED` |
+//! | log's key in force at every signed time, whoever tells it; a log that has ended vouches for nothing without a time (*peer*: no end) | `verify` | `LOG-NOT-STARTED`, `LOG-WINDOW` |
 //! | **Path, at every signed time** | | |
 //! | leaf's own dates | `path` | `CERT-NOT-YET`, `CERT-EXPIRED` |
 //! | issuer by name and key id, in one authority in force at all times | `path` | `CERT-CHAIN`, `CERT-AUTHORITY` |

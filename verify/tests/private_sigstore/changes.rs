@@ -326,6 +326,35 @@ fn an_expired_anchor_and_a_window_that_is_over_anchor_nothing() {
 }
 
 #[test]
+fn a_retired_log_vouches_for_nothing_later_whoever_tells_the_time() {
+    let sigstore = sigstore();
+    for (log, evidence) in [(0, Evidence::RekorV1AndTimestamp), (1, Evidence::RekorV2)] {
+        let mut trusted = sigstore.trusted_root_value();
+        trusted["tlogs"][log]["publicKey"]["validFor"]["end"] = "2025-01-01T00:00:00Z".into();
+        let retired = SigstoreRoot::parse(&bytes(&trusted)).unwrap();
+        let mut bundle = sigstore.attest_value(&Attestation { evidence, ..release() });
+        // The promise is not signed together with the rest: without it the token alone tells the time.
+        remove(entry(&mut bundle), "inclusionPromise");
+        assert_eq!(judge(&bytes(&bundle), &root(), &kubeedge("")), "", "{evidence:?}");
+        assert_eq!(judge(&bytes(&bundle), &retired, &kubeedge("")), "LOG-WINDOW", "{evidence:?}");
+    }
+}
+
+#[test]
+fn what_costs_much_before_anything_is_proven_has_a_limit() {
+    let sigstore = sigstore();
+    let mut bundle = sigstore.attest_value(&release());
+    let note = &mut entry(&mut bundle)["inclusionProof"]["checkpoint"]["envelope"];
+    let line = note.as_str().unwrap().lines().last().unwrap().to_owned();
+    let many = |n: usize| format!("{}{}", note.as_str().unwrap(), format!("{line}\n").repeat(n));
+    let (most, more) = (many(15), many(16));
+    for (envelope, code) in [(most, ""), (more, "LOG-CHECKPOINT")] {
+        entry(&mut bundle)["inclusionProof"]["checkpoint"]["envelope"] = envelope.into();
+        assert_eq!(judge(&bytes(&bundle), &root(), &kubeedge("")), code);
+    }
+}
+
+#[test]
 fn a_bundle_may_not_bring_its_own_authority() {
     let (sigstore, root) = (sigstore(), root());
     let trusted = sigstore.trusted_root_value();

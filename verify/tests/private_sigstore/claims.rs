@@ -88,6 +88,15 @@ fn what_a_builder_or_a_liar_signs_is_refused_by_the_check_it_breaks() {
     let text = String::from_utf8(release().payload()).unwrap();
     let twice = text.replacen('{', r#"{"subject":[],"#, 1);
     assert_eq!(judge(&sigstore.attest_payload(&release(), twice.as_bytes()), &root, &kubeedge("")), "STATEMENT-MALFORMED");
+    // A claim that cannot be compared is not one that is missing.
+    for (from, to) in [
+        ("\"github_event_name\":\"release\"", "\"github_event_name\":[\"push\"]"),
+        ("\"github_ref\":\"refs/tags/v1.23.1\"", "\"github_ref\":true"),
+    ] {
+        assert!(text.contains(from), "{text}");
+        let typed = text.replacen(from, to, 1);
+        assert_eq!(judge(&sigstore.attest_payload(&release(), typed.as_bytes()), &root, &kubeedge("")), "PROVENANCE-MALFORMED");
+    }
     let later = policy_with("owner_id = \"43684101\"");
     assert_eq!(judge(&sigstore.attest(&npm()), &root, &later), "POLICY-IDS");
     assert_eq!(
