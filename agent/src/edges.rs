@@ -16,7 +16,7 @@ use crate::snapshot;
 use crate::store::Store;
 use crate::supervisor::{Run, Supervisor, Tools};
 use crate::tls;
-use crate::trust::{Asked, Memory, NoCandidate, Proof, Transport, Trust, View};
+use crate::trust::{Asked, Found, Memory, NoCandidate, Proof, Transport, Trust, View};
 use crate::unpack;
 use jiff::Timestamp;
 use slipway_protocol::{Actor, Class, ComponentName, NodeName, Platform, Refusal, Sha256};
@@ -212,7 +212,8 @@ impl Edges {
         let kept = kept.and_then(|()| self.remember_time(checked.signed));
         match (kept, checked.result) {
             (Err(refusal), _) => Verdict::Failed(Failure { refusal, again: Again::Later }),
-            (Ok(()), Ok(candidate)) => Verdict::Candidate(Box::new(candidate)),
+            (Ok(()), Ok(Found::Release(plan))) => Verdict::Candidate(Box::new(plan)),
+            (Ok(()), Ok(Found::Held(held))) => Verdict::Held(held),
             (Ok(()), Err(NoCandidate::Refused(refusal, version))) => Verdict::Refused { refusal, version },
             (Ok(()), Err(NoCandidate::Failed(failure))) => Verdict::Failed(failure),
         }

@@ -30,7 +30,7 @@ pub use view::{RepositoryView, RoleView, SigstoreView, Trouble, View};
 use crate::config::{Component, Config, read_limited};
 use crate::durable;
 use crate::fetch::FetchError;
-use crate::machine::{Candidate, Failure};
+use crate::machine::{Failure, Held, Hold};
 use crate::record::{Plan, SlotName, Source};
 use crate::slots::Slots;
 use jiff::Timestamp;
@@ -167,7 +167,16 @@ pub struct Checked {
     /// Odd but harmless.
     pub notes: Vec<Refusal>,
     /// The release to run, or why none.
-    pub result: Result<Candidate, NoCandidate>,
+    pub result: Result<Found, NoCandidate>,
+}
+
+/// What the channel has for this device.
+#[derive(Debug)]
+pub enum Found {
+    /// A release, authorised.
+    Release(Plan),
+    /// A release that the operator holds back. The operator's signature on the channel is all that was verified of it.
+    Held(Held),
 }
 
 /// The trust directory and what the configuration says about trust.
@@ -219,7 +228,7 @@ impl Trust {
         checked
     }
 
-    async fn resolve(&self, transport: &Transport, asked: &Asked, checked: &mut Checked) -> Result<Candidate, NoCandidate> {
+    async fn resolve(&self, transport: &Transport, asked: &Asked, checked: &mut Checked) -> Result<Found, NoCandidate> {
         let component = self.component(&asked.component)?;
         self.remember_shipped(&mut checked.memory)?;
         let place = Place::operator(transport);
@@ -252,6 +261,10 @@ impl Trust {
         if channel.withdrawn.contains(&channel.release) {
             return Err(no(WITHDRAWN.with(&channel.release, "a release that is not withdrawn")));
         }
+        // Before anything of the release is fetched or judged: an operator halts because something is wrong with it.
+        if let Some(hold) = held(&channel, &self.node, asked.now) {
+            return Ok(Found::Held(Held { version: channel.release, floor: channel.floor, hold }));
+        }
 
         let manifest = self.target(&place, &repository, &Manifest::target(&component.name, &channel.release)).await?;
         let release = self.proven(transport, &place, &repository, &checked.memory, component, &manifest).await.map_err(
@@ -269,16 +282,9 @@ impl Trust {
             size: artifact.size,
             slot: SlotName::of(&release.manifest.version, &artifact.sha256),
             source: asked.source.clone(),
-            floor: channel.floor.clone(),
+            floor: channel.floor,
         };
-        let wait = match channel.admits(&self.node, asked.now) {
-            Admission::Now => None,
-            Admission::At(start) => {
-                Some(Some(u64::try_from(start.duration_since(asked.now).as_secs()).unwrap_or(0).saturating_add(1)))
-            }
-            Admission::NotPlanned => Some(None),
-        };
-        Ok(Candidate { plan, halted: channel.halted, wait })
+        Ok(Found::Release(plan))
     }
 
     /// Sigstore's own repository, where it is followed. What goes wrong is worth a note and stops nothing: the root verified last stays.
@@ -420,6 +426,18 @@ pub struct Proof {
     pub manifest: Vec<u8>,
     /// The Sigstore bundle.
     pub evidence: Vec<u8>,
+}
+
+/// Whether the channel keeps its release from this node for now.
+fn held(channel: &Channel, node: &NodeName, now: Timestamp) -> Option<Hold> {
+    match channel.admits(node, now) {
+        _ if channel.halted => Some(Hold::Halted),
+        Admission::Now => None,
+        Admission::At(start) => {
+            Some(Hold::Wave(Some(u64::try_from(start.duration_since(now).as_secs()).unwrap_or(0).saturating_add(1))))
+        }
+        Admission::NotPlanned => Some(Hold::Wave(None)),
+    }
 }
 
 fn policy_target(component: &ComponentName) -> String {

@@ -1,6 +1,6 @@
 //! What the machine does with the answer to an order.
 
-use super::{Again, Answer, Candidate, Draft, Effect, Failure, Judgement, Verdict, checks, judge, shown};
+use super::{Again, Answer, Draft, Effect, Failure, Held, Hold, Judgement, Verdict, checks, judge, shown};
 use crate::record::{
     Activation, By, CONDEMNED_LIMIT, Condemned, Installed, Missed, Plan, Retry, Ring, Sample, Source, State, Watch,
 };
@@ -53,7 +53,8 @@ impl Draft<'_> {
         self.next.checked = Some(self.now.moment.clone());
         let news = ring.by == By::Operator;
         match verdict {
-            Verdict::Candidate(candidate) => self.judge_candidate(*candidate, ring, retry, news),
+            Verdict::Candidate(plan) => self.judge_candidate(*plan, &ring, news),
+            Verdict::Held(held) => self.hold(&held, ring, retry, news),
             Verdict::Refused { refusal, version } => self.refuse(&refusal, version.as_ref(), news),
             Verdict::Failed(Failure { refusal, again }) => match self.again(retry, again) {
                 Some(retry) => {
@@ -68,13 +69,12 @@ impl Draft<'_> {
     }
 
     /// The device's own conditions on an authorised release, in the order in which a person would want to hear of them.
-    fn judge_candidate(&mut self, candidate: Candidate, ring: Ring, retry: Retry, news: bool) {
-        let Candidate { plan, halted, wait } = candidate;
+    fn judge_candidate(&mut self, plan: Plan, ring: &Ring, news: bool) {
         self.compare(&plan.version, ring.hint.as_ref());
         if let Some(committed) = &self.next.committed {
             // The same archive under a newer version is an update: its manifest may name another member.
             if committed.version == plan.version && committed.artifact == plan.artifact {
-                return self.up_to_date(&plan, news);
+                return self.up_to_date(&plan.version, plan.floor.as_ref(), news);
             }
             if committed.version == plan.version && !committed.adopted {
                 let refusal = checks::SAME_VERSION.with(plan.artifact, committed.artifact);
@@ -90,22 +90,26 @@ impl Draft<'_> {
             let refusal = checks::CONDEMNED.with(&condemned.reason.code, "an artifact that has not failed here");
             return self.refuse(&refusal, Some(&plan.version), news);
         }
-        if halted {
-            let refusal = checks::HALTED.with(&plan.version, "a rollout under way");
-            return self.refuse(&refusal, Some(&plan.version), news);
+        self.tell(Event::Downloading, Some(&plan.version), None);
+        self.fetch(plan, Retry::default());
+    }
+
+    /// The operator holds the release back, perhaps because something is wrong with it: what this device would say to it is not asked yet.
+    fn hold(&mut self, held: &Held, ring: Ring, retry: Retry, news: bool) {
+        let version = &held.version;
+        self.compare(version, ring.hint.as_ref());
+        if self.next.committed.as_ref().is_some_and(|committed| committed.version == *version && !committed.adopted) {
+            return self.up_to_date(version, held.floor.as_ref(), news);
         }
-        match wait {
-            None => {
-                self.tell(Event::Downloading, Some(&plan.version), None);
-                self.fetch(plan, Retry::default());
-            }
-            Some(secs) => {
+        match held.hold {
+            Hold::Halted => self.refuse(&checks::HALTED.with(version, "a rollout under way"), Some(version), news),
+            Hold::Wave(secs) => {
                 let pause = secs.unwrap_or(self.settings.retry_most).clamp(1, self.settings.retry_most);
                 let refusal = checks::WAVE.with(shown(secs.map(|secs| format!("{secs} s to go")).as_ref()), "its wave");
                 // Between two looks into a bundle the network is asked, and its answers would make this news again.
                 let repeated = ring.by == By::Timer && ring.source != Source::Network;
                 if !repeated {
-                    self.end(Event::Waiting, Some(&plan.version), Some(&refusal), news);
+                    self.end(Event::Waiting, Some(version), Some(&refusal), news);
                 }
                 // Whoever asked has been told; that it still waits is no news, however often it is looked at.
                 let ring = Ring { by: By::Timer, ..ring };
@@ -126,10 +130,10 @@ impl Draft<'_> {
         }
     }
 
-    fn up_to_date(&mut self, plan: &Plan, news: bool) {
+    fn up_to_date(&mut self, version: &Version, floor: Option<&Version>, news: bool) {
         // What the channel demands holds even when there is nothing to install.
-        self.next.floor = highest(self.next.floor.as_ref(), plan.floor.as_ref()).cloned();
-        self.end(Event::UpToDate, Some(&plan.version), None, news);
+        self.next.floor = highest(self.next.floor.as_ref(), floor).cloned();
+        self.end(Event::UpToDate, Some(version), None, news);
         self.settle();
     }
 

@@ -199,10 +199,7 @@ impl World {
     /// Carries out an order; `half` stops in the middle of it.
     fn perform(&mut self, effect: &Effect, half: bool) -> Option<Answer> {
         Some(match effect {
-            Effect::Check { .. } => {
-                let candidate = Candidate { plan: plan(self.channel), halted: false, wait: None };
-                Answer::Checked(Verdict::Candidate(Box::new(candidate)))
-            }
+            Effect::Check { .. } => Answer::Checked(Verdict::Candidate(Box::new(plan(self.channel)))),
             Effect::Fetch { plan } => {
                 if half {
                     return None;

@@ -57,8 +57,7 @@ fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
         refusal: Refusal::of("X-NET", slipway_protocol::Class::Network, slipway_protocol::Actor::Network, "n", ""),
         again,
     };
-    let candidate =
-        |n, halted, wait| answer(Answer::Checked(Verdict::Candidate(Box::new(Candidate { plan: plan(n), halted, wait }))));
+    let candidate = |n| answer(Answer::Checked(Verdict::Candidate(Box::new(plan(n)))));
     let sample = |process, well: bool| {
         let outcome = if well { Ok(()) } else { Err("no".to_owned()) };
         answer(Answer::Sampled(Sample { process, checks: vec![CheckResult { name: "c".into(), required: true, outcome }] }))
@@ -74,13 +73,13 @@ fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
         ("rung by notice", Input::Ring(ring(By::Notice))),
         ("rung by operator", Input::Ring(ring(By::Operator))),
         ("woken", Input::Wake),
-        ("checked: newer", candidate(SLOT_B, false, None)),
-        ("checked: older", candidate(0, false, None)),
-        ("checked: same", candidate(SLOT_A, false, None)),
-        ("checked: condemned", candidate(5, false, None)),
-        ("checked: halted", candidate(SLOT_B, true, None)),
-        ("checked: wave in 50 s", candidate(SLOT_B, false, Some(Some(50)))),
-        ("checked: no wave", candidate(SLOT_B, false, Some(None))),
+        ("checked: newer", candidate(SLOT_B)),
+        ("checked: older", candidate(0)),
+        ("checked: same", candidate(SLOT_A)),
+        ("checked: condemned", candidate(5)),
+        ("checked: halted", answer(held(SLOT_B, Hold::Halted))),
+        ("checked: wave in 50 s", answer(held(SLOT_B, Hold::Wave(Some(50))))),
+        ("checked: no wave", answer(held(SLOT_B, Hold::Wave(None)))),
         ("checked: refused", answer(Answer::Checked(Verdict::Refused { refusal: checks::HALTED, version: None }))),
         ("checked: no network", answer(Answer::Checked(Verdict::Failed(failure(Again::Later))))),
         ("fetched", answer(Answer::Fetched(Ok(())))),
@@ -206,11 +205,10 @@ fn what_a_person_asks_for_meanwhile_does_not_wait_for_a_pause() {
     let settings = Settings::default();
     let asked = Ring { by: By::Operator, source: Source::Bundle("/media/usb/slipway.tar".into()), hint: None };
     let failure = || Failure { refusal: checks::HALTED, again: Again::Later };
-    let later = Candidate { plan: plan(SLOT_B), halted: false, wait: Some(None) };
     let checking = || State::Checking { ring: ring(By::Timer), retry: Retry::default() };
     for (state, answer) in [
         (checking(), Answer::Checked(Verdict::Failed(failure()))),
-        (checking(), Answer::Checked(Verdict::Candidate(Box::new(later)))),
+        (checking(), held(SLOT_B, Hold::Wave(None))),
         (State::Downloading { plan: plan(SLOT_B), retry: Retry::default() }, Answer::Fetched(Err(failure()))),
     ] {
         let record = Record { epoch: 7, state, ..Record::new("edgecore".parse().unwrap()) };
@@ -232,8 +230,7 @@ fn waiting_for_a_wave_is_told_once_whoever_asked() {
     let mut record = Record { state, ..Record::new("edgecore".parse().unwrap()) };
     let mut told = 0;
     for look in 0..10 {
-        let later = Candidate { plan: plan(SLOT_B), halted: false, wait: Some(None) };
-        let answer = Answer::Checked(Verdict::Candidate(Box::new(later)));
+        let answer = held(SLOT_B, Hold::Wave(None));
         let t = step(&settings, &record, Input::Answer { epoch: record.epoch, answer }, &at(1000 + look * 1000));
         let woken = step(&settings, &t.next, Input::Wake, &at(1900 + look * 1000));
         told += t.told.len() + woken.told.len();
@@ -315,8 +312,7 @@ fn the_same_artifact_under_a_newer_version_is_an_update_and_another_under_the_sa
         ..Record::new("edgecore".parse().unwrap())
     };
     let next = |plan: Plan| {
-        let candidate = Box::new(Candidate { plan, halted: false, wait: None });
-        let answer = Input::Answer { epoch: 1, answer: Answer::Checked(Verdict::Candidate(candidate)) };
+        let answer = Input::Answer { epoch: 1, answer: Answer::Checked(Verdict::Candidate(Box::new(plan))) };
         step(&Settings::default(), &record, answer, &at(1000)).next
     };
     // A release that was repaired in its manifest (another member, say) has the same archive.
@@ -330,13 +326,29 @@ fn the_same_artifact_under_a_newer_version_is_an_update_and_another_under_the_sa
     assert_eq!(next(other.clone()).last.unwrap().refusal.unwrap().code, checks::SAME_VERSION.code);
     // What was adopted is unproven; the proven release of its version takes its place.
     let adopted = Record { committed: Some(Installed { adopted: true, ..release(SLOT_A) }), ..record.clone() };
-    let candidate = Box::new(Candidate { plan: other, halted: false, wait: None });
-    let answer = Input::Answer { epoch: 1, answer: Answer::Checked(Verdict::Candidate(candidate)) };
+    let answer = Input::Answer { epoch: 1, answer: Answer::Checked(Verdict::Candidate(Box::new(other))) };
     assert!(matches!(step(&Settings::default(), &adopted, answer, &at(1000)).next.state, State::Downloading { .. }));
 }
 
-fn candidate(n: u32, wait: Option<Option<u64>>) -> Answer {
-    Answer::Checked(Verdict::Candidate(Box::new(Candidate { plan: plan(n), halted: false, wait })))
+fn candidate(n: u32) -> Answer {
+    Answer::Checked(Verdict::Candidate(Box::new(plan(n))))
+}
+
+fn held(n: u32, hold: Hold) -> Answer {
+    Answer::Checked(Verdict::Held(Held { version: plan(n).version, floor: None, hold }))
+}
+
+#[test]
+fn what_runs_already_is_up_to_date_though_its_rollout_is_halted_or_elsewhere() {
+    let floor = Some(plan(SLOT_A).version);
+    for hold in [Hold::Halted, Hold::Wave(Some(50)), Hold::Wave(None)] {
+        let state = State::Checking { ring: ring(By::Timer), retry: Retry::default() };
+        let record = Record { state, committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
+        let held = Held { version: plan(SLOT_A).version, floor: floor.clone(), hold };
+        let answer = Input::Answer { epoch: 0, answer: Answer::Checked(Verdict::Held(held)) };
+        let next = step(&Settings::default(), &record, answer, &at(1000)).next;
+        assert_eq!((next.state, next.last.unwrap().event, &next.floor), (State::Idle, Event::UpToDate, &floor));
+    }
 }
 
 #[test]
@@ -349,7 +361,7 @@ fn a_notice_that_names_more_than_the_repository_shows_is_a_possible_freeze_told_
     for (ring, shown) in [(hinted(SLOT_B), SLOT_A), (hinted(SLOT_B), SLOT_A), (ring(By::Timer), SLOT_A), (hinted(5), SLOT_A)] {
         secs += 1000;
         record = step(&settings, &record, Input::Ring(ring), &at(secs)).next;
-        let answer = Input::Answer { epoch: record.epoch, answer: candidate(shown, None) };
+        let answer = Input::Answer { epoch: record.epoch, answer: candidate(shown) };
         let t = step(&settings, &record, answer, &at(secs));
         told.extend(t.told.into_iter().filter(|told| told.event == Event::Refused));
         record = t.next;
@@ -359,7 +371,7 @@ fn a_notice_that_names_more_than_the_repository_shows_is_a_possible_freeze_told_
     assert_eq!(codes, [SLOT_B, 5].map(|n| (plan(n).version, checks::FREEZE.code.clone())));
     // It shows: forgotten.
     record = step(&settings, &record, Input::Ring(ring(By::Timer)), &at(9000)).next;
-    record = step(&settings, &record, Input::Answer { epoch: record.epoch, answer: candidate(5, None) }, &at(9000)).next;
+    record = step(&settings, &record, Input::Answer { epoch: record.epoch, answer: candidate(5) }, &at(9000)).next;
     assert_eq!(record.missed, None);
 }
 
@@ -370,11 +382,10 @@ fn a_bundle_that_waits_for_its_wave_does_not_keep_the_network_waiting() {
     let mut record = Record { committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
     record = step(&settings, &record, Input::Ring(bundle.clone()), &at(1000)).next;
     record =
-        step(&settings, &record, Input::Answer { epoch: record.epoch, answer: candidate(SLOT_B, Some(None)) }, &at(1000)).next;
-    for (hour, network) in [
-        (1, candidate(SLOT_A, None)),
-        (2, Answer::Checked(Verdict::Failed(Failure { refusal: checks::HALTED, again: Again::Later }))),
-    ] {
+        step(&settings, &record, Input::Answer { epoch: record.epoch, answer: held(SLOT_B, Hold::Wave(None)) }, &at(1000)).next;
+    for (hour, network) in
+        [(1, candidate(SLOT_A)), (2, Answer::Checked(Verdict::Failed(Failure { refusal: checks::HALTED, again: Again::Later })))]
+    {
         let now = at(1000 + hour * 100);
         let t = step(&settings, &record, Input::Ring(ring(By::Timer)), &now);
         assert_eq!(t.effects, [Effect::Check { ring: ring(By::Timer) }], "the network is asked");
@@ -383,14 +394,14 @@ fn a_bundle_that_waits_for_its_wave_does_not_keep_the_network_waiting() {
         let t = if t.effects.is_empty() { step(&settings, &t.next, Input::Wake, &at(1050 + hour * 100)) } else { t };
         let Some(Effect::Check { ring: again }) = t.effects.first() else { panic!("{t:?}") };
         assert_eq!(again.source, bundle.source);
-        let waits = Input::Answer { epoch: t.next.epoch, answer: candidate(SLOT_B, Some(None)) };
+        let waits = Input::Answer { epoch: t.next.epoch, answer: held(SLOT_B, Hold::Wave(None)) };
         let t = step(&settings, &t.next, waits, &at(1050 + hour * 100));
         assert!(t.told.is_empty(), "that it still waits is no news: {:?}", t.told);
         record = t.next;
     }
     // Its wave comes.
     let woken = step(&settings, &record, Input::Wake, &at(100_000)).next;
-    let t = step(&settings, &woken, Input::Answer { epoch: woken.epoch, answer: candidate(SLOT_B, None) }, &at(100_000));
+    let t = step(&settings, &woken, Input::Answer { epoch: woken.epoch, answer: candidate(SLOT_B) }, &at(100_000));
     assert!(matches!(t.next.state, State::Downloading { .. }));
 }
 

@@ -102,7 +102,9 @@ pub enum Again {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     /// This release should run here; metadata, provenance and policy agree.
-    Candidate(Box<Candidate>),
+    Candidate(Box<Plan>),
+    /// The channel names a release whose time has not come here. Nothing of the release itself was looked at.
+    Held(Held),
     /// No.
     Refused {
         /// Why.
@@ -114,15 +116,24 @@ pub enum Verdict {
     Failed(Failure),
 }
 
-/// A release that is authorised, before the device's own conditions are judged.
+/// A release that the operator holds back: known by the channel's signed word alone.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Candidate {
-    /// What to install.
-    pub plan: Plan,
+pub struct Held {
+    /// Which.
+    pub version: Version,
+    /// The floor that the channel demands.
+    pub floor: Option<Version>,
+    /// Why, and until when.
+    pub hold: Hold,
+}
+
+/// Why a release is held back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Hold {
     /// The rollout is halted: nothing new begins.
-    pub halted: bool,
-    /// Seconds until the rollout reaches this node; `None` when it has, `Some(None)` when no wave goes that far yet.
-    pub wait: Option<Option<u64>>,
+    Halted,
+    /// The rollout reaches this node in so many seconds; `None` when no wave goes that far yet.
+    Wave(Option<u64>),
 }
 
 /// What is to be done. Each is idempotent.
