@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use x509_cert::Certificate;
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{Decode as _, Encode as _};
-use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages};
+use x509_cert::ext::pkix::ExtendedKeyUsage;
 
 /// Extended key usage of timestamp authorities.
 pub(crate) const TIME_STAMPING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8");
@@ -71,18 +71,6 @@ impl Link {
             && named.zip(self.own_key.as_ref()).is_none_or(|(named, own)| named == *own)
     }
 
-    /// How many authorities may follow it in a path, the leaf not counted; none if it is no authority.
-    pub(crate) fn room(&self) -> Result<usize, String> {
-        let body = &self.certificate.tbs_certificate;
-        let basic = body.get::<BasicConstraints>().map_err(|error| error.to_string())?;
-        let usage = body.get::<KeyUsage>().map_err(|error| error.to_string())?;
-        let (_, basic) = basic.filter(|(_, basic)| basic.ca).ok_or("a certificate of an authority that is none")?;
-        if usage.is_some_and(|(_, usage)| !usage.0.contains(KeyUsages::KeyCertSign)) {
-            return Err("an authority that may not sign certificates".to_owned());
-        }
-        Ok(basic.path_len_constraint.map_or(usize::MAX, usize::from))
-    }
-
     /// Checks what it may be used for: nothing critical that is not understood, and `purpose` if it is limited at all.
     fn fit_for(&self, purpose: ObjectIdentifier) -> Result<(), String> {
         let body = &self.certificate.tbs_certificate;
@@ -102,7 +90,7 @@ impl Link {
         if !issuer.may_have_issued(&self.certificate) {
             return Err("a chain whose names do not fit".to_owned());
         }
-        if issuer.room()? < below {
+        if certificate::room(&issuer.certificate)? < below {
             return Err("a chain that is longer than its authority allows".to_owned());
         }
         let algorithm = &self.certificate.signature_algorithm;

@@ -21,6 +21,8 @@ use x509_cert::ext::pkix::{
 /// Extended key usage of certificates that sign code.
 pub(crate) const CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3");
 const ISSUER_RAW: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1.1");
+/// `organizationName`.
+const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
 const ISSUER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1.8");
 
 /// A signing certificate that fits the profile.
@@ -109,6 +111,25 @@ pub(crate) fn signed_part(der: &[u8]) -> Result<&[u8], Error> {
 pub(crate) fn dates(certificate: &Certificate) -> Result<(Timestamp, Timestamp), jiff::Error> {
     let validity = certificate.tbs_certificate.validity;
     Ok((Timestamp::try_from(validity.not_before.to_system_time())?, Timestamp::try_from(validity.not_after.to_system_time())?))
+}
+
+/// The right to issue certificates: how many authorities may follow in a path, the leaf not counted; why not, if it has no such right.
+pub(crate) fn room(certificate: &Certificate) -> Result<usize, String> {
+    let body = &certificate.tbs_certificate;
+    let basic = body.get::<BasicConstraints>().map_err(|error| error.to_string())?;
+    let usage = body.get::<KeyUsage>().map_err(|error| error.to_string())?;
+    let (_, basic) = basic.filter(|(_, basic)| basic.ca).ok_or("a certificate of an authority that is none")?;
+    if usage.is_some_and(|(_, usage)| !usage.0.contains(KeyUsages::KeyCertSign)) {
+        return Err("an authority that may not sign certificates".to_owned());
+    }
+    Ok(basic.path_len_constraint.map_or(usize::MAX, usize::from))
+}
+
+/// The organisation that a certificate names as its issuer. Proven only together with the path.
+pub(crate) fn issuing_organization(certificate: &Certificate) -> Option<String> {
+    let mut names = certificate.tbs_certificate.issuer.0.iter().flat_map(|name| name.0.iter());
+    let organization = names.find(|name| name.oid == ORGANIZATION);
+    organization.map(|name| String::from_utf8_lossy(name.value.value()).into_owned())
 }
 
 /// The key id that a certificate gives its issuer, if it does.

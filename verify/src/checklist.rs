@@ -46,13 +46,13 @@
 //! | token: time in the window of that very authority, its path at that time | `timestamp`, `authority` | `TIMESTAMP-WINDOW`, `ROOT-CHAIN` |
 //! | token: nonce, policy, accuracy | cannot be checked offline | none: not read |
 //! | promise (SET) over body, time, global index and log | `log`, `key` | `LOG-PROMISE` |
-//! | promise: log's key in force at that time | `log` | `LOG-WINDOW` |
 //! | a promise has a time, Rekor v2 has neither; a time without a promise counts for nothing | `bundle` | `LOG-TIME`, `LOG-PROMISE` |
-//! | log's key in force at every signed time, whoever tells it; a log that has ended vouches for nothing without a time (*peer*: no end) | `verify` | `LOG-NOT-STARTED`, `LOG-WINDOW` |
+//! | log's key in force at every signed time, whoever tells it; a log that has ended vouches for nothing without a time (*peer*: no end) | `log` | `LOG-WINDOW` |
 //! | **Path, at every signed time** | | |
 //! | leaf's own dates | `path` | `CERT-NOT-YET`, `CERT-EXPIRED` |
 //! | issuer by name and key id, in one authority in force at all times | `path` | `CERT-CHAIN`, `CERT-AUTHORITY` |
 //! | signature, once; codeSigning all the way; name constraints | `path`, by webpki | `CERT-SIGNATURE`, `CERT-PROFILE`, `CERT-PATH` |
+//! | basicConstraints and keyCertSign of every certificate that issued another (webpki reads no key usage) | `path` | `CERT-AUTHORITY-USAGE` |
 //! | certificates of the bundle between leaf and root: only for roots that name root certificates alone; their dates, the root's path length | `bundle`, `path` | `CERT-CHAIN`, `CERT-EXPIRED`, `CERT-NOT-YET`, `CERT-PATH` |
 //! | revocation | not by design: certificates live ten minutes | none: by design |
 //! | **Certificate's log (SCT)** | | |

@@ -70,6 +70,8 @@ checks! {
         "real ones have one or two: find out who serves this file";
     CertificateAuthority = "CERT-AUTHORITY", Time, Operator, "certificate authority in force at the signing time",
         "no authority of the trusted root was in force when this was signed: renew the cached trusted root";
+    CertificateAuthorityUsage = "CERT-AUTHORITY-USAGE", WrongSigner, Attacker, "right to issue certificates of every one that did",
+        "a certificate was issued by one that is not for that: do not use this; in a Sigstore of your own, make its authority with CA:TRUE and keyCertSign";
     CertificateChain = "CERT-CHAIN", WrongSigner, Attacker, "certificate's chain to the trusted root",
         "the certificate comes from an authority that is not trusted here: check which Sigstore instance signed and which trusted root is cached";
     CertificateChainEmpty = "CERT-CHAIN-EMPTY", Malformed, Builder, "certificate in the chain",
@@ -152,8 +154,6 @@ checks! {
         "sign with a client that logs hashedrekord 0.0.1 or 0.0.2, dsse 0.0.1 or intoto 0.0.2: others do not bind the signature";
     LogMissing = "LOG-MISSING", Policy, Builder, "transparency log entry",
         "sign so that the signature is logged. For a Sigstore instance without a log: profile = \"github\" or unsafe_timestamp_only in the policy's [log] table; for keys unsafe_no_log there; without a policy, --unsafe-timestamp-only";
-    LogNotStarted = "LOG-NOT-STARTED", Time, Attacker, "log in force at the signing time",
-        "signed before the log's key came into force: renew the cached trusted root or build again";
     LogPromise = "LOG-PROMISE", WrongSigner, Attacker, "log's promise of inclusion (SET)",
         "the log did not promise this entry at this time: make the Sigstore bundle again";
     LogPromiseMissing = "LOG-PROMISE-MISSING", Malformed, Builder, "log's promise of inclusion (SET) in a bundle of format 0.1",
@@ -170,7 +170,7 @@ checks! {
         "evidence without a log is only for Sigstore instances that have none: remove unsafe_timestamp_only or the profile github (without a policy, --unsafe-timestamp-only), or give that instance's trusted root";
     LogUnknown = "LOG-UNKNOWN", WrongSigner, Operator, "transparency log in the trusted root",
         "the log is not trusted here: check which Sigstore instance signed, and renew the cached trusted root";
-    LogWindow = "LOG-WINDOW", Time, Attacker, "log's key in force at the time it promised",
+    LogWindow = "LOG-WINDOW", Time, Attacker, "log's key in force when it was signed",
         "the log's key was not in force then: renew the cached trusted root or build again";
     ManifestComponent = "MANIFEST-COMPONENT", MixAndMatch, Attacker, "manifest's component",
         "a manifest of another component was shown under this one's name: find out who may sign under releases/";

@@ -110,10 +110,6 @@ pub(crate) fn promised(entry: &TransparencyLogEntry, log: &Log) -> Result<Option
     let (Some(promise), Some(time)) = (&entry.inclusion_promise, entry.integrated_time) else {
         return Ok(None);
     };
-    if !log.window.contains(time) {
-        let end = log.window.end.map_or_else(|| "now".to_owned(), |end| end.to_string());
-        return Err(Check::LogWindow.refuse(time, format_args!("{} to {end}", log.window.start)));
-    }
     // Canonical JSON (RFC 8785). No value in it has a character that JSON would escape.
     let signed = format!(
         r#"{{"body":"{}","integratedTime":{},"logID":"{}","logIndex":{}}}"#,
@@ -127,6 +123,20 @@ pub(crate) fn promised(entry: &TransparencyLogEntry, log: &Log) -> Result<Option
         Ok(()) => Ok(Some(time)),
         Err(_) => Err(Check::LogPromise.refuse("another signature", format_args!("a signature of {}", log.name))),
     }
+}
+
+/// Checks that the key of `log` was in force at every signed time, whoever tells it: Rekor v2 has no time of its own, and a proof of v1 does not
+/// prove one. Without any time, a log that has ended vouches for nothing.
+pub(crate) fn in_force(log: &Log, times: &[Timestamp]) -> Result<(), Refusal> {
+    let end = log.window.end;
+    let wanted = || format!("{} to {}", log.window.start, end.map_or_else(|| "now".to_owned(), |end| end.to_string()));
+    if let Some(outside) = times.iter().find(|time| !log.window.contains(**time)) {
+        return Err(Check::LogWindow.refuse(outside, wanted()));
+    }
+    if times.is_empty() && end.is_some() {
+        return Err(Check::LogWindow.refuse("no signed time", wanted()));
+    }
+    Ok(())
 }
 
 /// Checks that `entry` is in `log`: checkpoint by that log, proof to that checkpoint, and every number that appears twice the same.

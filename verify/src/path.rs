@@ -1,7 +1,8 @@
 //! Whether a trusted authority issued the signing certificate, and all of them were in force at every signed time.
 //!
-//! webpki judges the path: signature, names, usages, constraints, unknown critical extensions. Its anchors carry no dates and it is asked
-//! once, so dates and windows are judged here, at every time. Nothing asks what time it is now.
+//! webpki judges the path: signature, names, purposes, constraints, unknown critical extensions. It reads no key usage, its anchors carry
+//! no dates, and it is asked once; so the right to issue is asked of every issuer here, and dates and windows are judged at every time.
+//! Nothing asks what time it is now.
 
 use crate::authority::{Authority, Link};
 use crate::certificate::{self, CODE_SIGNING, Leaf};
@@ -111,12 +112,18 @@ fn under(leaf: &Leaf<'_>, anchor: &Link, between: &[CertificateDer<'_>], times: 
         let parsed = Certificate::from_der(&certificate.der()).map_err(|error| broken(&error))?;
         let (begin, end) = certificate::dates(&parsed).map_err(|error| broken(&error))?;
         within(times, begin, end)?;
+        certificate::room(&parsed).map_err(powerless)?;
     }
     // An anchor brings no constraints into webpki but those of names.
-    if anchor.room().map_err(|why| broken(&why))? < length {
+    if certificate::room(&anchor.certificate).map_err(powerless)? < length {
         return Err(broken(&"a path that is longer than its root allows"));
     }
     Ok(issuer.unwrap_or(anchor.key_digest))
+}
+
+fn powerless(why: impl std::fmt::Display) -> Refusal {
+    Check::CertificateAuthorityUsage
+        .refuse(why, "basic constraints of an authority, and the usage keyCertSign if usages are named")
 }
 
 /// Gives each way in which a path can fail its own check.
@@ -134,7 +141,8 @@ fn refusal(error: Error) -> Refusal {
         Error::CaUsedAsEndEntity | Error::RequiredEkuNotFoundContext(_) | Error::UnsupportedCriticalExtension => {
             Check::CertificateProfile.refuse(error, "a certificate for code signing")
         }
-        Error::EndEntityUsedAsCa | Error::PathLenConstraintViolated | Error::NameConstraintViolation => {
+        Error::EndEntityUsedAsCa => powerless(error),
+        Error::PathLenConstraintViolated | Error::NameConstraintViolation => {
             Check::CertificatePath.refuse(error, "a path that its authorities allow")
         }
         Error::MaximumPathBuildCallsExceeded | Error::MaximumPathDepthExceeded | Error::MaximumSignatureChecksExceeded => {

@@ -115,7 +115,9 @@ pub fn verify_bundle(
         Signer::Key(key) => {
             let bundle = admit_with_key(bundle, Some(root), rule)?;
             well_stated(&bundle)?;
-            prove_with_key(&bundle, Some(root), key, artifact, rule)
+            let evidence = evidence_of_key(&bundle, Some(root), rule)?;
+            signed_with(&bundle, body(&bundle)?.as_ref(), key, artifact)?;
+            Ok(evidence)
         }
     }
 }
@@ -133,6 +135,8 @@ pub(crate) struct Proven {
     pub(crate) evidence: Evidence,
     pub(crate) identity: String,
     pub(crate) issuer: String,
+    /// The organisation of the authority that issued the certificate.
+    pub(crate) authority: Option<String>,
     pub(crate) certificate: CertificateInfo,
 }
 
@@ -172,23 +176,18 @@ pub(crate) fn prove(bundle: &Bundle, root: &SigstoreRoot, artifact: Artifact<'_>
     if rule != LogRule::UnsafeTimestampOnly {
         sct::verify(&leaf, &issuer_key, root)?;
     }
-    let (log, log_index) = logged(bundle, Some(root), &signed_times)?.unzip();
+    let (log, log_index) = logged(bundle, Some(root))?.unzip();
     let log_index = log_index.flatten();
     signature::verify(bundle, body.as_ref(), &leaf.key, &signer, artifact)?;
     let identity = leaf.identity.as_str().to_owned();
     let issuer = leaf.info.issuer.clone().ok_or_else(|| Check::PolicyIssuer.refuse("none", "an issuer"))?;
     let evidence = Evidence { identity: Some(identity.clone()), issuer: Some(issuer.clone()), signed_times, log, log_index };
-    Ok(Proven { evidence, identity, issuer, certificate: leaf.info })
+    let authority = certificate::issuing_organization(&leaf.certificate);
+    Ok(Proven { evidence, identity, issuer, authority, certificate: leaf.info })
 }
 
-/// Proves that the holder of `key` signed what a bundle that passed [`admit_with_key`] holds.
-pub(crate) fn prove_with_key(
-    bundle: &Bundle,
-    root: Option<&SigstoreRoot>,
-    key: &PublicKey,
-    artifact: Artifact<'_>,
-    rule: LogRule,
-) -> Result<Evidence, Refusal> {
+/// When a bundle that passed [`admit_with_key`] was signed, and where that is logged, whichever key did it.
+pub(crate) fn evidence_of_key(bundle: &Bundle, root: Option<&SigstoreRoot>, rule: LogRule) -> Result<Evidence, Refusal> {
     if bundle.signing_certificate().is_some() {
         return Err(Check::KeyMismatch.refuse("a certificate", "a key"));
     }
@@ -196,14 +195,22 @@ pub(crate) fn prove_with_key(
     if rule == LogRule::UnsafeTimestampOnly && signed_times.is_empty() {
         return Err(Check::TimestampMissing.refuse("none", "a timestamp"));
     }
-    let (log, log_index) = logged(bundle, root, &signed_times)?.unzip();
-    let log_index = log_index.flatten();
-    signature::verify(bundle, body(bundle)?.as_ref(), &key.key, &Verifier::Key(key.spki.clone()), artifact)?;
-    Ok(Evidence { identity: None, issuer: None, signed_times, log, log_index })
+    let (log, log_index) = logged(bundle, root)?.unzip();
+    Ok(Evidence { identity: None, issuer: None, signed_times, log, log_index: log_index.flatten() })
+}
+
+/// Whether the log's entry, if there is one, says that `key` signed. Unproven, and cheap.
+pub(crate) fn said_to_be_of(body: Option<&Body>, key: &PublicKey) -> bool {
+    body.is_none_or(|body| body.by(&Verifier::Key(key.spki.clone())).is_ok())
+}
+
+/// Proves that the holder of `key` signed what the bundle holds, and that its log entry is about that.
+pub(crate) fn signed_with(bundle: &Bundle, body: Option<&Body>, key: &PublicKey, artifact: Artifact<'_>) -> Result<(), Refusal> {
+    signature::verify(bundle, body, &key.key, &Verifier::Key(key.spki.clone()), artifact)
 }
 
 /// The body of the log entry, if there is an entry.
-fn body(bundle: &Bundle) -> Result<Option<Body>, Refusal> {
+pub(crate) fn body(bundle: &Bundle) -> Result<Option<Body>, Refusal> {
     let entry = bundle.verification_material.tlog_entries.first();
     entry.map(|entry| Body::read(entry, &bundle.content)).transpose()
 }
@@ -218,7 +225,9 @@ fn signed_times(bundle: &Bundle, root: Option<&SigstoreRoot>) -> Result<Vec<Time
         times.push(timestamp::verify(token.signed_timestamp.as_bytes(), signature, root)?);
     }
     if let Some(entry) = material.tlog_entries.first() {
-        times.extend(log::promised(entry, log::log_of(entry, root)?)?);
+        let log = log::log_of(entry, root)?;
+        times.extend(log::promised(entry, log)?);
+        log::in_force(log, &times)?;
     }
     times.sort_unstable();
     times.dedup();
@@ -226,25 +235,11 @@ fn signed_times(bundle: &Bundle, root: Option<&SigstoreRoot>) -> Result<Vec<Time
 }
 
 /// Verifies the entry's place in its log, if it has a proof; the gate has seen to it that it has one unless the rule says otherwise.
-fn logged(
-    bundle: &Bundle,
-    root: Option<&SigstoreRoot>,
-    signed_times: &[Timestamp],
-) -> Result<Option<(String, Option<u64>)>, Refusal> {
+fn logged(bundle: &Bundle, root: Option<&SigstoreRoot>) -> Result<Option<(String, Option<u64>)>, Refusal> {
     let Some(entry) = bundle.verification_material.tlog_entries.first() else {
         return Ok(None);
     };
     let log = log::log_of(entry, root)?;
-    // Rekor v2 has no time of its own, and a proof of v1 does not prove one: every other time must lie in the log's window.
-    if let Some(early) = signed_times.iter().find(|time| **time < log.window.start) {
-        return Err(Check::LogNotStarted.refuse(early, format_args!("{} or later", log.window.start)));
-    }
-    if let Some(end) = log.window.end
-        && signed_times.last().is_none_or(|late| *late > end)
-    {
-        let seen = signed_times.last().map_or_else(|| "no signed time".to_owned(), ToString::to_string);
-        return Err(Check::LogWindow.refuse(seen, format_args!("{end} or earlier")));
-    }
     if let Some(proof) = &entry.inclusion_proof {
         log::included(entry, proof, log)?;
     }

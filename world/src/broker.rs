@@ -1,4 +1,4 @@
-//! A real mosquitto on a free loopback port, for as long as the test lives.
+//! A real mosquitto on a loopback address of its own, for as long as the test lives.
 //!
 //! It keeps nothing: after [`Mosquitto::restart`] every session is new, as after a broker's crash.
 
@@ -6,13 +6,13 @@ use crate::tls::Identity;
 use crate::wait;
 use anyhow::{Context as _, Result, bail};
 use std::fs::File;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(60);
 /// Somebody else may take a port between our finding it free and mosquitto's asking for it.
 const ATTEMPTS: usize = 5;
 
@@ -30,7 +30,7 @@ pub enum Access {
 /// A broker process; killed when dropped.
 #[derive(Debug)]
 pub struct Mosquitto {
-    port: u16,
+    address: SocketAddr,
     access: Access,
     extra: String,
     dir: TempDir,
@@ -47,9 +47,13 @@ impl Mosquitto {
     pub fn start_with(access: Access, extra: &str) -> Result<Self> {
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+            let address = match access {
+                Access::Plain => crate::address(),
+                // The certificate is for `localhost`, and that is everybody's.
+                Access::Tls(_) | Access::MutualTls(_) => TcpListener::bind("127.0.0.1:0")?.local_addr()?,
+            };
             let dir = TempDir::with_prefix("slipway-mosquitto-")?;
-            let mut broker = Self { port, access: access.clone(), extra: extra.to_owned(), dir, child: None };
+            let mut broker = Self { address, access: access.clone(), extra: extra.to_owned(), dir, child: None };
             match broker.run() {
                 Ok(()) => return Ok(broker),
                 Err(e) if broker.log().contains("Address already in use") => last = Some(e),
@@ -59,23 +63,23 @@ impl Mosquitto {
         Err(last.context("no attempt was made")?)
     }
 
-    /// The port it listens on, on 127.0.0.1.
-    pub fn port(&self) -> u16 {
-        self.port
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The host name that fits its certificate.
-    pub fn host(&self) -> &'static str {
+    pub fn host(&self) -> String {
         match self.access {
-            Access::Plain => "127.0.0.1",
-            Access::Tls(_) | Access::MutualTls(_) => "localhost",
+            Access::Plain => self.address.ip().to_string(),
+            Access::Tls(_) | Access::MutualTls(_) => "localhost".to_owned(),
         }
     }
 
-    /// `mqtt://127.0.0.1:PORT` or `mqtts://localhost:PORT`.
+    /// `mqtt://ADDRESS:PORT` or `mqtts://localhost:PORT`.
     pub fn url(&self) -> String {
         let scheme = if self.access == Access::Plain { "mqtt" } else { "mqtts" };
-        format!("{scheme}://{}:{}", self.host(), self.port)
+        format!("{scheme}://{}:{}", self.host(), self.address.port())
     }
 
     /// Its process id while it runs.
@@ -132,7 +136,7 @@ impl Mosquitto {
             // Not stdout, which it writes in blocks.
             "log_dest stderr".to_owned(),
             "log_type all".to_owned(),
-            format!("listener {} 127.0.0.1", self.port),
+            format!("listener {} {}", self.address.port(), self.address.ip()),
         ];
         if let Access::Tls(identity) | Access::MutualTls(identity) = &self.access {
             lines.push(format!("cafile {}", identity.ca.display()));
@@ -168,7 +172,7 @@ impl Mosquitto {
                 Some(Ok(None)) => {}
                 ended => return Some(Err(anyhow::anyhow!("mosquitto ended at once: {ended:?}"))),
             }
-            let listens = self.log().contains(" running") && TcpStream::connect(("127.0.0.1", self.port)).is_ok();
+            let listens = self.log().contains(" running") && TcpStream::connect(self.address).is_ok();
             listens.then_some(Ok(()))
         });
         if let Err(e) = ready.and_then(|ready| ready) {

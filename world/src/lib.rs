@@ -12,11 +12,13 @@
 //! | [`tls`] | a certificate authority for broker, server and clients | [`tls::Authority`] |
 //! | [`programs`] | finds the programs of this workspace, freshly built | [`programs::program`] |
 //! | [`mod@vectors`] | finds the public test vectors, where there are any | [`vectors::vectors`] |
+//! | [`mod@address`] | addresses that no other test takes | [`fn@address`] |
 //! | [`mod@wait`] | polls a condition until a deadline, so that no test sleeps | [`wait::until`] |
 //!
 //! Keys of the private Sigstore are hashes of public names. Files and processes go when their handle is dropped; processes are
 //! ended by their own id. Everything listens on loopback only.
 
+pub mod address;
 pub mod broker;
 pub mod edgecore;
 mod http;
@@ -29,3 +31,5 @@ pub mod tls;
 pub mod tuf;
 pub mod vectors;
 pub mod wait;
+
+pub use address::address;

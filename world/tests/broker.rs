@@ -21,7 +21,7 @@ fn connect(mut stream: impl std::io::Read + std::io::Write) -> std::io::Result<u
 }
 
 fn tcp(broker: &Mosquitto) -> TcpStream {
-    let stream = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+    let stream = TcpStream::connect(broker.address()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream
 }
@@ -51,13 +51,13 @@ fn tls(broker: &Mosquitto, ca: &Path, identity: Option<&Identity>) -> std::io::R
 #[test]
 fn plain_answers_and_comes_back_on_the_same_port() {
     let mut broker = Mosquitto::start(Access::Plain).unwrap();
-    assert_eq!(broker.url(), format!("mqtt://127.0.0.1:{}", broker.port()));
+    assert_eq!(broker.url(), format!("mqtt://{}", broker.address()));
     assert_eq!(connect(tcp(&broker)).unwrap(), 0);
-    let (port, pid) = (broker.port(), broker.pid());
+    let (address, pid) = (broker.address(), broker.pid());
     broker.stop();
-    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    assert!(TcpStream::connect(address).is_err());
     broker.restart().unwrap();
-    assert_eq!(broker.port(), port);
+    assert_eq!(broker.address(), address);
     assert_ne!(broker.pid(), pid);
     assert_eq!(connect(tcp(&broker)).unwrap(), 0);
 }

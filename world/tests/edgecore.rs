@@ -3,7 +3,7 @@
 use slipway_world::edgecore::{Behaviour, CONNECTED, Dials, payload, tarball};
 use slipway_world::wait;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -24,10 +24,6 @@ impl Drop for Standin {
     }
 }
 
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 fn install(dir: &Path, dials: &Dials) -> PathBuf {
     let program = dir.join(format!("edgecore-{}", dials.version));
     std::fs::write(&program, payload(Path::new(env!("CARGO_BIN_EXE_edgecore-standin")), dials).unwrap()).unwrap();
@@ -36,7 +32,7 @@ fn install(dir: &Path, dials: &Dials) -> PathBuf {
 }
 
 fn start(behaviour: Behaviour) -> Standin {
-    let (dir, health) = (tempfile::tempdir().unwrap(), free_address());
+    let (dir, health) = (tempfile::tempdir().unwrap(), slipway_world::address());
     let program = install(dir.path(), &Dials { pad: 4096, ..Dials::new("v1.23.1", behaviour) });
     let log = std::fs::File::create(dir.path().join("log")).unwrap();
     let child = Command::new(program).arg("--version").env("EDGECORE_HEALTH", health.to_string()).stderr(log).spawn().unwrap();
@@ -115,7 +111,7 @@ fn an_old_version_does_not_start_on_a_rewritten_configuration() {
             ..Dials::new(version, Behaviour::DiesAfter { ms: 0, code: 0 })
         };
         let mut command = Command::new(install(dir.path(), &dials));
-        command.arg("--config").arg(&config).env("EDGECORE_HEALTH", free_address().to_string());
+        command.arg("--config").arg(&config).env("EDGECORE_HEALTH", slipway_world::address().to_string());
         exit_code(&mut command)
     };
     assert_eq!(run("v1.13.0"), Some(0));
@@ -157,7 +153,7 @@ fn a_real_database_gets_a_row_at_every_start() {
     for version in ["v1.13.0", "v1.23.1"] {
         let dials = Dials {
             database: Some(database.clone()),
-            health: free_address(),
+            health: slipway_world::address(),
             ..Dials::new(version, Behaviour::DiesAfter { ms: 0, code: 0 })
         };
         assert_eq!(exit_code(&mut Command::new(install(dir.path(), &dials))), Some(0));

@@ -8,9 +8,6 @@ use crate::root::SigstoreRoot;
 use crate::verify::Proven;
 use sigstore_types::{Bundle, KindVersion};
 use slipway_protocol::Refusal;
-use x509_cert::Certificate;
-use x509_cert::der::Decode as _;
-use x509_cert::der::asn1::ObjectIdentifier;
 
 /// An instance of Sigstore, or none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,8 +36,6 @@ pub(crate) const NAMES: [(&str, Profile); 6] = [
     ("keys", Profile::Keys),
 ];
 
-/// `organizationName` in certificates.
-const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
 /// The organisation of the public-good instance, and of its staging.
 const PUBLIC_GOOD: &str = "sigstore.dev";
 /// The organisation of GitHub's instance.
@@ -90,7 +85,7 @@ impl Profile {
     /// Checks that proven evidence is this instance's.
     pub(crate) fn accepts(self, bundle: &Bundle, proven: &Proven) -> Result<(), Refusal> {
         let log = proven.evidence.log.as_deref();
-        let seen = Seen::of(authority(bundle)?.as_deref(), log);
+        let seen = Seen::of(proven.authority.as_deref(), log);
         let wanted = match self {
             Self::PublicGood | Self::PublicGoodRekorV1 | Self::PublicGoodRekorV2 => Seen::PublicGood,
             Self::GitHub => Seen::GitHub,
@@ -142,16 +137,6 @@ impl Seen {
             Self::Other => "another Sigstore instance",
         }
     }
-}
-
-/// The organisation that issued the leaf. The path to the root, which has been checked, makes it authentic.
-fn authority(bundle: &Bundle) -> Result<Option<String>, Refusal> {
-    let Some(leaf) = bundle.signing_certificate() else { return Ok(None) };
-    let leaf =
-        Certificate::from_der(leaf.as_bytes()).map_err(|error| Check::CertificateMalformed.refuse(error, "a DER certificate"))?;
-    let mut names = leaf.tbs_certificate.issuer.0.iter().flat_map(|name| name.0.iter());
-    let organization = names.find(|name| name.oid == ORGANIZATION);
-    Ok(organization.map(|name| String::from_utf8_lossy(name.value.value()).into_owned()))
 }
 
 #[cfg(test)]

@@ -86,7 +86,8 @@ fn verify_line(
     Ok(one)
 }
 
-/// The key of the policy that signed. What a bundle hints about its key is unsigned, so all are tried.
+/// The key of the policy that signed. What a bundle hints about its key is unsigned, so all are tried but those that the log entry excludes;
+/// what is not about the key, the log and the times, is verified once.
 fn signer<'p>(
     bundle: &Bundle,
     root: &SigstoreRoot,
@@ -94,11 +95,13 @@ fn signer<'p>(
     rule: &'p KeyRule,
     form: Artifact<'_>,
 ) -> Result<(&'p NamedKey, Evidence), Refusal> {
+    let evidence = verify::evidence_of_key(bundle, Some(root), policy.log)?;
+    let body = verify::body(bundle)?;
     let mut other = None;
-    for key in &rule.keys {
-        match verify::prove_with_key(bundle, Some(root), &key.key, form, policy.log) {
-            Ok(evidence) => return Ok((key, evidence)),
-            Err(why) if [Check::Signature.code(), Check::LogBodyKey.code()].contains(&why.code.as_ref()) => {}
+    for key in rule.keys.iter().filter(|key| verify::said_to_be_of(body.as_ref(), &key.key)) {
+        match verify::signed_with(bundle, body.as_ref(), &key.key, form) {
+            Ok(()) => return Ok((key, evidence)),
+            Err(why) if why.code == Check::Signature.code() => {}
             Err(why) => other = other.or(Some(why)),
         }
     }

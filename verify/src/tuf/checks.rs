@@ -53,6 +53,8 @@ checks! {
         "check that the device has this repository's root.json and that the right keys signed; if both is so, somebody else signed this";
     STALE = "SLW-T-STALE", Network, Network, "could not ask whether there is something newer",
         "nothing to do: it is tried again; what was verified stays in force";
+    SUCCINCT = "SLW-T-SUCCINCT-ROLES", Malformed, Operator, "delegations that name each role",
+        "succinct_roles (hash bins, TAP 15) are not supported: name each delegated role with its paths or path_hash_prefixes in roles";
     TARGET = "SLW-T-TARGET", ArbitrarySoftware, Attacker, "a target has the signed length and digest",
         "the server delivers other bytes than were signed: publish again, and purge caches on the way";
     TARGET_PATH = "SLW-T-TARGET-PATH", Configuration, Operator, "a target path has plain relative parts",
@@ -92,7 +94,10 @@ pub(super) fn gate<T: Role>(bytes: &[u8], most: u64, limits: &Limits, what: &str
     bounded(bytes, most, what)?;
     json::check(bytes, json::Limits { bytes: bytes.len(), depth: limits.depth })
         .map_err(|error| MALFORMED.with(format_args!("{what}: {error}"), "JSON without duplicate members"))?;
-    let metadata = Metadata::<T>::from_slice(bytes).map_err(|error| refused(what, &error))?;
+    let metadata = Metadata::<T>::from_slice(bytes).map_err(|error| match with_bins(bytes) {
+        true => succinct(what),
+        false => refused(what, &error),
+    })?;
     let signatures = metadata.signatures().len();
     if signatures > limits.signatures {
         return Err(
@@ -100,6 +105,16 @@ pub(super) fn gate<T: Role>(bytes: &[u8], most: u64, limits: &Limits, what: &str
         );
     }
     Ok(metadata)
+}
+
+/// Whether somebody delegates to hash bins, which have no list of roles.
+fn with_bins(bytes: &[u8]) -> bool {
+    let parsed: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
+    parsed.is_some_and(|metadata| metadata.pointer("/signed/delegations/succinct_roles").is_some())
+}
+
+pub(super) fn succinct(what: &str) -> Refusal {
+    SUCCINCT.with(format_args!("{what}: succinct_roles"), "roles")
 }
 
 /// No more bytes than allowed.

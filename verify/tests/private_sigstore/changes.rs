@@ -317,7 +317,7 @@ fn an_expired_anchor_and_a_window_that_is_over_anchor_nothing() {
     trusted["certificateAuthorities"][0]["validFor"] = json!({"start": "2046-01-01T00:00:00Z"});
     let root = SigstoreRoot::parse(&bytes(&trusted)).unwrap();
     assert_eq!(judge(&sigstore.attest(&release()), &root, &kubeedge("")), "CERT-AUTHORITY");
-    for (log, evidence, code) in [(0, Evidence::RekorV1, "LOG-WINDOW"), (1, Evidence::RekorV2, "LOG-NOT-STARTED")] {
+    for (log, evidence, code) in [(0, Evidence::RekorV1, "LOG-WINDOW"), (1, Evidence::RekorV2, "LOG-WINDOW")] {
         let mut trusted = sigstore.trusted_root_value();
         trusted["tlogs"][log]["publicKey"]["validFor"]["start"] = after.into();
         let root = SigstoreRoot::parse(&bytes(&trusted)).unwrap();

@@ -4,7 +4,7 @@ use super::*;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use slipway_verify::{Artifact, LogRule, Signer, verify_bundle};
-use slipway_world::sigstore::{CertificateLie, Lie, SctLie, TokenLie};
+use slipway_world::sigstore::{CertificateLie, IntermediateLie, Lie, SctLie, TokenLie};
 
 fn told(evidence: Evidence, lie: Lie) -> String {
     judge(&sigstore().attest(&Attestation { evidence, lie: Some(lie), ..release() }), &root(), &kubeedge(""))
@@ -25,6 +25,42 @@ fn certificates_of_another_profile_are_refused() {
         (CertificateLie::Forged, "CERT-SIGNATURE"),
     ] {
         assert_eq!(told(Evidence::RekorV1, Lie::Certificate(lie)), code, "{lie:?}");
+    }
+}
+
+#[test]
+fn whoever_issued_a_certificate_had_the_right_to() {
+    let sigstore = sigstore();
+    let mut trusted = sigstore.trusted_root_value();
+    trusted["certificateAuthorities"][0]["certChain"]["certificates"].as_array_mut().unwrap().remove(0);
+    let root_only = SigstoreRoot::parse(&bytes(&trusted)).unwrap();
+    for (lie, code) in [
+        (IntermediateLie::Honest, ""),
+        (IntermediateLie::NoUsage, ""),
+        (IntermediateLie::OnlySignatures, "CERT-AUTHORITY-USAGE"),
+        (IntermediateLie::OnlyRevocation, "CERT-AUTHORITY-USAGE"),
+        (IntermediateLie::NoAuthority, "CERT-AUTHORITY-USAGE"),
+        (IntermediateLie::NoConstraints, "CERT-AUTHORITY-USAGE"),
+        (IntermediateLie::OtherPurpose, "CERT-PROFILE"),
+        (IntermediateLie::UnknownCritical, "CERT-PROFILE"),
+        (IntermediateLie::Expired, "CERT-EXPIRED"),
+    ] {
+        let intermediate = json!({"rawBytes": STANDARD.encode(sigstore.intermediate(lie))});
+        // From the bundle, where the trusted root names no intermediate.
+        let mut bundle = sigstore.attest_value(&release());
+        bundle["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.2".into();
+        chain(&mut bundle, std::slice::from_ref(&intermediate));
+        assert_eq!(judge(&bytes(&bundle), &root_only, &kubeedge("")), code, "{lie:?}");
+        // In the trusted root it anchors, so what is wrong with it is the root's own defect, but for the right to issue.
+        let mut trusted = sigstore.trusted_root_value();
+        trusted["certificateAuthorities"][0]["certChain"]["certificates"][0] = intermediate;
+        let root = SigstoreRoot::parse(&bytes(&trusted)).unwrap();
+        let code = match code {
+            "CERT-PROFILE" => "ROOT-CHAIN",
+            "CERT-EXPIRED" => "CERT-AUTHORITY",
+            same => same,
+        };
+        assert_eq!(judge(&sigstore.attest(&release()), &root, &kubeedge("")), code, "{lie:?} in the trusted root");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who may sign for which targets.
 
 use crate::device::{Device, begun, sim};
+use serde_json::json;
 use slipway_world::tuf::{Key, Keys};
 
 #[test]
@@ -39,4 +40,22 @@ fn a_role_reached_by_two_paths_needs_the_keys_of_both() {
     let repository = Device::born(&sim).refresh(&sim).unwrap();
     assert_eq!(repository.lookup("x/a").unwrap().role, "shared");
     assert_eq!(repository.lookup("y/b").unwrap_err().code, "SLW-T-SIGNATURES");
+}
+
+#[test]
+fn hash_bins_are_refused_by_their_name() {
+    let bins = json!({"keyids": [], "threshold": 1, "bit_length": 8, "name_prefix": "bin"});
+    for beside_a_list in [false, true] {
+        let mut sim = sim();
+        sim.publish();
+        sim.edit("2.targets.json", |metadata| {
+            let delegations = metadata["signed"]["delegations"].as_object_mut().unwrap();
+            if !beside_a_list {
+                delegations.remove("roles");
+            }
+            delegations.insert("succinct_roles".to_owned(), bins.clone());
+        });
+        let refusal = Device::born(&sim).refused(&sim);
+        assert_eq!(refusal.code, "SLW-T-SUCCINCT-ROLES", "{refusal}");
+    }
 }

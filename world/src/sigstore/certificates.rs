@@ -2,7 +2,7 @@
 
 use super::asn1;
 use super::keys::Key;
-use super::lie::{CertificateLie, Lie, SctLie};
+use super::lie::{CertificateLie, IntermediateLie, Lie, SctLie};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
@@ -158,6 +158,37 @@ pub(crate) struct LeafRequest<'a> {
 }
 
 impl Chain {
+    /// Another certificate for the key and name of what the root issued.
+    pub(crate) fn intermediate(&self, lie: IntermediateLie) -> Vec<u8> {
+        let Self { root, issued } = self;
+        let purpose = if lie == IntermediateLie::OtherPurpose { SERVER_AUTH } else { CODE_SIGNING };
+        let mut extensions = vec![extended_usage(false, purpose), subject_key(&issued.key), authority_key(&root.key)];
+        match lie {
+            IntermediateLie::NoUsage => {}
+            IntermediateLie::OnlySignatures => extensions.push(usage(0x80, 7)),
+            IntermediateLie::OnlyRevocation => extensions.push(usage(0x02, 1)),
+            _ => extensions.push(usage(0x06, 1)),
+        }
+        match lie {
+            IntermediateLie::NoConstraints => {}
+            IntermediateLie::NoAuthority => extensions.push(extension("2.5.29.19", true, &asn1::sequence(&[]))),
+            _ => extensions.push(authority(Some(0))),
+        }
+        if lie == IntermediateLie::UnknownCritical {
+            extensions.push(extension("1.3.6.1.4.1.57264.9", true, &asn1::null()));
+        }
+        let end = if lie == IntermediateLie::Expired { WORLD_BEGINS + 86_400 } else { WORLD_ENDS };
+        Tbs {
+            serial: &serial(&[&issued.serial[..], &[lie as u8]].concat()),
+            issuer_name: &root.name,
+            issuer_key: &root.key,
+            subject: &issued.name,
+            key: &issued.key,
+            valid: (WORLD_BEGINS, end),
+        }
+        .certificate(&extensions)
+    }
+
     /// Issues a leaf for `key`, with an SCT of `ct_log` unless there is none.
     pub(crate) fn leaf(&self, request: &LeafRequest<'_>, key: &Key, ct_log: Option<&Key>) -> Vec<u8> {
         let issuer = &self.issued;

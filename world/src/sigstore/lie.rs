@@ -40,6 +40,29 @@ pub enum CertificateLie {
     Forged,
 }
 
+/// What the root should not issue in place of its intermediate, and what it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntermediateLie {
+    /// The same rights. No lie.
+    Honest,
+    /// No key usages named at all. No lie: only named ones limit.
+    NoUsage,
+    /// Key usage for signatures alone.
+    OnlySignatures,
+    /// Key usage for revocation lists alone.
+    OnlyRevocation,
+    /// Not an authority, but with the usage of one.
+    NoAuthority,
+    /// No basic constraints.
+    NoConstraints,
+    /// For TLS servers.
+    OtherPurpose,
+    /// A critical extension that nobody knows.
+    UnknownCritical,
+    /// Over before anything was signed.
+    Expired,
+}
+
 /// What a certificate log should not sign, and what it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SctLie {

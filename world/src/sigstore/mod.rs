@@ -23,7 +23,7 @@ mod timestamp;
 pub use attestation::{Attestation, DEFAULT_SIGNED_AT, Evidence, PredicateKind, Subject, generator_generic};
 pub use certificates::{LEAF_LIFETIME, WORLD_BEGINS, WORLD_ENDS};
 pub use keys::ManagedKey;
-pub use lie::{CertificateLie, Lie, SctLie, TokenLie};
+pub use lie::{CertificateLie, IntermediateLie, Lie, SctLie, TokenLie};
 
 use base64::Engine as _;
 use certificates::{Chain, LeafRequest};
@@ -134,6 +134,12 @@ impl PrivateSigstore {
                 authority(format!("https://timestamp.{}.test/api/v1/timestamp", self.name), "tsa root", &self.timestamping),
             ],
         })
+    }
+
+    /// Another certificate of the intermediate authority, for its key and name, so that it issued every leaf as well: for a bundle's chain, under
+    /// a trusted root that names the root alone.
+    pub fn intermediate(&self, lie: IntermediateLie) -> Vec<u8> {
+        self.fulcio.intermediate(lie)
     }
 
     /// A trusted root without logs, like GitHub's for private repositories: for bundles of [`Evidence::TimestampOnly`].
