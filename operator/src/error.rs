@@ -53,7 +53,7 @@ checks! {
     IMAGE = "SLW-O-IMAGE", Configuration, Operator, "an image: REGISTRY/REPOSITORY:TAG or @sha256:HEX, or the folder of an OCI image layout",
         "check the name; for a folder with several images add @sha256:HEX or :TAG to oci:FOLDER";
     /// Content that is not what its digest says.
-    IMAGE_DIGEST = "SLW-O-IMAGE-DIGEST", MixAndMatch, Attacker, "content of the image's parts against their digests",
+    IMAGE_DIGEST = "SLW-O-IMAGE-DIGEST", MixAndMatch, Attacker, "content of the image's parts against their digests and sizes",
         "the registry or the folder gives other content than was asked for: fetch it again, and if it stays so, do not use it";
     /// More than a verifier should read.
     IMAGE_SIZE = "SLW-O-IMAGE-SIZE", EndlessData, Attacker, "size and number of the image's manifests and attestations",

@@ -147,7 +147,12 @@ impl Repository {
     /// Adds a Sigstore bundle as a referrer of an image (OCI 1.1); the referrer's digest. A registry without the referrers API finds it
     /// after [`Self::fallback`].
     pub fn refer(&mut self, image: &str, bundle: &Value) -> String {
-        let layer = self.blob(BUNDLE, bundle.to_string().as_bytes());
+        self.refer_bytes(image, bundle.to_string().as_bytes())
+    }
+
+    /// [`Self::refer`] with the bundle as it is written.
+    pub fn refer_bytes(&mut self, image: &str, bundle: &[u8]) -> String {
+        let layer = self.blob(BUNDLE, bundle);
         let config = self.blob(EMPTY, b"{}");
         let subject = match self.manifests.contains_key(image) {
             true => self.descriptor(image),

@@ -123,6 +123,7 @@ fn attached(manifest: Manifest, place: &str) -> Vec<Layer> {
 async fn referrer(source: &Source, image: &Sha256, entry: &Descriptor, place: &str) -> Result<Vec<Layer>, Refusal> {
     let at = At::Digest(&entry.digest);
     let bytes = source.manifest(at).await?.ok_or_else(|| crate::error::IMAGE_DIGEST.with("nothing", at))?;
+    entry.holds(&bytes)?;
     let manifest = parse_manifest(&bytes, &at)?;
     match &manifest.subject {
         Some(subject) if subject.digest == *image => {}

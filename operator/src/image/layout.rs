@@ -1,6 +1,6 @@
 //! An OCI image layout: a folder with an index and blobs by digest.
 
-use super::reference::{At, Descriptor, MANIFEST_LIMIT, Manifest, Pick};
+use super::reference::{At, Descriptor, MANIFEST_LIMIT, Manifest, Pick, no_layout};
 use crate::error::{IMAGE, IMAGE_DIGEST, IMAGE_SIZE};
 use slipway_protocol::{Refusal, Sha256};
 use std::fs::File;
@@ -25,7 +25,7 @@ impl Layout {
     pub(super) fn open(folder: &Path, pick: Option<Pick>) -> Result<Self, Refusal> {
         let bad = |why: &str| IMAGE.with(format_args!("{}: {why}", folder.display()), "an OCI image layout");
         if !folder.join("oci-layout").is_file() {
-            return Err(bad("no file oci-layout"));
+            return Err(no_layout(folder));
         }
         let index = read(&folder.join("index.json"), MANIFEST_LIMIT)?.ok_or_else(|| bad("no file index.json"))?;
         let index = Manifest::parse(&index).map_err(|why| bad(&format!("index.json: {why}")))?.manifests;
@@ -48,13 +48,18 @@ impl Layout {
     }
 
     pub(super) fn manifest(&self, at: At<'_>) -> Result<Option<Vec<u8>>, Refusal> {
-        match at {
-            At::Digest(digest) => read(&self.path(digest), MANIFEST_LIMIT),
-            At::Tag(tag) => match self.tagged(tag) {
-                Some(entry) => self.manifest(At::Digest(&entry.digest)),
-                None => Ok(None),
+        let digest = match at {
+            At::Digest(digest) => digest,
+            At::Tag(tag) => match self.tagged(tag)? {
+                Some(entry) => &entry.digest,
+                None => return Ok(None),
             },
+        };
+        let bytes = read(&self.path(digest), MANIFEST_LIMIT)?;
+        if let Some(bytes) = &bytes {
+            self.index.iter().filter(|entry| entry.digest == *digest).try_for_each(|entry| entry.holds(bytes))?;
         }
+        Ok(bytes)
     }
 
     pub(super) fn blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Refusal> {
@@ -68,11 +73,24 @@ impl Layout {
         self.index.iter().filter(|entry| entry.artifact_type.is_some()).cloned().collect()
     }
 
-    fn tagged(&self, tag: &str) -> Option<&Descriptor> {
-        let named =
-            |name: &str, value: &str| self.index.iter().find(|entry| entry.annotations.get(name).is_some_and(|is| is == value));
+    /// The entry of this name. Two different ones would be another image for every reader.
+    fn tagged(&self, tag: &str) -> Result<Option<&Descriptor>, Refusal> {
+        let named = |name: &str, value: &str| -> Result<Option<&Descriptor>, Refusal> {
+            let mut all = self.index.iter().filter(|entry| entry.annotations.get(name).is_some_and(|is| is == value));
+            let first = all.next();
+            match first.and_then(|first| all.find(|other| other.digest != first.digest).map(|other| (first, other))) {
+                None => Ok(first),
+                Some((first, other)) => {
+                    let seen = format_args!("{value} names {:?} and {:?}", first.digest, other.digest);
+                    Err(IMAGE.with(seen, "one, or oci:FOLDER@sha256:HEX"))
+                }
+            }
+        };
         // cosign saves one image with its attestations and gives them a kind instead of a name.
-        named(NAME, tag).or_else(|| named(KIND, COSIGN_ATTESTATIONS).filter(|_| tag.ends_with(".att")))
+        match named(NAME, tag)? {
+            None if tag.ends_with(".att") => named(KIND, COSIGN_ATTESTATIONS),
+            found => Ok(found),
+        }
     }
 
     fn path(&self, digest: &Sha256) -> PathBuf {

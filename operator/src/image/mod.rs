@@ -27,7 +27,7 @@ use serde::Serialize;
 use slipway_protocol::refusal::printable;
 use slipway_protocol::{Refusal, Sha256, Version};
 use slipway_verify::provenance::{Named, Question, Style};
-use slipway_verify::{Policy, Provenance, SigstoreRoot, Subject, verify_provenance};
+use slipway_verify::{Check, Policy, Provenance, SigstoreRoot, Subject, verify_provenance};
 use source::Source;
 use std::time::Duration;
 
@@ -78,6 +78,8 @@ pub struct Attempt {
     pub verified: bool,
     /// Whether its proof of inclusion was fetched from the log just now.
     pub completed: bool,
+    /// Whether it satisfies the policy only together with others: each by one of the keys that must sign.
+    pub joined: bool,
     /// Why it does not.
     pub refusal: Option<Refusal>,
 }
@@ -102,34 +104,56 @@ pub async fn verify_image(image: &Image, options: &Options<'_>) -> Result<Report
         provenance: None,
     };
     let subject = Subject { name: &report.name, sha256: Some(digest), sha512: None, version: options.version };
+    let verify = |bundle: &[u8]| verify_provenance(bundle, options.root, options.policy, &subject);
+    // Those by a key of the policy to which only other keys are missing: which attempt, and the Sigstore bundle.
+    let mut parts: Vec<(usize, Vec<u8>)> = Vec::new();
     for Found { place, material } in find::attestations(&source, &digest).await? {
-        let (result, completed) = attempt(material, options, &subject).await?;
-        report.attestations.push(Attempt { place, verified: result.is_ok(), completed, refusal: result.as_ref().err().cloned() });
+        let (result, completed) = match bundle(material, options).await? {
+            Ok((bundle, completed)) => {
+                let result = verify(&bundle);
+                if result.as_ref().is_err_and(|refusal| refusal.code == Check::PolicyThreshold.code()) {
+                    parts.push((report.attestations.len(), bundle));
+                }
+                (result.map_err(|refusal| if completed { refusal } else { completable(refusal) }), completed)
+            }
+            Err(refusal) => (Err(refusal), false),
+        };
+        let (verified, refusal) = (result.is_ok(), result.as_ref().err().cloned());
+        report.attestations.push(Attempt { place, verified, completed, joined: false, refusal });
         report.provenance = report.provenance.or(result.ok());
+    }
+    if report.provenance.is_none() && parts.len() > 1 {
+        let lines: Vec<Vec<u8>> = parts.iter().map(|(_, bundle)| in_one_line(bundle)).collect();
+        let together = verify(&lines.join(&b'\n'));
+        for (number, _) in &parts {
+            if let Some(attempt) = report.attestations.get_mut(*number) {
+                (attempt.verified, attempt.joined) = (together.is_ok(), true);
+                attempt.refusal = together.as_ref().err().cloned();
+            }
+        }
+        report.provenance = together.ok();
     }
     Ok(report)
 }
 
-/// Verifies one attestation. The outer error ends everything: the log does not answer. The flag says whether it completed this one.
-async fn attempt(
-    material: Result<Material, Refusal>,
-    options: &Options<'_>,
-    subject: &Subject<'_>,
-) -> Result<(Result<Provenance, Refusal>, bool), Refusal> {
-    let verify = |bundle: &[u8]| verify_provenance(bundle, options.root, options.policy, subject);
+/// JSON has line breaks only where any space would do.
+fn in_one_line(json: &[u8]) -> Vec<u8> {
+    json.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect()
+}
+
+/// The Sigstore bundle of an attestation, and whether the log completed it. The outer error ends everything: the log does not answer.
+async fn bundle(material: Result<Material, Refusal>, options: &Options<'_>) -> Result<Result<(Vec<u8>, bool), Refusal>, Refusal> {
     let (signed, promise, token) = match material {
-        Err(refusal) => return Ok((Err(refusal), false)),
-        Ok(Material::Bundle(bundle)) => return Ok((verify(&bundle), false)),
+        Err(refusal) => return Ok(Err(refusal)),
+        Ok(Material::Bundle(bundle)) => return Ok(Ok((bundle, false))),
         Ok(Material::Envelope { signed, promise, token }) => (signed, promise, token),
     };
-    let Some(rekor) = options.rekor else {
-        let bundle = signed.bundle(promise.as_ref(), token.as_deref()).to_string();
-        return Ok((verify(bundle.as_bytes()).map_err(completable), false));
-    };
+    let whole = |entry: Option<&Entry>| signed.bundle(entry, token.as_deref()).to_string().into_bytes();
+    let Some(rekor) = options.rekor else { return Ok(Ok((whole(promise.as_ref()), false))) };
     match complete(&signed, promise.as_ref(), rekor, options.root).await {
-        Ok(entry) => Ok((verify(signed.bundle(Some(&entry), token.as_deref()).to_string().as_bytes()), true)),
+        Ok(entry) => Ok(Ok((whole(Some(&entry)), true))),
         Err(refusal) if refusal.code == crate::error::REKOR.code => Err(refusal),
-        Err(refusal) => Ok((Err(refusal), false)),
+        Err(refusal) => Ok(Err(refusal)),
     }
 }
 
@@ -161,14 +185,18 @@ impl Report {
     /// What the attestations prove, if one satisfies the policy.
     ///
     /// # Errors
-    /// `SLW-O-ATTESTATION-NONE`; what is wrong with the only one; `SLW-O-ATTESTATION` with all that is wrong with several.
+    /// `SLW-O-ATTESTATION-NONE`; what is wrong with the only one or with all alike; `SLW-O-ATTESTATION` with all that is wrong with several.
     pub fn verdict(&self) -> Result<&Provenance, Refusal> {
         if let Some(provenance) = &self.provenance {
             return Ok(provenance);
         }
         match self.attestations.as_slice() {
             [] => Err(ATTESTATION_NONE.with(format_args!("none of {:?}", self.digest), "one")),
-            [Attempt { refusal: Some(refusal), .. }] => Err(refusal.clone()),
+            [Attempt { refusal: Some(refusal), .. }, more @ ..]
+                if more.iter().all(|other| other.refusal.as_ref() == Some(refusal)) =>
+            {
+                Err(refusal.clone())
+            }
             several => {
                 let codes =
                     several.iter().filter_map(|attempt| Some(format!("{}: {}", attempt.place, attempt.refusal.as_ref()?.code)));
@@ -205,6 +233,7 @@ impl Report {
             let label = if first { "Attested by" } else { "" };
             let became = match &attempt.refusal {
                 Some(refusal) => format!("{}: {}, saw {}", refusal.code, refusal.check, refusal.seen),
+                None if attempt.joined => "verified, together with the others of the policy's keys".to_owned(),
                 None if attempt.completed => "verified, with the proof that the log gave just now".to_owned(),
                 None => "verified".to_owned(),
             };

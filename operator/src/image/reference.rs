@@ -1,6 +1,6 @@
 //! How an image is named, and what manifests and descriptors say.
 
-use crate::error::IMAGE;
+use crate::error::{IMAGE, IMAGE_DIGEST};
 use oci_client::Reference;
 use serde::Deserialize;
 use slipway_protocol::{Refusal, Sha256, json as strict};
@@ -47,7 +47,7 @@ impl fmt::Display for At<'_> {
 }
 
 impl Image {
-    /// Reads an image's name. Without `oci:`, a folder that is a layout is taken for one.
+    /// Reads an image's name. Without `oci:`, a path that begins like one and a folder that is a layout are taken for layouts.
     ///
     /// # Errors
     /// `SLW-O-IMAGE`.
@@ -55,15 +55,21 @@ impl Image {
         let bad = |why: &str| IMAGE.with(format_args!("{text}: {why}"), "REGISTRY/REPOSITORY:TAG, @sha256:HEX, or oci:FOLDER");
         let digest = |hex: &str| hex.parse::<Sha256>().map_err(|why| bad(&why));
         let (before, after) = text.split_once('@').map_or((text, None), |(before, after)| (before, Some(after)));
-        let folder = before.strip_prefix("oci:");
+        // No registry's name begins like a path.
+        let folder = before.strip_prefix("oci:").or_else(|| before.starts_with(['/', '.']).then_some(before));
         let path = Path::new(folder.unwrap_or(before));
-        if path.join("oci-layout").is_file() || (folder.is_some() && path.is_dir()) {
+        if path.join("oci-layout").is_file() {
             return Ok(Self::Layout(path.to_owned(), after.map(digest).transpose()?.map(Pick::Digest)));
         }
         if let Some(folder) = folder {
-            return match folder.rsplit_once(':').filter(|(folder, _)| Path::new(folder).is_dir()) {
-                Some((folder, tag)) if after.is_none() => Ok(Self::Layout(folder.into(), Some(Pick::Tag(tag.to_owned())))),
-                _ => Err(bad("no such folder")),
+            let tagged = folder.rsplit_once(':').filter(|(folder, _)| after.is_none() && Path::new(folder).is_dir());
+            return match tagged {
+                Some((folder, tag)) if Path::new(folder).join("oci-layout").is_file() => {
+                    Ok(Self::Layout(folder.into(), Some(Pick::Tag(tag.to_owned()))))
+                }
+                Some((folder, _)) => Err(no_layout(Path::new(folder))),
+                None if path.is_dir() => Err(no_layout(path)),
+                None => Err(bad("no such folder")),
             };
         }
         let reference: Reference = text.parse().map_err(|error: oci_client::ParseError| bad(&error.to_string()))?;
@@ -104,6 +110,13 @@ impl fmt::Display for Image {
     }
 }
 
+/// A folder that is there, and no layout.
+pub(super) fn no_layout(folder: &Path) -> Refusal {
+    const ADVICE: &str = "`skopeo copy --all docker://IMAGE oci:FOLDER:TAG` and `cosign save --dir FOLDER IMAGE` make such a folder, the second with its attestations; an image in a registry is named without ./ or oci:";
+    let refusal = IMAGE.with(format_args!("{}: no file oci-layout in it", folder.display()), "the folder of an OCI image layout");
+    Refusal { advice: ADVICE.into(), ..refusal }
+}
+
 /// A manifest of an image or an artifact, or an index of them: whatever of these it has.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -139,7 +152,13 @@ struct Platform {
 
 impl Manifest {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        strict::parse(bytes, strict::Limits { bytes: MANIFEST_LIMIT, depth: DEPTH }).map_err(|error| error.to_string())
+        let manifest: Self =
+            strict::parse(bytes, strict::Limits { bytes: MANIFEST_LIMIT, depth: DEPTH }).map_err(|error| error.to_string())?;
+        // Who takes it for the one runs something else than who takes it for the other.
+        if !manifest.layers.is_empty() && !manifest.manifests.is_empty() {
+            return Err("layers and manifests, so an image and an index at once".to_owned());
+        }
+        Ok(manifest)
     }
 
     /// The platforms of an index. Build tools add entries for `unknown/unknown`, which are no images.
@@ -151,6 +170,18 @@ impl Manifest {
                 format!("{}/{}{variant}", platform.os, platform.architecture)
             })
             .collect()
+    }
+}
+
+impl Descriptor {
+    /// Checks that these bytes are what it describes.
+    pub(super) fn holds(&self, bytes: &[u8]) -> Result<(), Refusal> {
+        let (digest, size) = (Sha256::of(bytes), bytes.len());
+        if digest == self.digest && u64::try_from(size) == Ok(self.size) {
+            return Ok(());
+        }
+        let wanted = format_args!("{:?} of {} bytes", self.digest, self.size).to_string();
+        Err(IMAGE_DIGEST.with(format_args!("{digest:?} of {size} bytes"), wanted))
     }
 }
 
@@ -184,12 +215,20 @@ mod tests {
     fn a_folder_is_a_layout() {
         let dir = tempfile::TempDir::new().unwrap();
         let (path, digest) = (dir.path().to_str().unwrap(), Sha256::of(b"x"));
-        assert_eq!(Image::parse(path).unwrap_err().code, "SLW-O-IMAGE", "a folder that is none");
+        for none in
+            [path.to_owned(), format!("oci:{path}"), format!("{path}:v1"), format!("oci:{path}:v1"), format!("{path}@{digest:?}")]
+        {
+            let refusal = Image::parse(&none).unwrap_err();
+            assert_eq!(refusal.code, "SLW-O-IMAGE", "{none}");
+            assert!(refusal.seen.contains("no file oci-layout in it") && refusal.advice.contains("skopeo copy"), "{refusal}");
+        }
+        assert!(Image::parse(&format!("{path}/none")).unwrap_err().seen.contains("no such folder"));
         std::fs::write(dir.path().join("oci-layout"), "{}").unwrap();
         for (text, shown, tag) in [
             (path.to_owned(), format!("oci:{path}"), None),
             (format!("oci:{path}"), format!("oci:{path}"), None),
             (format!("oci:{path}:v1"), format!("oci:{path}:v1"), Some("v1")),
+            (format!("{path}:v1"), format!("oci:{path}:v1"), Some("v1")),
             (format!("{path}@{digest:?}"), format!("oci:{path}@{digest:?}"), None),
         ] {
             let image = Image::parse(&text).unwrap();
