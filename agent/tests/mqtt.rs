@@ -177,7 +177,7 @@ impl Operator {
         // One name each: two of one name would throw each other out for ever.
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("operator-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let mut options = MqttOptions::new(name, "127.0.0.1", broker.port());
+        let mut options = MqttOptions::new(name, broker.host(), broker.address().port());
         options.set_keep_alive(Duration::from_secs(5));
         options.set_max_packet_size(Some(1 << 20));
         let (client, mut event_loop) = AsyncClient::new(options, 64);

@@ -134,7 +134,7 @@ fn reports_are_seen_as_they_come() {
     let report = r#"{"v":1,"node":"node-1","fleet":"factory","seq":1,"time":"2026-11-22T12:00:00Z","component":"edgecore","event":"committed","state":"idle"}"#;
     let mut seen = Vec::new();
     block_on(async {
-        let (client, mut events) = AsyncClient::new(MqttOptions::new("node-1", "127.0.0.1", mosquitto.port()), 10);
+        let (client, mut events) = AsyncClient::new(MqttOptions::new("node-1", mosquitto.host(), mosquitto.address().port()), 10);
         let topic = "slipway/factory/node/node-1/report";
         // Retained, so that it does not matter who is there first.
         client.publish(topic, QoS::AtLeastOnce, true, "not a report").await.unwrap();

@@ -4,15 +4,15 @@ use anyhow::{Context as _, Result};
 use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 use slipway_world::wait;
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Starts a broker that speaks MQTT 5 on a free loopback port, for as long as this process lives. Returns its URL.
+/// Starts a broker that speaks MQTT 5 on a loopback address of its own, for as long as this process lives. Returns its URL.
 ///
 /// # Errors
 /// When it does not accept connections within ten seconds.
 pub fn start() -> Result<String> {
-    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let address = slipway_world::address();
     let config = config(address);
     std::thread::Builder::new().name("broker".into()).spawn(move || {
         if let Err(error) = Broker::new(config).start() {

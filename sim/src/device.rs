@@ -5,7 +5,7 @@ use slipway_agent::status::Status;
 use slipway_protocol::{Report, Version};
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -67,7 +67,7 @@ pub struct Device {
     dir: TempDir,
     program: AgentProgram,
     options: DeviceOptions,
-    health: u16,
+    health: SocketAddr,
     agent: Option<Child>,
 }
 
@@ -78,9 +78,7 @@ impl Device {
     /// When files cannot be written.
     pub fn new(program: &AgentProgram, root: &[u8], options: DeviceOptions) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        // Free now; whoever takes it before the component does makes a health check fail, which shows.
-        let health = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let device = Self { dir, program: program.clone(), options, health, agent: None };
+        let device = Self { dir, program: program.clone(), options, health: slipway_world::address(), agent: None };
         std::fs::write(device.path("root.json"), root)?;
         std::fs::write(device.path("edgecore.yaml"), "apiVersion: edgecore.config.kubeedge.io/v1alpha2\nmine: kept\n")?;
         std::fs::write(device.config(), device.config_text()?)?;
@@ -120,7 +118,7 @@ snapshot.files = [{config:?}]
 
 [component.run]
 command = ["{{current}}/bin/edgecore", "--config", {config:?}]
-env = {{ EDGECORE_HEALTH = "127.0.0.1:{health}" }}
+env = {{ EDGECORE_HEALTH = "{health}" }}
 stop_timeout = "5s"
 
 [component.health]
@@ -130,7 +128,7 @@ interval = "100ms"
 
 [[component.health.check]]
 name = "healthz"
-http = "http://127.0.0.1:{health}/healthz"
+http = "http://{health}/healthz"
 required = true
 timeout = "1s"
 {more}"#,
@@ -321,7 +319,7 @@ timeout = "1s"
     pub fn healthy(&self) -> bool {
         use std::io::{Read, Write};
         let ask = || -> std::io::Result<bool> {
-            let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.health))?;
+            let mut stream = std::net::TcpStream::connect(self.health)?;
             stream.set_read_timeout(Some(Duration::from_secs(1)))?;
             stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
             let mut answer = String::new();

@@ -55,10 +55,11 @@ fn a_bad_configuration_is_refused_at_start_and_says_where() -> Result<()> {
 
 /// Publishes raw payloads to the fleet's notice topic.
 fn publish(url: &str, payloads: &[Vec<u8>]) -> Result<()> {
-    let port = url.rsplit(':').next().context("a port")?.trim_end_matches('/').parse()?;
+    let (host, port) = url.trim_start_matches("mqtt://").split_once(':').context("a port")?;
+    let port = port.trim_end_matches('/').parse()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut options = MqttOptions::new("hostile", "127.0.0.1", port);
+        let mut options = MqttOptions::new("hostile", host, port);
         options.set_max_packet_size(Some(4 << 20));
         let (client, mut events) = AsyncClient::new(options, payloads.len() + 2);
         for payload in payloads {
