@@ -237,11 +237,13 @@ async fn open(config: &Config) -> Result<Driver, Refusal> {
             opened => break opened?,
         }
     };
-    for refusal in damage {
+    for refusal in &damage {
         tracing::error!(%refusal, "state was damaged and healed");
     }
     let edges = Edges::open(config, node.clone(), store, &Tools::default())?;
-    Driver::new(config, node, edges)
+    let mut driver = Driver::new(config, node, edges)?;
+    driver.healed(damage);
+    Ok(driver)
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

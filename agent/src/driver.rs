@@ -135,6 +135,15 @@ impl Driver {
         self.broker = Some(broker);
     }
 
+    /// Tells what was damaged on the disk and is healed: whoever looks after the device has to hear of it.
+    pub fn healed(&mut self, found: Vec<Refusal>) {
+        for refusal in found {
+            for component in self.names() {
+                self.input(&component, Input::Healed(refusal.clone()));
+            }
+        }
+    }
+
     /// Adopts what ran before Slipway, where that is configured and nothing is committed yet.
     ///
     /// # Errors

@@ -38,6 +38,10 @@ pub fn step(settings: &Settings, record: &Record, input: Input, now: &Now) -> Tr
         Input::Started { link } => draft.started(link),
         Input::Adopted(installed) => draft.adopted(installed),
         Input::LeftFor(reason) => draft.left_for(reason),
+        Input::Healed(found) => {
+            let committed = draft.next.committed.as_ref().map(|installed| installed.version.clone());
+            draft.tell(Event::Healed, committed.as_ref(), Some(&found));
+        }
         Input::Ring(ring) => draft.ring(ring),
         Input::Wake => draft.wake(),
         Input::Answer { epoch, answer } if epoch == record.epoch => draft.answer(answer),

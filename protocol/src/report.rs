@@ -56,6 +56,8 @@ pub enum Event {
     Downloading,
     /// A condemned digest may be tried again.
     Forgiven,
+    /// Something that the device keeps was damaged and was set right; says what was found.
+    Healed,
     /// Neither the new nor the old release could be made to run; says what is needed.
     Inconsistent,
     /// How far the current state's work is. Not kept in the outbox.

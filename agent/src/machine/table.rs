@@ -69,6 +69,7 @@ fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
         ("started, no link", Input::Started { link: None }),
         ("adopted", Input::Adopted(release(0))),
         ("left by the restore unit", Input::LeftFor(checks::RESTARTED)),
+        ("healed", Input::Healed(checks::LINK_MOVED)),
         ("rung by timer", Input::Ring(ring(By::Timer))),
         ("rung by notice", Input::Ring(ring(By::Notice))),
         ("rung by operator", Input::Ring(ring(By::Operator))),

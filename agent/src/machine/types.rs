@@ -42,6 +42,8 @@ pub enum Input {
     Adopted(Installed),
     /// Of the agent itself: the restore unit has put the committed release back, for this reason. Comes before [`Input::Started`].
     LeftFor(Refusal),
+    /// What is kept on the disk was found damaged when the agent started, and was set right.
+    Healed(Refusal),
     /// Somebody wants the component checked.
     Ring(Ring),
     /// A moment that [`wake_at`] named has come.
