@@ -2,10 +2,29 @@
 
 use crate::LONG;
 use anyhow::{Context as _, Result, ensure};
-use slipway_world::wait;
+use slipway_sim::Factory;
+use slipway_world::broker::Mosquitto;
+use slipway_world::edgecore::{Dials, payload};
+use slipway_world::{programs, wait};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+/// As keadm makes it.
+const EDGECORE_UNIT: &str = "\
+[Unit]
+Description=edgecore.service
+[Service]
+Type=simple
+ExecStart=/usr/local/bin/edgecore
+Environment=EDGECORE_HEALTH=ADDRESS
+Restart=always
+RestartSec=10
+KillMode=process
+[Install]
+WantedBy=multi-user.target
+";
 
 /// A machine; gone when dropped.
 #[derive(Debug)]
@@ -43,12 +62,72 @@ impl Machine {
         Ok(output)
     }
 
-    /// The power goes, and comes back.
+    /// Makes it a node as keadm leaves it, with v1.21.0 of edgecore's stand-in, and with `agent` installed as the README says.
+    /// `more` is the agent's configuration from behind the common tables on.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn node(&self, factory: &Factory, health: SocketAddr, agent: &[u8], more: &str) -> Result<()> {
+        let edgecore = payload(&programs::edgecore_standin()?, &Dials::healthy("v1.21.0"))?;
+        self.put("/usr/local/bin/edgecore", &edgecore, 0o755)?;
+        self.put("/etc/kubeedge/config/edgecore.yaml", b"apiVersion: v1\nmine: kept\n", 0o640)?;
+        std::fs::create_dir_all(self.root.join("var/lib/kubeedge"))?;
+        self.put("/usr/local/bin/slipway-agent", agent, 0o755)?;
+        self.unit("edgecore.service", EDGECORE_UNIT.replace("ADDRESS", &health.to_string()).as_bytes())?;
+        self.unit("slipway-agent.service", &unit_file("slipway-agent.service")?)?;
+        self.put("/etc/slipway/root.json", &factory.root()?, 0o644)?;
+        self.configure(factory, None, more)
+    }
+
+    /// Writes the agent's configuration, for its next start.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn configure(&self, factory: &Factory, broker: Option<&Mosquitto>, more: &str) -> Result<()> {
+        let url = factory.server.url();
+        let mqtt = broker.map(|broker| format!("[mqtt]\nurl = {:?}\n", broker.url())).unwrap_or_default();
+        let config = format!(
+            r#"
+[node]
+name = "node-1"
+fleet = "factory"
+[repository]
+url = "{url}"
+root = "/etc/slipway/root.json"
+refresh = "1h"
+[http]
+allow_http = true
+{mqtt}{more}"#
+        );
+        self.put("/etc/slipway/agent.toml", config.as_bytes(), 0o600)
+    }
+
+    /// Writes a unit file or a drop-in of one; systemd reads it when it is told to, and at a boot.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn unit(&self, name: &str, text: &[u8]) -> Result<()> {
+        self.put(&format!("/etc/systemd/system/{name}"), text, 0o644)
+    }
+
+    /// Deletes a file inside; that there is none is no error.
+    ///
+    /// # Errors
+    /// When it cannot be deleted.
+    pub fn remove(&self, path: &str) -> Result<()> {
+        match std::fs::remove_file(self.root.join(path.trim_start_matches('/'))) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The power goes, and comes back; meanwhile this is done to its files.
     ///
     /// # Errors
     /// When it does not boot again.
-    pub fn cut(&self) -> Result<()> {
+    pub fn cut(&self, meanwhile: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         self.verb("kill", &[])?;
+        meanwhile(self)?;
         self.verb("boot", &[])?;
         Ok(())
     }

@@ -10,10 +10,9 @@ use slipway_operator::{ArtifactOptions, ChannelChange, ReleaseOptions};
 use slipway_protocol::{ComponentName, Platform, Sha256};
 use slipway_sim::{Factory, factory::now};
 use slipway_tests::machine::{Machine, text, unit_file};
-use slipway_tests::{agent, factory};
+use slipway_tests::{agent, factory, gate};
 use slipway_world::broker::{Access, Mosquitto};
-use slipway_world::edgecore::{Dials, Member, pack};
-use slipway_world::programs;
+use slipway_world::edgecore::{Member, pack};
 use slipway_world::sigstore::{Attestation, Subject};
 use std::path::Path;
 use std::process::Command;
@@ -21,6 +20,8 @@ use std::process::Command;
 const AGENT: &str = "slipway-agent";
 /// Where the real program is that wrappers may fall back to: not where any unit starts it from.
 const REAL: &str = "/usr/local/bin/slipway-agent";
+/// A new agent is on probation until this is there, or until it is bad.
+const GATE: &str = "/etc/slipway/may-commit";
 
 /// A new agent that breaks, and how.
 struct Bad {
@@ -28,6 +29,8 @@ struct Bad {
     program: Vec<u8>,
     /// Done from outside once it is on probation.
     during: Option<&'static str>,
+    /// What systemd is told about it: the shipped unit's own patience would take minutes.
+    limits: &'static str,
     /// One of these is the reason.
     codes: &'static [&'static str],
     /// In the report's text.
@@ -40,11 +43,26 @@ fn script(lines: &str) -> Vec<u8> {
 
 /// Everything a new agent can do wrong at its start, later, or for ever.
 fn bad_ones(real: &dyn Fn(&str) -> Vec<u8>) -> Vec<Bad> {
-    let bad = |name, program, codes: &'static [&'static str], evidence| Bad { name, program, during: None, codes, evidence };
+    let bad = |name, program, codes: &'static [&'static str], evidence| Bad {
+        name,
+        program,
+        during: None,
+        limits: "",
+        codes,
+        evidence,
+    };
     vec![
         bad("exits at once", script("echo cannot start >&2; exit 1"), &["SLW-A-RESTARTED"], "cannot start"),
         bad("is no program", b"not for this machine".to_vec(), &["SLW-A-RESTARTED"], "slipway-agent.service"),
-        bad("never says that it is ready", script("echo waiting for nothing; exec sleep 1000"), &["SLW-A-RESTARTED"], "waiting"),
+        Bad {
+            limits: "TimeoutStartSec=6",
+            ..bad(
+                "never says that it is ready",
+                script("echo waiting for nothing; exec sleep 1000"),
+                &["SLW-A-RESTARTED"],
+                "waiting",
+            )
+        },
         // Three deaths while the database is open are one too many for an agent that does not know whose fault that was.
         bad(
             "leaves a state that only it can read",
@@ -60,9 +78,15 @@ fn bad_ones(real: &dyn Fn(&str) -> Vec<u8>) -> Vec<Bad> {
         },
         Bad {
             during: Some("kill -STOP $(systemctl show -P MainPID slipway-agent)"),
+            limits: "WatchdogSec=8",
             ..bad("is ready and hangs", real("hangs"), &["SLW-A-RESTARTED"], "")
         },
     ]
+}
+
+/// One whose program is as good as any: what is wrong is around it.
+fn outside(name: &'static str) -> Bad {
+    Bad { name, program: Vec::new(), during: None, limits: "", codes: &[], evidence: "" }
 }
 
 /// The real program, as another file.
@@ -103,46 +127,11 @@ fn ship(factory: &Factory, version: &str, program: &[u8]) -> Result<()> {
     Ok(())
 }
 
-const EDGECORE_UNIT: &str = "\
-[Service]
-ExecStart=/usr/local/bin/edgecore
-Environment=EDGECORE_HEALTH=127.0.0.1:PORT
-Restart=always
-KillMode=process
-[Install]
-WantedBy=multi-user.target
-";
-/// The shipped units' own numbers would take minutes; the rules are the same.
-const HURRY: &str = "[Service]\nRestartSec=500ms\nTimeoutStartSec=3\nWatchdogSec=4\n";
-
-/// A node that runs edgecore and an agent, both adopted, with all of our units in place.
-fn node(machine: &Machine, factory: &Factory, broker: &Mosquitto, real: &dyn Fn(&str) -> Vec<u8>) -> Result<()> {
-    factory.repo()?.add_policy(b"component = \"slipway-agent\"\npreset = \"kubeedge\"\n", now())?;
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let edgecore = slipway_world::edgecore::payload(&programs::edgecore_standin()?, &Dials::healthy("v1.21.0"))?;
-    machine.put("/usr/local/bin/edgecore", &edgecore, 0o755)?;
-    machine.put(REAL, &real(""), 0o755)?;
-    let unit = |name: &str| format!("/etc/systemd/system/{name}");
-    machine.put(&unit("edgecore.service"), EDGECORE_UNIT.replace("PORT", &port.to_string()).as_bytes(), 0o644)?;
-    machine.put(&unit("slipway-agent.service"), &unit_file("slipway-agent.service")?, 0o644)?;
-    machine.put(&unit("slipway-agent.service.d/hurry.conf"), HURRY.as_bytes(), 0o644)?;
-    machine.put(&unit("slipway-agent-restore.service"), &unit_file("slipway-agent-restore.service")?, 0o644)?;
-    machine.put(&unit("slipway-agent-restore.service.d/hurry.conf"), b"[Service]\nRestartSec=500ms\n", 0o644)?;
-    machine.put("/etc/slipway/root.json", &factory.root()?, 0o644)?;
-    let (url, broker) = (factory.server.url(), broker.url());
-    let config = format!(
+/// The agent's part of the configuration. Nothing that is bad waits for the deadline, but for what never becomes well.
+fn components(deadline: &str) -> String {
+    let gate = gate(GATE);
+    format!(
         r#"
-[node]
-name = "node-1"
-fleet = "factory"
-[repository]
-url = "{url}"
-root = "/etc/slipway/root.json"
-refresh = "1h"
-[http]
-allow_http = true
-[mqtt]
-url = "{broker}"
 [[component]]
 name = "edgecore"
 channel = "stable"
@@ -152,25 +141,48 @@ adopt = {{ path = "/usr/local/bin/edgecore", version = "v1.21.0" }}
 name = "slipway-agent"
 channel = "stable"
 run.unit = "slipway-agent.service"
-run.start_timeout = "8s"
 adopt = {{ path = "{REAL}", version = "v0.2.0" }}
 [component.health]
 soak = "2s"
-deadline = "10s"
+deadline = "{deadline}"
 interval = "200ms"
 broker = true
-"#
-    );
-    machine.put("/etc/slipway/agent.toml", config.as_bytes(), 0o600)?;
+{gate}"#
+    )
+}
+
+/// A node that runs edgecore and an agent, both adopted, with all of our units in place.
+fn node(machine: &Machine, factory: &Factory, broker: &Mosquitto, real: &dyn Fn(&str) -> Vec<u8>) -> Result<()> {
+    factory.repo()?.add_policy(b"component = \"slipway-agent\"\npreset = \"kubeedge\"\n", now())?;
+    machine.node(factory, slipway_world::address(), &real(""), "")?;
+    machine.configure(factory, Some(broker), &components("5m"))?;
+    machine.unit("slipway-agent-restore.service", &unit_file("slipway-agent-restore.service")?)?;
+    // The shipped units' pauses would take minutes; the rules are the same.
+    for unit in [AGENT, "slipway-agent-restore"] {
+        machine.unit(&format!("{unit}.service.d/hurry.conf"), b"[Service]\nRestartSec=500ms\n")?;
+    }
     machine.verb("boot", &[])?;
     machine.ok("systemctl enable -q --now edgecore slipway-agent && systemctl enable -q slipway-agent-restore")?;
     machine.wait("the agent adopts itself", |machine| machine.committed(AGENT).as_deref() == Some("v0.2.0"))?;
     Ok(())
 }
 
+/// Writes a drop-in of the agent's unit, or takes it away; systemd reads it when it is told to, and at a boot.
+fn drop_in(machine: &Machine, name: &str, service: &str) -> Result<()> {
+    let conf = format!("slipway-agent.service.d/{name}.conf");
+    match service {
+        "" => machine.remove(&format!("/etc/systemd/system/{conf}")),
+        lines => machine.unit(&conf, format!("[Service]\n{lines}\n").as_bytes()),
+    }
+}
+
+fn reload(machine: &Machine) -> Result<()> {
+    machine.ok("systemctl daemon-reload").map(drop)
+}
+
 fn take_over(machine: &Machine) -> Result<()> {
     let conf = "slipway-agent.service.d/slipway.conf";
-    machine.put(&format!("/etc/systemd/system/{conf}"), &unit_file(conf)?, 0o644)?;
+    machine.unit(conf, &unit_file(conf)?)?;
     machine.ok("systemctl daemon-reload && systemctl restart slipway-agent")?;
     ensure!(machine.running(AGENT)?.contains("/slots/slipway-agent/v0.2.0-"));
     Ok(())
@@ -261,6 +273,7 @@ fn the_agent_updates_itself_and_comes_back_from_everything() -> Result<()> {
     machine.ok("mv /root/slipway-agent-restore.service /etc/systemd/system && systemctl daemon-reload")?;
 
     // A good one.
+    machine.put(GATE, b"", 0o644)?;
     ring(&machine)?;
     machine.wait("v0.3.0 is committed", |machine| machine.committed(AGENT).as_deref() == Some("v0.3.0"))?;
     assert!(machine.running(AGENT)?.contains("/slots/slipway-agent/v0.3.0-"));
@@ -272,9 +285,12 @@ fn the_agent_updates_itself_and_comes_back_from_everything() -> Result<()> {
     })?;
 
     newer_witness(&machine)?;
+    machine.remove(GATE)?;
     for (n, bad) in bad_ones(&real).into_iter().enumerate() {
         let version = format!("v0.4.{n}");
         println!("one that {} ({version})", bad.name);
+        drop_in(&machine, "limits", bad.limits)?;
+        reload(&machine)?;
         ship(&factory, &version, &bad.program)?;
         ring(&machine)?;
         if let Some(during) = bad.during {
@@ -284,13 +300,18 @@ fn the_agent_updates_itself_and_comes_back_from_everything() -> Result<()> {
         came_back(&machine, "v0.3.0", &version, &bad)?;
     }
 
-    // One that cannot reach the broker, as far as it can tell.
+    // One that cannot reach the broker, as far as it can tell. It reads by when it must at its start.
+    drop_in(&machine, "limits", "")?;
+    reload(&machine)?;
+    machine.put(GATE, b"", 0o644)?;
+    machine.configure(&factory, Some(&broker), &components("10s"))?;
     broker.stop();
     ship(&factory, "v0.5.0", &real("v0.5.0"))?;
     ring(&machine)?;
-    let bad = Bad { name: "never reaches the broker", program: vec![], during: None, codes: &["SLW-A-DEADLINE"], evidence: "" };
+    let bad = Bad { codes: &["SLW-A-DEADLINE"], ..outside("never reaches the broker") };
     came_back(&machine, "v0.3.0", "v0.5.0", &bad)?;
     broker.restart()?;
+    machine.configure(&factory, Some(&broker), &components("5m"))?;
 
     // None of that keeps a good one away; and a person may go back by hand, as carefully.
     ship(&factory, "v0.6.0", &real("v0.6.0"))?;
@@ -318,16 +339,24 @@ fn power_cuts_in_the_middle_of_the_agents_own_updates() -> Result<()> {
     let slot = |version: &str| machine.component(AGENT)["committed"]["slot"].as_str().unwrap_or(version).to_owned();
 
     let first = slot("v0.2.0");
+    // Between the link and the first instruction of what it names, for as long as it takes to look.
+    const HOLD: &str = "TimeoutStartSec=infinity\nExecStartPre=/bin/sleep infinity";
     for (n, bad) in bad_ones(&real).into_iter().enumerate() {
         let version = format!("v0.4.{n}");
         println!("a power cut in one that {} ({version})", bad.name);
+        drop_in(&machine, "hold", if bad.during.is_none() { HOLD } else { "" })?;
+        drop_in(&machine, "limits", "")?;
+        reload(&machine)?;
         ship(&factory, &version, &bad.program)?;
         ring(&machine)?;
         machine.wait("the new agent is current", |machine| switched(machine, &first))?;
         if bad.during.is_some() {
             machine.wait("probation", |machine| state(machine) == "probation")?;
         }
-        machine.cut()?;
+        machine.cut(|machine| {
+            drop_in(machine, "hold", "")?;
+            drop_in(machine, "limits", bad.limits)
+        })?;
         if let Some(during) = bad.during {
             machine.wait("probation goes on", |machine| state(machine) == "probation")?;
             machine.ok(during)?;
@@ -336,14 +365,21 @@ fn power_cuts_in_the_middle_of_the_agents_own_updates() -> Result<()> {
     }
 
     // And in a good one, which goes on.
+    drop_in(&machine, "hold", HOLD)?;
+    drop_in(&machine, "limits", "")?;
+    reload(&machine)?;
     ship(&factory, "v0.5.0", &real("v0.5.0"))?;
     ring(&machine)?;
     machine.wait("the new agent is current", |machine| switched(machine, &first))?;
-    machine.cut()?;
+    machine.cut(|machine| {
+        drop_in(machine, "hold", "")?;
+        machine.put(GATE, b"", 0o644)
+    })?;
     machine.wait("v0.5.0 is committed", |machine| machine.committed(AGENT).as_deref() == Some("v0.5.0"))?;
     assert!(machine.running(AGENT)?.contains("/slots/slipway-agent/v0.5.0-"));
 
     // A power supply that flickers: the release is left after so many starts of the device, whatever it does in between.
+    machine.remove(GATE)?;
     ship(&factory, "v0.6.0", &real("v0.6.0"))?;
     ring(&machine)?;
     for _ in 0..4 {
@@ -351,8 +387,8 @@ fn power_cuts_in_the_middle_of_the_agents_own_updates() -> Result<()> {
             let component = machine.component(AGENT);
             component["state"] == "probation" && component["target"] == "v0.6.0"
         })?;
-        machine.cut()?;
+        machine.cut(|_| Ok(()))?;
     }
-    let flicker = Bad { name: "flickers", program: vec![], during: None, codes: &["SLW-A-STARTS"], evidence: "" };
+    let flicker = Bad { codes: &["SLW-A-STARTS"], ..outside("flickers") };
     came_back(&machine, "v0.5.0", "v0.6.0", &flicker)
 }
