@@ -7,12 +7,13 @@ use anyhow::{Context as _, Result};
 use slipway_operator::mqtt::{Audience, Broker, notify};
 use slipway_protocol::Notice;
 use slipway_sim::{AgentProgram, Device, DeviceOptions, Factory};
+use slipway_world::edgecore::Dials;
 use slipway_world::programs;
 use std::process::{Command, Output};
 use std::time::Duration;
 
 /// Long enough for a loaded machine; every wait ends as soon as its condition holds.
-pub const LONG: Duration = Duration::from_secs(60);
+pub const LONG: Duration = Duration::from_secs(120);
 
 /// The agent's own program, freshly built.
 ///
@@ -71,6 +72,21 @@ pub fn ring(broker: &str, version: Option<&str>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(notify(&broker, &fleet, &notice))?;
     Ok(())
+}
+
+/// Ships a release and has the device take it up, to the end. A device that was asked a moment ago puts its own look off: asked before,
+/// it does not come between the release and the answer that is looked at.
+pub fn attempt(factory: &Factory, device: &Device, dials: &Dials) -> Result<Output> {
+    device.run("check", &[])?;
+    factory.ship(dials)?;
+    device.run("check", &[])
+}
+
+/// A required health check that is well once `file` is there: until then a release on probation is not committed, however long a test takes
+/// to look at it.
+#[must_use]
+pub fn gate(file: &str) -> String {
+    format!("[[component.health.check]]\nname = \"gate\"\ncommand = [\"/usr/bin/test\", \"-e\", {file:?}]\ntimeout = \"30s\"\n")
 }
 
 /// What a command printed to stderr.
