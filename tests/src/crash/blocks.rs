@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// Bytes of the disk: an update and a journal fit.
 const SIZE: u64 = 48 << 20;
-/// How long a program may take to come up.
+/// How long a program may take to come up, or a mount to be let go of.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Of the log: "write log" by dm-log-writes, which qemu writes too.
 const MAGIC: u64 = 0x6a_7366_7773_6872;
@@ -48,7 +48,7 @@ impl Recorder {
         run("mkfs.ext4", &["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", &text(&disk)])?;
         run("mount", &["-o", "loop", &text(&disk), &text(mount)])?;
         let filled = fill();
-        run("umount", &[&text(mount)])?;
+        unmount(mount)?;
         filled?;
         std::fs::copy(&disk, dir.join("base"))?;
 
@@ -101,7 +101,7 @@ impl Recorder {
         let mut failed = Ok(());
         let mut also = |done: Result<String>| failed = std::mem::replace(&mut failed, Ok(())).and(done.map(|_| ()));
         if std::mem::take(&mut self.mounted) {
-            also(run("umount", &[&text(&self.mount)]));
+            also(unmount(&self.mount));
         }
         if let Some(device) = self.loop_device.take() {
             also(run("losetup", &["-d", &device]));
@@ -109,7 +109,7 @@ impl Recorder {
         let export = text(&self.dir.join("export"));
         if self.programs.len() > 1 {
             // The loop device lets go of the file a moment after it is gone.
-            also(wait::try_until("FUSE lets go", PATIENCE, || run("umount", &[&export]).is_ok()).map(|()| String::new()));
+            also(unmount(Path::new(&export)));
         }
         for child in self.programs.iter_mut().rev() {
             let _ = child.kill();
@@ -118,6 +118,18 @@ impl Recorder {
         self.programs.clear();
         failed
     }
+}
+
+/// Unmounts, as soon as the last that was killed there, or that looks at everybody's files, has let go.
+fn unmount(mount: &Path) -> Result<String> {
+    let mut last = run("umount", &[&text(mount)]);
+    let _ = wait::try_until("nobody is there", PATIENCE, || {
+        if last.is_err() {
+            last = run("umount", &[&text(mount)]);
+        }
+        last.is_ok()
+    });
+    last
 }
 
 impl Drop for Recorder {
