@@ -59,11 +59,16 @@ pub fn device(factory: &Factory, broker: Option<&str>, change: impl FnOnce(&mut 
     Ok(device)
 }
 
-/// Rings the fleet's doorbell through a plain broker.
+/// Rings the fleet's doorbell through a plain broker, for edgecore.
 pub fn ring(broker: &str, version: Option<&str>) -> Result<()> {
+    ring_for("edgecore", broker, version)
+}
+
+/// The same for any component.
+pub fn ring_for(component: &str, broker: &str, version: Option<&str>) -> Result<()> {
     let notice = Notice {
         v: 1,
-        component: Some("edgecore".parse().map_err(anyhow::Error::msg)?),
+        component: Some(component.parse().map_err(anyhow::Error::msg)?),
         version: version.map(str::parse).transpose().map_err(anyhow::Error::msg)?,
         ..Notice::default()
     };

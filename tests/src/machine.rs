@@ -3,7 +3,6 @@
 use crate::LONG;
 use anyhow::{Context as _, Result, ensure};
 use slipway_sim::Factory;
-use slipway_world::broker::Mosquitto;
 use slipway_world::edgecore::{Dials, payload};
 use slipway_world::{programs, wait};
 use std::net::SocketAddr;
@@ -83,9 +82,9 @@ impl Machine {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn configure(&self, factory: &Factory, broker: Option<&Mosquitto>, more: &str) -> Result<()> {
+    pub fn configure(&self, factory: &Factory, broker: Option<&str>, more: &str) -> Result<()> {
         let url = factory.server.url();
-        let mqtt = broker.map(|broker| format!("[mqtt]\nurl = {:?}\n", broker.url())).unwrap_or_default();
+        let mqtt = broker.map(|url| format!("[mqtt]\nurl = {url:?}\n")).unwrap_or_default();
         let config = format!(
             r#"
 [node]
@@ -178,11 +177,17 @@ allow_http = true
         wait::try_until(what, LONG, || condition(self)).with_context(|| self.journal())
     }
 
-    /// What `status --json` says of a component; null while nothing answers.
+    /// What `status --json` says; null while nothing answers.
+    #[must_use]
+    pub fn status(&self) -> serde_json::Value {
+        let status = self.exec("slipway-agent status --json").map(|output| output.stdout).unwrap_or_default();
+        serde_json::from_slice(&status).unwrap_or_default()
+    }
+
+    /// The same of one component.
     #[must_use]
     pub fn component(&self, name: &str) -> serde_json::Value {
-        let status = self.exec("slipway-agent status --json").map(|output| output.stdout).unwrap_or_default();
-        let status: serde_json::Value = serde_json::from_slice(&status).unwrap_or_default();
+        let status = self.status();
         let named = |component: &&serde_json::Value| component["component"] == name;
         status["components"].as_array().and_then(|all| all.iter().find(named).cloned()).unwrap_or_default()
     }
