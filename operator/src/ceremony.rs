@@ -149,6 +149,15 @@ impl Repo {
         self.authority()?.keys()?.into_iter().map(describe).collect()
     }
 
+    /// The keys that were named to sign with and have no say in what changed, each with the roles that it does sign.
+    ///
+    /// # Errors
+    /// When a key is unusable.
+    pub fn idle_keys(&self) -> Result<Vec<(PublicKey, Vec<Role>)>, Refusal> {
+        let authority = self.authority()?;
+        self.keys.idle().into_iter().map(|key| Ok((key.clone(), authority.roles_of(&key.spki()?)?))).collect()
+    }
+
     fn change_keys(&mut self, now: Timestamp, edit: impl FnOnce(&mut Authority) -> Result<(), Refusal>) -> Result<(), Refusal> {
         let before = self.authority()?;
         let mut authority = before.clone();

@@ -88,7 +88,7 @@ impl Repo {
             } else {
                 CHANNEL.with(
                     format_args!("{version}, which was withdrawn"),
-                    "a version that was not; release the same again as a new one",
+                    "another: a withdrawal is for good, since people and devices have acted on it; release the same files under a new version",
                 )
             });
         }

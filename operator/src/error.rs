@@ -104,7 +104,8 @@ checks! {
     TIME = "SLW-O-TIME", Configuration, Operator, "how long roles live", "give another number of days, as `slipway init --help` and slipway.toml name them";
 }
 
-/// A file error with its path.
-pub(crate) fn file(path: &Path, error: &std::io::Error) -> Refusal {
+/// A file error with its path. The program ends with 1 for it: nothing was judged.
+#[must_use]
+pub fn file(path: &Path, error: &std::io::Error) -> Refusal {
     FILE.with(format_args!("{}: {error}", path.display()), "a readable and writable file")
 }

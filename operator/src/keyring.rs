@@ -4,7 +4,7 @@ use crate::error::{KEY, PASSWORD, file};
 use crate::keys::{Password, SecretKey, is_encrypted, public_path, read_public};
 use crate::metadata::PublicKey;
 use slipway_protocol::Refusal;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Asks for the password of a key file.
@@ -17,6 +17,9 @@ pub struct Keyring {
     ask: Option<Ask>,
     /// What opened a key before is tried first: people use one password for several keys.
     known: Vec<Password>,
+    /// The keys that somebody named, and all whose signature a change could take.
+    named: Vec<PublicKey>,
+    asked: BTreeSet<Vec<u8>>,
 }
 
 #[derive(Clone, Debug)]
@@ -81,7 +84,20 @@ impl Keyring {
     pub fn unlock_file(&mut self, path: &Path) -> Result<PublicKey, Refusal> {
         let public = self.add_file(path)?;
         self.open(&public)?;
+        self.named.push(public.clone());
         Ok(public)
+    }
+
+    /// Remembers that a change takes signatures of this key.
+    pub(crate) fn ask_for(&mut self, public: &PublicKey) -> Result<(), Refusal> {
+        self.asked.insert(public.spki()?);
+        Ok(())
+    }
+
+    /// The keys that somebody named although no change had a use for them. None as long as nothing was to be signed at all.
+    pub(crate) fn idle(&self) -> Vec<&PublicKey> {
+        let idle = |key: &&PublicKey| !self.asked.is_empty() && key.spki().is_ok_and(|spki| !self.asked.contains(&spki));
+        self.named.iter().filter(idle).collect()
     }
 
     /// Puts a key on the ring.

@@ -1,8 +1,8 @@
 //! `slipway`, the operator's tool. Reads the command line and the clock; [`cli`] has a module for each subject.
 
-use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
+use slipway_operator::error::{FILE, file};
 use slipway_protocol::Refusal;
 use std::io::{Write as _, stderr, stdout};
 use std::path::Path;
@@ -11,8 +11,7 @@ use std::process::ExitCode;
 mod cli;
 mod verify;
 
-const EXIT_CODES: &str =
-    "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused, with a code such as SLW-V-POLICY-SOURCE on stderr.";
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, above all for a file that cannot be read or written; 2 wrong usage; 3 refused, with a code such as SLW-V-POLICY-SOURCE on stderr.";
 
 const REFRESH_EXIT_CODES: &str = "Exit codes: 0 done; 4 done, but a role that people sign expires within 30 days (on stderr); 1 failed; 2 wrong usage; \
      3 refused, above all because such a role has expired.";
@@ -118,7 +117,10 @@ fn main() -> ExitCode {
             }
             // With stderr gone too there is nobody left to tell.
             let (text, code) = match error.downcast_ref::<Refusal>() {
-                Some(refusal) => (refusal.explain().trim_end().to_owned(), ExitCode::from(3)),
+                Some(refusal) => {
+                    let failed = refusal.code == FILE.code;
+                    (refusal.explain().trim_end().to_owned(), if failed { ExitCode::FAILURE } else { ExitCode::from(3) })
+                }
                 None => (format!("{error:#}"), ExitCode::FAILURE),
             };
             let _unheard = writeln!(stderr(), "slipway: {text}");
@@ -133,7 +135,7 @@ fn now() -> Timestamp {
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    std::fs::read(path).map_err(|error| file(path, &error).into())
 }
 
 /// One line on standard output; a closed pipe is an error that ends the program quietly.

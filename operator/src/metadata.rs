@@ -135,11 +135,17 @@ impl PublicKey {
         Ok(Sha256::of(&canonical(&value)?).to_string())
     }
 
-    /// The name, or else the beginning of the id.
+    /// The name, or else the id: where it only reminds people, and nobody decides by it.
+    #[must_use]
+    pub fn called(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.id().unwrap_or_default())
+    }
+
+    /// The name with the id, or else the id alone. Whole: whoever compares eight digits can be shown another key with the same.
     #[must_use]
     pub fn label(&self) -> String {
-        let short = self.id().unwrap_or_default().chars().take(8).collect::<String>();
-        self.name.as_ref().map_or(short.clone(), |name| format!("{name} ({short})"))
+        let id = self.id().unwrap_or_default();
+        self.name.as_ref().map_or_else(|| id.clone(), |name| format!("{name} ({id})"))
     }
 
     /// Whether `signature` is this key's over `bytes`.

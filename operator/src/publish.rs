@@ -129,6 +129,7 @@ impl Repo {
     }
 
     fn sign_online(&mut self, role: Role, quorum: &Quorum, mut envelope: Envelope) -> Result<Envelope, Refusal> {
+        quorum.keys.values().try_for_each(|key| self.keys.ask_for(key))?;
         for (id, public) in &quorum.keys {
             if quorum.met(&envelope)? {
                 break;

@@ -464,6 +464,7 @@ impl Repo {
     fn sign_here(&mut self, change: &mut Change) -> Result<(), Refusal> {
         for role in change.next.keys().copied().collect::<Vec<_>>() {
             for (_, quorum) in change.quorums(role)? {
+                quorum.keys.values().try_for_each(|key| self.keys.ask_for(key))?;
                 let mut candidates: Vec<_> = quorum.keys.iter().filter(|(_, key)| self.keys.has(key)).collect();
                 candidates.sort_by_key(|(_, key)| !self.keys.is_open(key));
                 for (id, public) in candidates {

@@ -231,7 +231,7 @@ impl Change {
                 let signed = quorum.signed(envelope)?;
                 let label = |wanted: bool| {
                     let chosen = quorum.keys.iter().filter(|(id, _)| signed.contains(id) == wanted);
-                    chosen.map(|(_, key)| key.label()).collect()
+                    chosen.map(|(_, key)| key.called()).collect()
                 };
                 waiting.push(Waiting {
                     role: *role,
@@ -291,7 +291,7 @@ impl Change {
                     valid |= !quorum.signed(&alone)?.is_empty();
                 }
                 if !valid {
-                    let what = format_args!("{role}: a signature by key {:.8}", signature.keyid);
+                    let what = format_args!("{role}: a signature by key {}", signature.keyid);
                     return Err(STAGED.with(what, "valid signatures of keys that must sign"));
                 }
                 ours.signatures.retain(|known| known.keyid != signature.keyid);

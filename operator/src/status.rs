@@ -148,9 +148,9 @@ impl fmt::Display for Status {
             write!(f, "{:<10} {:>7}  {:<20} {left:>9}  {} of", role.role, role.version, role.expires, role.threshold)?;
             for (nth, key) in role.keys.iter().enumerate() {
                 let (comma, star) = (if nth == 0 { "" } else { "," }, if key.signed { "*" } else { "" });
-                let name = key.name.as_ref().map_or(String::new(), |name| format!("{name} "));
+                let name = key.name.as_ref().unwrap_or(&key.id);
                 let place = if key.here { "" } else { " elsewhere" };
-                write!(f, "{comma} {name}{:.8}{star}{place}", key.id)?;
+                write!(f, "{comma} {name}{star}{place}")?;
             }
             writeln!(f)?;
         }

@@ -1,6 +1,6 @@
 //! What a signature is for, in words: what changes against what is published.
 
-use crate::metadata::{Quorum, Root, TargetFile, Targets};
+use crate::metadata::{PublicKey, Quorum, Root, TargetFile, Targets};
 use crate::role::Role;
 use crate::staged::Change;
 use crate::state::quorum;
@@ -78,19 +78,18 @@ fn keys(role: Role, old: Option<&Quorum>, new: &Quorum, lines: &mut Vec<String>)
     let had = |quorum: Option<&Quorum>, spki: &[u8]| {
         quorum.is_some_and(|quorum| quorum.keys.values().any(|key| key.spki().is_ok_and(|known| known == spki)))
     };
-    let mut words = Vec::new();
+    let changed =
+        old.filter(|old| old.threshold != new.threshold).map(|old| format!(" (was {})", old.threshold)).unwrap_or_default();
+    lines.push(format!("  {role:<10} {}{changed} of", new.threshold));
+    let mut say = |mark: &str, key: &PublicKey| lines.push(format!("    {mark:<8} {}", printable(&key.label())));
     for key in new.keys.values() {
-        let mark = if old.is_some() && !had(old, &key.spki()?) { "NEW " } else { "" };
-        words.push(format!("{mark}{}", printable(&key.label())));
+        say(if old.is_some() && !had(old, &key.spki()?) { "NEW" } else { "" }, key);
     }
     for key in old.iter().flat_map(|old| old.keys.values()) {
         if !had(Some(new), &key.spki()?) {
-            words.push(format!("REVOKED {}", printable(&key.label())));
+            say("REVOKED", key);
         }
     }
-    let changed =
-        old.filter(|old| old.threshold != new.threshold).map(|old| format!(" (was {})", old.threshold)).unwrap_or_default();
-    lines.push(format!("  {role:<10} {}{changed} of {}", new.threshold, words.join(", ")));
     Ok(())
 }
 

@@ -1,9 +1,9 @@
 //! `slipway verify-bundle`, `slipway verify` and `slipway policy explain`: the verifier of the devices, for a person at a desk.
 
 use crate::say;
-use anyhow::Context as _;
 use clap::{Args, CommandFactory as _};
 use serde_json::json;
+use slipway_operator::error::file;
 use slipway_protocol::manifest::PROVENANCE_LIMIT;
 use slipway_protocol::{Refusal, Sha256, Version};
 use slipway_verify::provenance::{Named, Question, Style, digests};
@@ -72,7 +72,7 @@ impl VerifyBundle {
             Named::Sha256(digest) => (Artifact::Sha256(*digest), format!("{digest:?}")),
             Named::Sha512(digest) => (Artifact::Sha512(*digest), format!("{digest:?}")),
             Named::File(path) => {
-                let larger = load(path, BYTES_LIMIT, &mut bytes).with_context(|| format!("cannot read {}", path.display()))?;
+                let larger = load(path, BYTES_LIMIT, &mut bytes).map_err(|error| file(path, &error))?;
                 (larger.map_or(Artifact::Bytes(&bytes), Artifact::Sha256), path.display().to_string())
             }
         };
@@ -117,9 +117,10 @@ pub(crate) struct Verify {
 impl Verify {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let question = Question::about(&self.artifact, self.name, |path| File::open(path));
-        let question = question.with_context(|| match &self.artifact {
-            Named::File(path) => format!("cannot read {}", path.display()),
-            Named::Sha256(_) | Named::Sha512(_) => "cannot take the digest".to_owned(),
+        let question = question.map_err(|error| match &self.artifact {
+            Named::File(path) => file(path, &error),
+            // Nothing is read for these.
+            Named::Sha256(_) | Named::Sha512(_) => file(Path::new("digest"), &error),
         })?;
         let Some(question) = question else { wrong_usage("a digest needs --name, the artifact's name in the provenance") };
         let policy = policy(&self.policy)?;
@@ -178,7 +179,7 @@ fn public_key(file: &Path) -> anyhow::Result<PublicKey> {
 pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(PROVENANCE_LIMIT.saturating_add(1)).read_to_end(&mut bytes));
-    read.with_context(|| format!("cannot read {}", path.display()))?;
+    read.map_err(|error| file(path, &error))?;
     Ok(bytes)
 }
 

@@ -5,7 +5,7 @@ use crate::verify::{root, style};
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Subcommand};
 use serde_json::json;
-use slipway_operator::error::EXISTS;
+use slipway_operator::error::{EXISTS, file as file_error};
 use slipway_operator::provenance::{Content, bundle_name};
 use slipway_operator::rekor::{PUBLIC_GOOD, Place, Rekor, Uuid};
 use slipway_protocol::Refusal;
@@ -117,17 +117,17 @@ fn within(file: &Path, refusal: Refusal) -> Refusal {
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(FILE_LIMIT.saturating_add(1)).read_to_end(&mut bytes));
-    read.with_context(|| format!("cannot read {}", path.display()))?;
+    read.map_err(|error| file_error(path, &error))?;
     Ok(bytes)
 }
 
 /// Writes a file that is there whole or not at all, and over no other.
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let failed = || format!("cannot write {}", path.display());
+    let failed = |error: std::io::Error| file_error(path, &error);
     let anybody_reads = Permissions::from_mode(0o644);
-    let mut file = tempfile::Builder::new().permissions(anybody_reads).tempfile_in(folder).with_context(failed)?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).with_context(failed)?;
-    file.persist_noclobber(path).with_context(failed)?;
+    let mut file = tempfile::Builder::new().permissions(anybody_reads).tempfile_in(folder).map_err(failed)?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    file.persist_noclobber(path).map_err(|error| failed(error.error))?;
     Ok(())
 }

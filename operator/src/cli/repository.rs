@@ -1,6 +1,6 @@
 //! `slipway init`, `status` and `refresh`: the repository as a whole.
 
-use crate::cli::signing::{Passwords, Signing, conclude};
+use crate::cli::signing::{Passwords, Signing, conclude, tell_idle};
 use crate::{now, say};
 use clap::Args;
 use clap::builder::RangedI64ValueParser;
@@ -166,6 +166,7 @@ impl Refresh {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let mut repo = self.signing.open(&self.dir)?;
         let soon = repo.refresh(now())?;
+        tell_idle(&repo)?;
         say(&format!("timestamp is now version {}", repo.timestamp_version()))?;
         warn(&soon)?;
         Ok(if soon.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(4) })

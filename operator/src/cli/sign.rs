@@ -1,6 +1,6 @@
 //! `slipway sign`, `publish`, `discard` and `renew`: changes that need more than the keys that are here.
 
-use crate::cli::signing::{Signing, conclude};
+use crate::cli::signing::{Signing, conclude, tell_idle};
 use crate::{now, say};
 use anyhow::Context as _;
 use clap::Args;
@@ -122,6 +122,7 @@ impl Publish {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let mut repo = self.signing.open(&self.dir)?;
         repo.publish(&self.files, now())?;
+        tell_idle(&repo)?;
         say(&format!("published; timestamp is now version {}", repo.timestamp_version()))
     }
 }

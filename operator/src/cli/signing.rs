@@ -8,7 +8,7 @@ use slipway_operator::keyring::{Ask, Keyring};
 use slipway_operator::keys::Password;
 use slipway_operator::{Outcome, Repo};
 use slipway_protocol::Refusal;
-use std::io::{IsTerminal as _, stdin};
+use std::io::{IsTerminal as _, Write as _, stderr, stdin};
 use std::path::{Path, PathBuf};
 
 #[derive(Args, Clone, Debug)]
@@ -104,8 +104,19 @@ impl Signing {
     }
 }
 
+/// Says which of the named keys had nothing to sign: the wrong file was named, or the wrong role was thought of.
+pub(crate) fn tell_idle(repo: &Repo) -> anyhow::Result<()> {
+    for (key, roles) in repo.idle_keys()? {
+        let roles: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+        let signs = if roles.is_empty() { "no role of this repository".to_owned() } else { roles.join(", ") };
+        writeln!(stderr(), "slipway: the key {} signed nothing: it signs {signs}, and nothing of that changed", key.label())?;
+    }
+    Ok(())
+}
+
 /// Says `done`, or for whom the change waits.
 pub(crate) fn conclude(repo: &Repo, done: &str) -> anyhow::Result<()> {
+    tell_idle(repo)?;
     let Outcome::Staged(waiting) = repo.outcome() else { return say(done) };
     let file = repo.staged_file();
     if waiting.is_empty() {
