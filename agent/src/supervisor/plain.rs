@@ -3,7 +3,8 @@
 //! The process is in a group of its own and writes to a log file, so that it outlives the agent. A small record, `process.json`, lets the
 //! next life of the agent find it again. It is written twice: before the start with a mark that the process carries in its environment,
 //! and after it with id and start time. An agent that is killed between the two finds the process by its mark instead of starting a second
-//! one. The record is renamed into place but not synced: what a power cut would lose of it has ended with the same power cut.
+//! one. The record is written in place and not synced: what a power cut would lose of it has ended with the same power cut. And so a
+//! process can be started on a disk that is full.
 
 use super::exec::{INHERITED, ending};
 use super::process::{self, Stat};
@@ -19,7 +20,7 @@ use slipway_protocol::{ComponentName, Refusal};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -33,6 +34,8 @@ const MARK: &str = "SLIPWAY_START";
 const LOG_LIMIT: u64 = 8 * 1024 * 1024;
 /// Longest pause between two starts of a committed component that keeps dying: it may be waiting for something that comes back.
 const PAUSE_LIMIT: u64 = 300;
+/// The record's length in its file, padded with spaces: more than any is long.
+const RECORD_LENGTH: usize = 512;
 /// A process that ran for this many seconds has started well: earlier deaths are forgotten.
 const STEADY: u64 = 60;
 
@@ -243,16 +246,30 @@ impl Plain {
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words).env_clear();
         command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?)))).envs(&self.env).current_dir("/");
-        // One log per life: what is in it is about this process.
+        let file = self.new_log()?;
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
+        Ok(command)
+    }
+
+    /// One log per life: what is in it is about this process. On a full disk it takes the place of the one before, and is none at all
+    /// where there is no room for that either: better a process without a log than a log of no process.
+    fn new_log(&self) -> io::Result<File> {
         let log = self.log();
-        match fs::rename(&log, log.with_extension("log.1")) {
+        let before = log.with_extension("log.1");
+        match fs::rename(&log, &before) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         // Appending, so that the log can be emptied while the process writes to it.
-        let file = OpenOptions::new().create(true).append(true).mode(0o640).open(&log)?;
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
-        Ok(command)
+        let open = || OpenOptions::new().create(true).append(true).mode(0o640).open(&log);
+        match open() {
+            Err(error) if durable::is_full(&error) => {
+                tracing::warn!(component = %self.component, log = %log.display(), "no room for a new log");
+                let reused = fs::rename(&before, &log).and_then(|()| open()).and_then(|file| file.set_len(0).map(|()| file));
+                reused.or_else(|_| OpenOptions::new().append(true).open("/dev/null"))
+            }
+            opened => opened,
+        }
     }
 
     fn log(&self) -> PathBuf {
@@ -282,10 +299,12 @@ impl Plain {
         }
     }
 
+    /// In place and always as long: once it is there it takes no more room. Whoever is killed here has written all of it or nothing.
     fn write(&self, record: &Record) -> io::Result<()> {
-        let (new, file) = (self.dir.join("process.json.new"), self.dir.join("process.json"));
-        fs::write(&new, serde_json::to_vec(record)?)?;
-        fs::rename(new, file)
+        let mut bytes = serde_json::to_vec(record)?;
+        bytes.resize(bytes.len().max(RECORD_LENGTH), b' ');
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(self.dir.join("process.json"))?;
+        file.write_all_at(&bytes, 0)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
