@@ -229,7 +229,7 @@ async fn open(config: &Config) -> Result<Driver, Refusal> {
     let state = &config.node.state;
     durable::create_dir_all_durable(state).map_err(|error| durable::refusal(state, &error))?;
     let give_up = clock::now().moment.after(BUSY_SECS);
-    let (store, damage) = loop {
+    let (mut store, damage) = loop {
         match Store::open(state, &Slots::new(state)) {
             Err(refusal) if refusal.code == store::BUSY.code && !give_up.reached(&clock::now().moment) => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -237,6 +237,7 @@ async fn open(config: &Config) -> Result<Driver, Refusal> {
             opened => break opened?,
         }
     };
+    store.set_broker(config.mqtt.is_some());
     for refusal in &damage {
         tracing::error!(%refusal, "state was damaged and healed");
     }

@@ -5,9 +5,9 @@
 use crate::clock::{self, Moment};
 use crate::config::{Component, Config};
 use crate::durable;
-use crate::fetch::{Client, Download, FetchError, RetryAdvice, TarSource, free_space};
+use crate::fetch::{Budget, Client, Download, FetchError, RetryAdvice, TarSource, free_space};
 use crate::health::{Prober, Subject};
-use crate::machine::{Again, Answer, Effect, Failure, Verdict};
+use crate::machine::{Again, Answer, Candidate, Effect, Failure, Verdict};
 use crate::record::{CheckResult, Installed, Plan, ProcessState, Ring, Sample, SlotName, Source};
 use crate::restore::{Failed, Place};
 use crate::selfupdate::Own;
@@ -212,7 +212,10 @@ impl Edges {
         let kept = kept.and_then(|()| self.remember_time(checked.signed));
         match (kept, checked.result) {
             (Err(refusal), _) => Verdict::Failed(Failure { refusal, again: Again::Later }),
-            (Ok(()), Ok(Found::Release(plan))) => Verdict::Candidate(Box::new(plan)),
+            (Ok(()), Ok(Found::Release(plan))) => {
+                let barred = self.barred(component, &plan);
+                Verdict::Candidate(Box::new(Candidate { plan, barred }))
+            }
             (Ok(()), Ok(Found::Held(held))) => Verdict::Held(held),
             (Ok(()), Err(NoCandidate::Refused(refusal, version))) => Verdict::Refused { refusal, version },
             (Ok(()), Err(NoCandidate::Failed(failure))) => Verdict::Failed(failure),
@@ -260,7 +263,7 @@ impl Edges {
         }
         let artifact = &release.artifact;
         let part = self.part_file(&artifact.sha256);
-        let offset = self.store.borrow().cursor(&artifact.sha256).unwrap_or(0);
+        let offset = self.store.borrow().cursor(&artifact.sha256);
         self.room(&part, artifact.size, offset).map_err(|refusal| Failure { refusal, again: Again::Later })?;
         let mut download = Download {
             urls: Vec::new(),
@@ -269,8 +272,9 @@ impl Edges {
             sha512: artifact.sha512,
             part,
             trusted_offset: offset,
+            budget: self.budget(&artifact.sha256, artifact.size),
         };
-        let checkpoint = |at| self.store.borrow_mut().set_cursor(&artifact.sha256, at);
+        let checkpoint = |mark| self.store.borrow_mut().set_cursor(&artifact.sha256, mark, clock::known().trusted());
         let size = artifact.size;
         let percent = |at: u64| {
             progress(u8::try_from(u128::from(at).saturating_mul(100).checked_div(size.into()).unwrap_or(0)).unwrap_or(100))
@@ -293,6 +297,22 @@ impl Edges {
             }
         };
         fetched.map(|_| ()).map_err(Failure::from)
+    }
+
+    fn budget(&self, artifact: &Sha256, size: u64) -> Budget {
+        let account = self.store.borrow().account(artifact, clock::known().trusted());
+        Budget::new(account, size, self.client.byte_budget())
+    }
+
+    /// Why a release cannot be fetched now, if it has to be: known before anything is begun, a refusal is told once and not every hour.
+    fn barred(&self, component: &ComponentName, plan: &Plan) -> Option<Refusal> {
+        let staged = self.slots.read(component, &plan.slot).is_ok_and(|slot| slot.artifact == plan.artifact && !slot.adopted);
+        if staged || plan.source != Source::Network {
+            return None;
+        }
+        let there = std::fs::metadata(self.part_file(&plan.artifact)).map_or(0, |part| part.len());
+        let have = self.store.borrow().cursor(&plan.artifact).min(there);
+        self.budget(&plan.artifact, plan.size).covers(plan.size.saturating_sub(have)).err()
     }
 
     fn room(&self, part: &Path, size: u64, have: u64) -> Result<(), Refusal> {
@@ -524,6 +544,7 @@ impl Edges {
         });
         let armed = self.parts.get(component).and_then(|part| part.own.as_ref()).map_or(Ok(()), Own::disarm);
         let trust = self.memory().and_then(|memory| self.trust.collect(&memory, downloads));
+        self.store.borrow_mut().collect_cursors(downloads, clock::known().trusted());
         for refusal in [gone, parts, snapshots, armed, trust].into_iter().filter_map(Result::err) {
             tracing::warn!(%component, %refusal, "could not clear away");
         }

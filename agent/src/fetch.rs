@@ -7,11 +7,13 @@
 //! | file | story |
 //! |---|---|
 //! | `resume` | what a server's answer means: pure |
+//! | `budget` | what an artifact may cost: pure |
 //! | `client` | HTTP: requests, redirects, speed, which address next |
 //! | `transport` | what a broken exchange means |
 //! | `tar` | the offline bundle as a place to fetch from |
 //! | `sink`, `part` | the part file: written and hashed beside the event loop, checkpoints, digest |
 
+pub mod budget;
 mod checks;
 pub mod client;
 mod part;
@@ -20,6 +22,7 @@ mod sink;
 pub mod tar;
 mod transport;
 
+pub use budget::{Account, Budget};
 pub use client::{Client, HttpSettings};
 pub use part::{free_space, preallocate};
 pub use tar::TarSource;
@@ -44,6 +47,17 @@ pub struct Download {
     pub part: PathBuf,
     /// Bytes of it that are known to be durable: the last checkpoint. What is beyond is cut off and fetched again.
     pub trusted_offset: u64,
+    /// What it has cost and may cost. Of no meaning to an offline bundle.
+    pub budget: Budget,
+}
+
+/// What a download has come to, to be made durable.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Mark {
+    /// Up to where the part file is durable, to be handed back as [`Download::trusted_offset`].
+    pub at: u64,
+    /// Bytes that came over the network for it so far, to be handed back in [`Download::budget`].
+    pub spent: u64,
 }
 
 /// A complete artifact: durable under [`Download::part`], with the wanted digests.

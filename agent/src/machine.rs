@@ -28,7 +28,7 @@ mod table;
 mod types;
 
 pub use judge::{Judgement, judge};
-pub use types::{Again, Answer, Effect, Failure, Held, Hold, Input, Settings, Told, Transition, Verdict};
+pub use types::{Again, Answer, Candidate, Effect, Failure, Held, Hold, Input, Settings, Told, Transition, Verdict};
 
 /// Decides. Total over every state and input; never panics; knows no clock but `now`.
 #[must_use]

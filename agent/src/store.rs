@@ -9,8 +9,10 @@
 //! is set aside too, because sled ends the process over some damage.
 
 mod database;
+mod downloads;
 mod open;
 mod rebuild;
+mod reports;
 mod room;
 #[cfg(test)]
 mod tests;
@@ -21,8 +23,10 @@ use crate::record::{RECORD_FORMAT, Record};
 use crate::slots::Slots;
 use crate::witness::{self, Memory, Witness};
 use database::{Changes, Database, Key, Trouble};
+use downloads::Cursor;
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
+use reports::ends;
 use room::Room;
 use serde::{Deserialize, Serialize};
 use slipway_protocol::refusal::{Actor, Class};
@@ -86,7 +90,7 @@ const UNWRITABLE: Refusal = Refusal::of(
     "this is a fault in the agent: report it with its log",
 );
 
-/// The only format of the database there is.
+/// The format of the database that this agent writes. The only one there has ever been; see [`open`] for what becomes of others.
 const STORE_FORMAT: u32 = 1;
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -122,7 +126,7 @@ struct Believed {
     /// Reports, and whether each ends something.
     reports: BTreeMap<u64, bool>,
     unsent: BTreeSet<u64>,
-    cursors: BTreeMap<Sha256, u64>,
+    cursors: BTreeMap<Sha256, Cursor>,
 }
 
 /// Records, outbox, history and download cursors.
@@ -151,9 +155,11 @@ pub struct Store {
     /// Every report that is kept, and whether it ends something.
     reports: BTreeMap<u64, bool>,
     unsent: BTreeSet<u64>,
+    /// Whether a broker is configured, which may take reports.
+    broker: bool,
     /// Reports that the database does not have.
     waiting: BTreeMap<u64, Report>,
-    cursors: BTreeMap<Sha256, u64>,
+    cursors: BTreeMap<Sha256, Cursor>,
 }
 
 impl Store {
@@ -186,6 +192,7 @@ impl Store {
             records: BTreeMap::new(),
             reports: BTreeMap::new(),
             unsent: BTreeSet::new(),
+            broker: true,
             waiting: BTreeMap::new(),
             cursors: BTreeMap::new(),
         };
@@ -238,7 +245,9 @@ impl Store {
         changes.put(Key::Meta, json(&Meta { format: STORE_FORMAT, generation, next })?);
         for report in kept() {
             changes.put(Key::Report(report.seq), json(report)?);
-            changes.put(Key::Unsent(report.seq), Vec::new());
+            if self.broker {
+                changes.put(Key::Unsent(report.seq), Vec::new());
+            }
         }
         dropped.unsent.iter().for_each(|seq| changes.remove(Key::Unsent(*seq)));
         dropped.reports.iter().for_each(|seq| changes.remove(Key::Report(*seq)));
@@ -254,7 +263,9 @@ impl Store {
         self.waiting.retain(|seq, _| !dropped.reports.contains(seq));
         for report in kept() {
             self.reports.insert(report.seq, ends(report));
-            self.unsent.insert(report.seq);
+            if self.broker {
+                self.unsent.insert(report.seq);
+            }
             if !saved {
                 self.waiting.insert(report.seq, report.clone());
             }
@@ -263,67 +274,6 @@ impl Store {
             self.witness_all();
         }
         Ok(numbered)
-    }
-
-    /// Reports that were not acknowledged, oldest first, with numbers above `after`.
-    #[must_use]
-    pub fn outbox(&self, after: u64, limit: usize) -> Vec<Report> {
-        self.unsent.range(after.saturating_add(1)..).filter_map(|seq| self.report(*seq)).take(limit).collect()
-    }
-
-    /// One report was acknowledged. Durable with the next commit: a report that is sent twice does no harm.
-    ///
-    /// # Errors
-    /// None at present: a database that fails here is found out by the next commit.
-    pub fn acknowledge(&mut self, seq: u64) -> Result<(), Refusal> {
-        if self.unsent.remove(&seq)
-            && self.behind.is_none()
-            && let Some(database) = &mut self.database
-        {
-            let mut changes = Changes::default();
-            changes.remove(Key::Unsent(seq));
-            let applied = database.apply_lazily(changes);
-            self.judge(applied);
-        }
-        Ok(())
-    }
-
-    /// Reports about a component or about all, newest first, acknowledged or not.
-    #[must_use]
-    pub fn history(&self, component: Option<&ComponentName>, limit: usize) -> Vec<Report> {
-        let newest = self.reports.keys().rev().filter_map(|seq| self.report(*seq));
-        newest.filter(|report| component.is_none_or(|wanted| report.component == *wanted)).take(limit).collect()
-    }
-
-    /// How many bytes of a download were on the disk at the last [`Self::set_cursor`].
-    #[must_use]
-    pub fn cursor(&self, artifact: &Sha256) -> Option<u64> {
-        self.cursors.get(artifact).copied()
-    }
-
-    /// Remembers, durably, that so many bytes of a download are on the disk.
-    ///
-    /// # Errors
-    /// None at present: without the database the cursor is kept in memory, and a restart begins the download again.
-    pub fn set_cursor(&mut self, artifact: &Sha256, bytes: u64) -> Result<(), Refusal> {
-        self.cursors.insert(*artifact, bytes);
-        let mut changes = Changes::default();
-        changes.put(Key::Cursor(artifact), bytes.to_be_bytes().to_vec());
-        self.change(changes);
-        Ok(())
-    }
-
-    /// Forgets a download.
-    ///
-    /// # Errors
-    /// As [`Self::set_cursor`].
-    pub fn clear_cursor(&mut self, artifact: &Sha256) -> Result<(), Refusal> {
-        if self.cursors.remove(artifact).is_some() {
-            let mut changes = Changes::default();
-            changes.remove(Key::Cursor(artifact));
-            self.change(changes);
-        }
-        Ok(())
     }
 
     /// What must never be lost: trusted time, metadata floors.
@@ -369,20 +319,6 @@ impl Store {
         }
         self.room.refill();
         self.degraded().is_none()
-    }
-
-    fn report(&self, seq: u64) -> Option<Report> {
-        if let Some(report) = self.waiting.get(&seq) {
-            return Some(report.clone());
-        }
-        let bytes = self.database.as_ref()?.get(Key::Report(seq));
-        match bytes.map(|bytes| bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok())) {
-            Ok(report) => report,
-            Err(trouble) => {
-                tracing::warn!(?trouble, seq, "a report cannot be read");
-                None
-            }
-        }
     }
 
     /// Tells the witness of a commit, if that changes anything that it remembers.
@@ -470,21 +406,6 @@ impl Store {
         self.behind = Some(self.give_up(trouble));
         false
     }
-
-    /// Which reports have to go for these to fit.
-    fn overflow(&self, fresh: usize) -> Dropped {
-        let mut dropped = Dropped::default();
-        let surplus = self.unsent.len().saturating_add(fresh).saturating_sub(OUTBOX_LIMIT);
-        if surplus > 0 {
-            let ending = |seq: &&u64| self.reports.get(seq).copied().unwrap_or(false);
-            let oldest = self.unsent.iter().filter(|seq| !ending(seq)).chain(self.unsent.iter().filter(ending));
-            dropped.unsent = oldest.take(surplus).copied().collect();
-        }
-        let surplus = self.reports.len().saturating_add(fresh).saturating_sub(HISTORY_LIMIT);
-        let needed = |seq: &&u64| self.unsent.contains(seq) && !dropped.unsent.contains(seq);
-        dropped.reports = self.reports.keys().take(surplus).filter(|seq| !needed(seq)).copied().collect();
-        dropped
-    }
 }
 
 impl Drop for Store {
@@ -500,17 +421,6 @@ impl Drop for Store {
             let _ = self.tell(Memory { opening: 0, ..self.memory.clone() });
         }
     }
-}
-
-#[derive(Default)]
-struct Dropped {
-    unsent: BTreeSet<u64>,
-    reports: BTreeSet<u64>,
-}
-
-/// Whether a report says how something ended: kept longest.
-const fn ends(report: &Report) -> bool {
-    matches!(report.event, Event::Committed | Event::RolledBack | Event::Refused | Event::Inconsistent | Event::Forgiven)
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>, Refusal> {

@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 use slipway_agent::fetch::resume::{Answer, Asked, Verdict, judge};
-use slipway_agent::fetch::{Client, Download, HttpSettings};
+use slipway_agent::fetch::{Account, Budget, Client, Download, HttpSettings, Mark};
 use slipway_agent::tls::{TlsSettings, client_config};
 use slipway_agent::unpack::{Packed, extract};
 use slipway_protocol::manifest::Format;
@@ -24,6 +24,11 @@ const EDGES: [u64; 7] = [2 * GIB - 1, 2 * GIB, 2 * GIB + 1, 4 * GIB - 1, 4 * GIB
 fn client() -> Result<Client> {
     let settings = HttpSettings { allow_http: true, proxy: Some("none".to_owned()), ..HttpSettings::default() };
     Ok(Client::new(&settings, &*client_config(&TlsSettings::default())?)?)
+}
+
+/// Nothing here is about what it costs.
+fn budget(size: u64) -> Budget {
+    Budget::new(Account::new(jiff::Timestamp::UNIX_EPOCH), size, 1000)
 }
 
 fn hole(path: &Path, size: u64) -> Result<()> {
@@ -52,10 +57,11 @@ async fn resumed(size: u64, sha256: &str) -> Result<()> {
         sha512: None,
         part: part.clone(),
         trusted_offset: offset,
+        budget: budget(size),
     };
     let (mut progress, mut durable) = (0, 0);
-    let checkpoint = |at| {
-        durable = at;
+    let checkpoint = |mark: Mark| {
+        durable = mark.at;
         Ok(())
     };
     let done = client()?.download(&what, |at| progress = at, checkpoint).await?;
@@ -128,7 +134,15 @@ async fn pain_25_one_byte_more_or_less_is_refused_before_a_byte_comes() -> Resul
             serve_hole(&server, dir.path(), &name, served)?;
             let url = server.url_of(&name).parse()?;
             let sha256 = Sha256::of(b"whatever");
-            let what = Download { urls: vec![url], size: authorised, sha256, sha512: None, part, trusted_offset: 0 };
+            let what = Download {
+                urls: vec![url],
+                size: authorised,
+                sha256,
+                sha512: None,
+                part,
+                trusted_offset: 0,
+                budget: budget(authorised),
+            };
             let error = client()?.download(&what, |_| {}, |_| Ok(())).await.expect_err("another size");
             assert!(
                 ["SLW-A-ENDLESS", "SLW-A-SIZE", "SLW-A-CUT"].contains(&&*error.refusal.code),

@@ -2,6 +2,13 @@
 
 use slipway_protocol::{Actor, Class, Refusal};
 
+pub(super) const BUDGET: Refusal = Refusal::of(
+    "SLW-A-BUDGET",
+    Class::Network,
+    Actor::Operator,
+    "what one artifact may cost over the network in a day",
+    "find out why it is fetched again and again (a server that cannot resume, a wrong file, a failing disk); it is tried again after that time, or at once after `slipway-agent forgive`; `byte_budget` in [http] sets the limit",
+);
 pub(super) const BUNDLE: Refusal = Refusal::of(
     "SLW-A-BUNDLE",
     Class::Malformed,

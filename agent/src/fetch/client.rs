@@ -3,7 +3,7 @@
 use super::resume::{self, Answer, Asked, Verdict};
 use super::sink::Sink;
 use super::transport::{Failure, shown, transport};
-use super::{Download, Downloaded, FetchError, RetryAdvice, Small, checks};
+use super::{Account, Budget, Download, Downloaded, FetchError, Mark, RetryAdvice, Small, checks};
 use bytes::Bytes;
 use reqwest::header::{self, HeaderName};
 use reqwest::{Response, redirect};
@@ -43,6 +43,9 @@ pub struct HttpSettings {
     pub proxy: Option<String>,
     /// Hosts reached without `proxy`, as in `NO_PROXY`: `localhost,.example.org,10.0.0.0/8`.
     pub no_proxy: Option<String>,
+    /// How many times its size an artifact may cost over the network in a day, and 1 MiB more. Once for the artifact itself, once for a
+    /// server that sent the wrong file or a part that was damaged, once for servers that begin anew.
+    pub byte_budget: u32,
     /// Whether plain http will do. Content is verified in any case; this is about who sees and delays it.
     pub allow_http: bool,
 }
@@ -56,6 +59,7 @@ impl Default for HttpSettings {
             min_speed_window: Duration::from_secs(30),
             proxy: None,
             no_proxy: None,
+            byte_budget: 3,
             allow_http: false,
         }
     }
@@ -87,6 +91,9 @@ impl Client {
                 );
             }
         }
+        if settings.byte_budget == 0 {
+            return Err(checks::SETTINGS.with("byte_budget = 0", "1 or more"));
+        }
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls.clone())
             .user_agent(concat!("slipway-agent/", env!("CARGO_PKG_VERSION")))
@@ -109,6 +116,12 @@ impl Client {
         };
         let http = builder.build().map_err(|error| checks::SETTINGS.with(causes(&error), "settings that make an HTTP client"))?;
         Ok(Self { http, settings: Arc::new(settings.clone()), liars: Arc::default() })
+    }
+
+    /// How many times its size an artifact may cost in a day.
+    #[must_use]
+    pub fn byte_budget(&self) -> u32 {
+        self.settings.byte_budget
     }
 
     /// Fetches a small file, at most `limit` bytes, into memory.
@@ -145,21 +158,22 @@ impl Client {
     /// Fetches an artifact: tries each address once, goes on where the last one stopped, and ends with a durable file that has
     /// the wanted digests, or with an error and a part that the next call goes on with.
     ///
-    /// `progress` is told the position in the file; it goes back when a server makes us begin anew. `checkpoint` is told up to
-    /// where the part file is durable, to be handed back as [`Download::trusted_offset`]; it makes that durable before it returns,
-    /// and is told 0 before anything is overwritten. Dropping the future cancels.
+    /// `progress` is told the position in the file; it goes back when a server makes us begin anew. `checkpoint` is told what is to
+    /// be handed back to the next call; it makes that durable before it returns, and is told 0 before anything is overwritten. Dropping
+    /// the future cancels. Nothing is asked for that the budget does not cover.
     ///
     /// # Errors
     /// See [`FetchError`].
     pub async fn download<P, C>(&self, what: &Download, progress: P, checkpoint: C) -> Result<Downloaded, FetchError>
     where
         P: FnMut(u64),
-        C: FnMut(u64) -> Result<(), Refusal>,
+        C: FnMut(Mark) -> Result<(), Refusal>,
     {
         if what.urls.is_empty() {
             return Err(FetchError::never(checks::NO_URL.with("none", "at least one URL")));
         }
         let mut sink = Sink::open(what, progress, checkpoint).await.map_err(FetchError::later)?;
+        sink.charge(sink.cut());
         let mut run = Run { resumed: sink.position(), mixed: sink.position() > 0, received: 0 };
         let mut worst: Option<FetchError> = None;
         for url in &what.urls {
@@ -193,7 +207,7 @@ impl Client {
     async fn fetch_from<P, C>(&self, url: &Url, what: &Download, sink: &mut Sink<P, C>, run: &mut Run) -> Result<(), Failure>
     where
         P: FnMut(u64),
-        C: FnMut(u64) -> Result<(), Refusal>,
+        C: FnMut(Mark) -> Result<(), Refusal>,
     {
         if self.lied(&what.sha256, url) {
             return Err(Failure::never(
@@ -202,6 +216,7 @@ impl Client {
         }
         loop {
             if sink.missing() > 0 {
+                afford(what, sink.spent(), sink.missing())?;
                 self.fetch_rest(url, what, sink, run).await?;
             }
             let Some(refusal) = sink.finish().await.map_err(Failure::Here)? else { return Ok(()) };
@@ -221,7 +236,7 @@ impl Client {
     async fn fetch_rest<P, C>(&self, url: &Url, what: &Download, sink: &mut Sink<P, C>, run: &mut Run) -> Result<(), Failure>
     where
         P: FnMut(u64),
-        C: FnMut(u64) -> Result<(), Refusal>,
+        C: FnMut(Mark) -> Result<(), Refusal>,
     {
         let mut offset = sink.position();
         let etag = sink.tag(url).await.map_err(Failure::Here)?;
@@ -231,6 +246,8 @@ impl Client {
             match resume::judge(&asked, &answer(&response)) {
                 Verdict::Append => break response,
                 Verdict::Restart => {
+                    // Before what we have is given up: another address may be able to go on from there.
+                    afford(what, sink.spent(), what.size)?;
                     if sink.position() > 0 {
                         sink.restart().await.map_err(Failure::Here)?;
                     }
@@ -257,6 +274,7 @@ impl Client {
                         return Err(Failure::later(checks::CUT.with(seen, format_args!("{} bytes", what.size))));
                     };
                     run.received = run.received.saturating_add(length(chunk.len()));
+                    sink.charge(length(chunk.len()));
                     if length(chunk.len()) > sink.missing() {
                         let seen = format_args!("{}: more than that", shown(url)).to_string();
                         return Err(Failure::never(checks::ENDLESS.with(seen, format_args!("{} bytes", what.size))));
@@ -395,13 +413,21 @@ fn ticks(every: Duration) -> Interval {
     ticks
 }
 
-/// Of two failures the one to report: what may work later before what will not, the shorter wait, else the graver.
+/// Whether the budget covers so many bytes more.
+fn afford(what: &Download, spent: u64, wanted: u64) -> Result<(), Failure> {
+    let account = Account { spent, ..what.budget.account };
+    Budget { account, ..what.budget }.covers(wanted).map_err(Failure::never)
+}
+
+/// Of two failures the one to report: what ends it here, then what may work later, the shorter wait, else the graver.
 fn worse(first: Option<FetchError>, second: FetchError) -> FetchError {
     let Some(first) = first else { return second };
     let rank = |error: &FetchError| match error.retry {
-        RetryAdvice::Later => (0, 0),
-        RetryAdvice::After(seconds) => (1, seconds),
-        RetryAdvice::Never => (2, u64::from(error.refusal.code != checks::DIGEST.code)),
+        // To ask on would cost a little each time, and an address that can resume would have done so.
+        _ if error.refusal.code == checks::BUDGET.code => (0, 0),
+        RetryAdvice::Later => (1, 0),
+        RetryAdvice::After(seconds) => (2, seconds),
+        RetryAdvice::Never => (3, u64::from(error.refusal.code != checks::DIGEST.code)),
     };
     if rank(&second) < rank(&first) { second } else { first }
 }

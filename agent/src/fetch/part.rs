@@ -28,6 +28,8 @@ pub(super) struct Part {
     len: u64,
     /// Of those, bytes that survive a power cut.
     synced: u64,
+    /// Bytes that were there and were cut off.
+    cut: u64,
     size: u64,
     sha256: sha2::Sha256,
     sha512: Option<sha2::Sha512>,
@@ -50,6 +52,7 @@ impl Part {
             trusted,
             len: 0,
             synced: 0,
+            cut: found.saturating_sub(trusted),
             size: what.size,
             sha256: sha2::Sha256::default(),
             sha512: what.sha512.map(|_| sha2::Sha512::default()),
@@ -82,6 +85,11 @@ impl Part {
 
     pub(super) fn synced(&self) -> u64 {
         self.synced
+    }
+
+    /// Bytes that had come after the last checkpoint, and have to come again.
+    pub(super) fn cut(&self) -> u64 {
+        self.cut
     }
 
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Refusal> {

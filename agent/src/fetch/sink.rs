@@ -4,7 +4,7 @@
 //! up to the last checkpoint is durable.
 
 use super::part::{Finish, Part};
-use super::{Download, checks};
+use super::{Download, Mark, checks};
 use bytes::Bytes;
 use slipway_protocol::Refusal;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -25,6 +25,11 @@ pub(super) struct Sink<P, C> {
     position: u64,
     /// The last checkpoint that was reported.
     reported: u64,
+    /// Bytes that came over the network for this artifact, and how many of them were reported.
+    spent: u64,
+    accounted: u64,
+    /// Bytes of an earlier call that came after its last checkpoint.
+    cut: u64,
     size: u64,
     progress: P,
     checkpoint: C,
@@ -36,7 +41,7 @@ enum State {
     Lost,
 }
 
-impl<P: FnMut(u64), C: FnMut(u64) -> Result<(), Refusal>> Sink<P, C> {
+impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
     /// Opens the part file and hashes what is in it.
     pub(super) async fn open(what: &Download, progress: P, checkpoint: C) -> Result<Self, Refusal> {
         let request = what.clone();
@@ -53,20 +58,23 @@ impl<P: FnMut(u64), C: FnMut(u64) -> Result<(), Refusal>> Sink<P, C> {
                 break;
             }
         }
-        let position = part.len();
+        let (position, cut, spent) = (part.len(), part.cut(), what.budget.account.spent);
         let mut sink = Self {
             state: State::Idle(Box::new(part)),
             queue: Vec::new(),
             queued: 0,
             position,
             reported: position,
+            spent,
+            accounted: spent,
+            cut,
             size: what.size,
             progress,
             checkpoint,
         };
         if position < what.trusted_offset {
             // The file lost bytes that the cursor knows of; those that come in their place are not durable yet.
-            (sink.checkpoint)(position)?;
+            sink.tell(position)?;
         }
         Ok(sink)
     }
@@ -79,6 +87,21 @@ impl<P: FnMut(u64), C: FnMut(u64) -> Result<(), Refusal>> Sink<P, C> {
     /// Bytes still wanted.
     pub(super) fn missing(&self) -> u64 {
         self.size.saturating_sub(self.position)
+    }
+
+    /// Counts bytes that came over the network, be they of use or not; made durable with the next checkpoint.
+    pub(super) fn charge(&mut self, bytes: u64) {
+        self.spent = self.spent.saturating_add(bytes);
+    }
+
+    /// Bytes counted so far.
+    pub(super) fn spent(&self) -> u64 {
+        self.spent
+    }
+
+    /// Bytes of an earlier call that came after its last checkpoint, which nobody has counted.
+    pub(super) fn cut(&self) -> u64 {
+        self.cut
     }
 
     /// Takes the next bytes; the caller has seen to it that they are not more than are missing.
@@ -99,7 +122,7 @@ impl<P: FnMut(u64), C: FnMut(u64) -> Result<(), Refusal>> Sink<P, C> {
     pub(super) async fn restart(&mut self) -> Result<(), Refusal> {
         self.settle().await?;
         // First the cursor, then the bytes: a cursor must never point past what is durable.
-        (self.checkpoint)(0)?;
+        self.tell(0)?;
         self.queue.clear();
         (self.queued, self.position, self.reported) = (0, 0, 0);
         (self.progress)(0);
@@ -156,10 +179,12 @@ impl<P: FnMut(u64), C: FnMut(u64) -> Result<(), Refusal>> Sink<P, C> {
     /// Ends without a complete file: what has arrived is made durable and the checkpoint reported; an empty file is removed.
     pub(super) async fn leave(mut self) -> Result<(), Refusal> {
         if self.position == 0 {
-            return self.run(|part| part.discard()).await;
+            self.run(|part| part.discard()).await?;
+        } else {
+            self.save().await?;
+            self.settle().await?;
         }
-        self.save().await?;
-        self.settle().await
+        if self.spent > self.accounted { self.tell(self.reported) } else { Ok(()) }
     }
 
     async fn write(&mut self, sync: bool) -> Result<(), Refusal> {
@@ -207,10 +232,15 @@ impl<P: FnMut(u64), C: FnMut(u64) -> Result<(), Refusal>> Sink<P, C> {
 
     fn report(&mut self, synced: u64) -> Result<(), Refusal> {
         if synced > self.reported {
-            (self.checkpoint)(synced)?;
+            self.tell(synced)?;
             self.reported = synced;
         }
         Ok(())
+    }
+
+    fn tell(&mut self, at: u64) -> Result<(), Refusal> {
+        self.accounted = self.spent;
+        (self.checkpoint)(Mark { at, spent: self.spent })
     }
 
     fn take(&mut self) -> Result<Box<Part>, Refusal> {

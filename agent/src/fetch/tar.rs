@@ -5,7 +5,7 @@
 //! be a signal that kills.
 
 use super::sink::Sink;
-use super::{Download, Downloaded, FetchError, RetryAdvice, Small, checks};
+use super::{Download, Downloaded, FetchError, Mark, RetryAdvice, Small, checks};
 use bytes::Bytes;
 use slipway_protocol::Refusal;
 use std::collections::BTreeMap;
@@ -92,7 +92,7 @@ impl TarSource {
     ) -> Result<Downloaded, FetchError>
     where
         P: FnMut(u64),
-        C: FnMut(u64) -> Result<(), Refusal>,
+        C: FnMut(Mark) -> Result<(), Refusal>,
     {
         let Some(member) = self.index.get(name).copied() else {
             return Err(FetchError::never(
@@ -129,7 +129,7 @@ impl TarSource {
     async fn fill<P, C>(&self, name: &str, member: Member, sink: &mut Sink<P, C>, received: &mut u64) -> Result<(), FetchError>
     where
         P: FnMut(u64),
-        C: FnMut(u64) -> Result<(), Refusal>,
+        C: FnMut(Mark) -> Result<(), Refusal>,
     {
         sink.reserve().await.map_err(FetchError::later)?;
         while sink.missing() > 0 {
@@ -212,6 +212,7 @@ fn plain(name: &[u8]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fetch::{Account, Budget};
     use slipway_protocol::Sha256;
     use std::io::{Seek, Write};
 
@@ -249,6 +250,7 @@ mod tests {
             sha512: None,
             part: dir.join("artifact.part"),
             trusted_offset,
+            budget: Budget::new(Account::new(jiff::Timestamp::UNIX_EPOCH), 0, 0),
         }
     }
 
@@ -358,8 +360,8 @@ mod tests {
                 "good",
                 &what,
                 |at| seen.push(at),
-                |at| {
-                    cursors.push(at);
+                |mark: Mark| {
+                    cursors.push(mark.at);
                     Ok(())
                 },
             )
@@ -402,8 +404,8 @@ mod tests {
                 "artifact",
                 &wanted(dir.path(), &bytes, 0),
                 |_| {},
-                |at| {
-                    cursor = at;
+                |mark: Mark| {
+                    cursor = mark.at;
                     Ok(())
                 },
             )

@@ -1,6 +1,6 @@
 //! What the machine does with the answer to an order.
 
-use super::{Again, Answer, Draft, Effect, Failure, Held, Hold, Judgement, Verdict, checks, judge, shown};
+use super::{Again, Answer, Candidate, Draft, Effect, Failure, Held, Hold, Judgement, Verdict, checks, judge, shown};
 use crate::record::{
     Activation, By, CONDEMNED_LIMIT, Condemned, Installed, Missed, Plan, Retry, Ring, Sample, Source, State, Watch,
 };
@@ -53,7 +53,7 @@ impl Draft<'_> {
         self.next.checked = Some(self.now.moment.clone());
         let news = ring.by == By::Operator;
         match verdict {
-            Verdict::Candidate(plan) => self.judge_candidate(*plan, &ring, news),
+            Verdict::Candidate(candidate) => self.judge_candidate(*candidate, &ring, news),
             Verdict::Held(held) => self.hold(&held, ring, retry, news),
             Verdict::Refused { refusal, version } => self.refuse(&refusal, version.as_ref(), news),
             Verdict::Failed(Failure { refusal, again }) => match self.again(retry, again) {
@@ -69,7 +69,8 @@ impl Draft<'_> {
     }
 
     /// The device's own conditions on an authorised release, in the order in which a person would want to hear of them.
-    fn judge_candidate(&mut self, plan: Plan, ring: &Ring, news: bool) {
+    fn judge_candidate(&mut self, candidate: Candidate, ring: &Ring, news: bool) {
+        let Candidate { plan, barred } = candidate;
         self.compare(&plan.version, ring.hint.as_ref());
         if let Some(committed) = &self.next.committed {
             // The same archive under a newer version is an update: its manifest may name another member.
@@ -88,6 +89,9 @@ impl Draft<'_> {
         }
         if let Some(condemned) = self.next.condemned.iter().find(|condemned| condemned.artifact == plan.artifact) {
             let refusal = checks::CONDEMNED.with(&condemned.reason.code, "an artifact that has not failed here");
+            return self.refuse(&refusal, Some(&plan.version), news);
+        }
+        if let Some(refusal) = barred {
             return self.refuse(&refusal, Some(&plan.version), news);
         }
         self.tell(Event::Downloading, Some(&plan.version), None);

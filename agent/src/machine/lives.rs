@@ -199,7 +199,9 @@ impl World {
     /// Carries out an order; `half` stops in the middle of it.
     fn perform(&mut self, effect: &Effect, half: bool) -> Option<Answer> {
         Some(match effect {
-            Effect::Check { .. } => Answer::Checked(Verdict::Candidate(Box::new(plan(self.channel)))),
+            Effect::Check { .. } => {
+                Answer::Checked(Verdict::Candidate(Box::new(Candidate { plan: plan(self.channel), barred: None })))
+            }
             Effect::Fetch { plan } => {
                 if half {
                     return None;

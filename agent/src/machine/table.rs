@@ -57,7 +57,8 @@ fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
         refusal: Refusal::of("X-NET", slipway_protocol::Class::Network, slipway_protocol::Actor::Network, "n", ""),
         again,
     };
-    let candidate = |n| answer(Answer::Checked(Verdict::Candidate(Box::new(plan(n)))));
+    let candidate = |n| answer(candidate(n));
+    let too_dear = Candidate { plan: plan(SLOT_B), barred: Some(failure(Again::Never).refusal) };
     let sample = |process, well: bool| {
         let outcome = if well { Ok(()) } else { Err("no".to_owned()) };
         answer(Answer::Sampled(Sample { process, checks: vec![CheckResult { name: "c".into(), required: true, outcome }] }))
@@ -78,6 +79,7 @@ fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
         ("checked: older", candidate(0)),
         ("checked: same", candidate(SLOT_A)),
         ("checked: condemned", candidate(5)),
+        ("checked: too dear", answer(Answer::Checked(Verdict::Candidate(Box::new(too_dear))))),
         ("checked: halted", answer(held(SLOT_B, Hold::Halted))),
         ("checked: wave in 50 s", answer(held(SLOT_B, Hold::Wave(Some(50))))),
         ("checked: no wave", answer(held(SLOT_B, Hold::Wave(None)))),
@@ -313,7 +315,8 @@ fn the_same_artifact_under_a_newer_version_is_an_update_and_another_under_the_sa
         ..Record::new("edgecore".parse().unwrap())
     };
     let next = |plan: Plan| {
-        let answer = Input::Answer { epoch: 1, answer: Answer::Checked(Verdict::Candidate(Box::new(plan))) };
+        let answer =
+            Input::Answer { epoch: 1, answer: Answer::Checked(Verdict::Candidate(Box::new(Candidate { plan, barred: None }))) };
         step(&Settings::default(), &record, answer, &at(1000)).next
     };
     // A release that was repaired in its manifest (another member, say) has the same archive.
@@ -327,12 +330,15 @@ fn the_same_artifact_under_a_newer_version_is_an_update_and_another_under_the_sa
     assert_eq!(next(other.clone()).last.unwrap().refusal.unwrap().code, checks::SAME_VERSION.code);
     // What was adopted is unproven; the proven release of its version takes its place.
     let adopted = Record { committed: Some(Installed { adopted: true, ..release(SLOT_A) }), ..record.clone() };
-    let answer = Input::Answer { epoch: 1, answer: Answer::Checked(Verdict::Candidate(Box::new(other))) };
+    let answer = Input::Answer {
+        epoch: 1,
+        answer: Answer::Checked(Verdict::Candidate(Box::new(Candidate { plan: other, barred: None }))),
+    };
     assert!(matches!(step(&Settings::default(), &adopted, answer, &at(1000)).next.state, State::Downloading { .. }));
 }
 
 fn candidate(n: u32) -> Answer {
-    Answer::Checked(Verdict::Candidate(Box::new(plan(n))))
+    Answer::Checked(Verdict::Candidate(Box::new(Candidate { plan: plan(n), barred: None })))
 }
 
 fn held(n: u32, hold: Hold) -> Answer {

@@ -104,7 +104,7 @@ pub enum Again {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     /// This release should run here; metadata, provenance and policy agree.
-    Candidate(Box<Plan>),
+    Candidate(Box<Candidate>),
     /// The channel names a release whose time has not come here. Nothing of the release itself was looked at.
     Held(Held),
     /// No.
@@ -116,6 +116,15 @@ pub enum Verdict {
     },
     /// It could not be found out.
     Failed(Failure),
+}
+
+/// A release that is authorised, before the device's own conditions are judged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// What to install.
+    pub plan: Plan,
+    /// Why it cannot be fetched now, if it has to be.
+    pub barred: Option<Refusal>,
 }
 
 /// A release that the operator holds back: known by the channel's signed word alone.

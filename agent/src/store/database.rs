@@ -79,7 +79,7 @@ pub(super) enum Key<'a> {
     Report(u64),
     /// Mark of a report that was not acknowledged yet.
     Unsent(u64),
-    /// How far a download is on the disk.
+    /// How far a download is on the disk, and what it has cost.
     Cursor(&'a Sha256),
 }
 
@@ -121,7 +121,7 @@ pub(super) struct Contents {
     pub(super) records: Vec<(String, Vec<u8>)>,
     pub(super) reports: Vec<(u64, Vec<u8>)>,
     pub(super) unsent: BTreeSet<u64>,
-    pub(super) cursors: Vec<(Sha256, u64)>,
+    pub(super) cursors: Vec<(Sha256, Vec<u8>)>,
 }
 
 /// Work for the database's thread.
@@ -298,7 +298,7 @@ impl Sled {
                 contents.unsent.insert(number(seq)?);
             } else if let Some(artifact) = key.strip_prefix(CURSOR) {
                 let artifact = artifact.try_into().map(Sha256).map_err(|_| strange(&key))?;
-                contents.cursors.push((artifact, number(&value)?));
+                contents.cursors.push((artifact, value.to_vec()));
             } else {
                 return Err(strange(&key));
             }

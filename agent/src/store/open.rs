@@ -1,4 +1,10 @@
 //! Opening: what is believed, what is set aside, and how the database is brought up to date.
+//!
+//! | format of database or record | what it means |
+//! |---|---|
+//! | this agent's | read |
+//! | a newer one | a newer agent wrote it: refused and left alone, unless the restore unit has just left that agent |
+//! | an older one, or none | no agent ever wrote one, so it is damage: set aside and rebuilt. An agent that brings a second format converts the first here |
 
 use super::database::{Changes, Contents, Database, Key, Trouble};
 use super::{
@@ -10,6 +16,7 @@ use crate::record::RECORD_FORMAT;
 use crate::slots::Slots;
 use crate::witness::{self, Memory, Phase, Witness};
 use slipway_protocol::{ComponentName, Refusal, Report};
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -164,8 +171,8 @@ impl Store {
         }
         self.reports.extend(believed.reports);
         self.unsent.extend(believed.unsent);
-        for (artifact, bytes) in believed.cursors {
-            self.cursors.entry(artifact).or_insert(bytes);
+        for (artifact, cursor) in believed.cursors {
+            self.cursors.entry(artifact).or_insert(cursor);
         }
     }
 
@@ -259,7 +266,7 @@ impl Store {
         there.unsent.difference(&self.unsent).for_each(|seq| changes.remove(Key::Unsent(*seq)));
         self.unsent.difference(&there.unsent).for_each(|seq| changes.put(Key::Unsent(*seq), Vec::new()));
         there.cursors.iter().for_each(|(artifact, _)| changes.remove(Key::Cursor(artifact)));
-        self.cursors.iter().for_each(|(artifact, bytes)| changes.put(Key::Cursor(artifact), bytes.to_be_bytes().to_vec()));
+        self.cursors.iter().for_each(|(artifact, cursor)| changes.put(Key::Cursor(artifact), cursor.json()));
         if let Some(Err(trouble)) = self.database.as_mut().map(|database| database.apply(changes)) {
             return Err(self.give_up(trouble));
         }
@@ -311,24 +318,19 @@ impl Store {
 /// Reads what a database holds, or says why it is not believed.
 fn read(contents: Contents) -> Result<Believed, Verdict> {
     let damaged = |what: &str, error: &dyn std::fmt::Display| Verdict::Damaged(format!("{what}: {error}"));
-    let newer = |what: &str, format: u32| Verdict::Newer(witness::NEWER.with(format_args!("{what} format {format}"), "1"));
     let mut believed = Believed::default();
     match &contents.meta {
         None if contents.records.is_empty() => return Ok(believed),
         None => return Err(Verdict::Damaged("records without a generation".to_owned())),
         Some(bytes) => {
             let meta: Meta = serde_json::from_slice(bytes).map_err(|error| damaged("meta", &error))?;
-            if meta.format > STORE_FORMAT {
-                return Err(newer("database", meta.format));
-            }
+            known("database", meta.format, STORE_FORMAT)?;
             (believed.generation, believed.next) = (meta.generation, meta.next);
         }
     }
     for (name, bytes) in &contents.records {
         let StoredFormat { record } = serde_json::from_slice(bytes).map_err(|error| damaged(name, &error))?;
-        if record.format > RECORD_FORMAT {
-            return Err(newer("record", record.format));
-        }
+        known(name, record.format, RECORD_FORMAT)?;
         let stored: Stored = serde_json::from_slice(bytes).map_err(|error| damaged(name, &error))?;
         let component: ComponentName = name.parse().map_err(|error: String| damaged(name, &error))?;
         if stored.record.component != component || stored.generation > believed.generation {
@@ -343,8 +345,22 @@ fn read(contents: Contents) -> Result<Believed, Verdict> {
         }
     }
     believed.unsent = contents.unsent.iter().filter(|seq| believed.reports.contains_key(seq)).copied().collect();
-    believed.cursors = contents.cursors.into_iter().collect();
+    // Nor is a download.
+    let cursor = |(artifact, bytes): (_, Vec<u8>)| Some((artifact, serde_json::from_slice(&bytes).ok()?));
+    believed.cursors = contents.cursors.into_iter().filter_map(cursor).collect();
     Ok(believed)
+}
+
+/// Whether this agent can read what was written in `format`.
+fn known(what: &str, format: u32, ours: u32) -> Result<(), Verdict> {
+    match format.cmp(&ours) {
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => {
+            let seen = format_args!("{what}: format {format}").to_string();
+            Err(Verdict::Newer(witness::NEWER.with(seen, format_args!("format {ours}"))))
+        }
+        Ordering::Less => Err(Verdict::Damaged(format!("{what}: format {format}, which no agent ever wrote"))),
+    }
 }
 
 /// Renames what is damaged to `<name>.damaged-<n>`, and keeps the newest few.

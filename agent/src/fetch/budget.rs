@@ -1,0 +1,120 @@
+//! What one artifact may cost: so many bytes over the network in a day, whatever becomes of them. Pure.
+//!
+//! A line that drops costs nothing, since a download goes on where it was. What makes bytes come again is a server that cannot
+//! resume, one that sends the wrong file, a damaged disk, or a release that never gets further than its slot. On a metered line somebody
+//! pays for each of these, so they end, and a person is told.
+
+use super::checks;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use slipway_protocol::Refusal;
+
+/// Added to every budget, so that small artifacts need no care.
+pub const EXTRA: u64 = 1024 * 1024;
+/// How long what was spent counts.
+const PERIOD: SignedDuration = SignedDuration::from_hours(24);
+
+/// What came over the network for one artifact.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Account {
+    /// When the first of it came: a day later all of it is forgotten.
+    pub since: Timestamp,
+    /// Bytes.
+    pub spent: u64,
+}
+
+impl Account {
+    /// An account that begins now.
+    #[must_use]
+    pub const fn new(now: Timestamp) -> Self {
+        Self { since: now, spent: 0 }
+    }
+
+    /// The account as it stands now. A clock that was ahead when it began does not keep it open for years.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> Self {
+        let since = self.since.min(now);
+        if now.duration_since(since) >= PERIOD { Self::new(now) } else { Self { since, ..self } }
+    }
+
+    fn until(self) -> Timestamp {
+        self.since.checked_add(PERIOD).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// An account and its limit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Budget {
+    /// What was spent before.
+    pub account: Account,
+    /// What may be spent in all.
+    pub allowed: u64,
+}
+
+impl Budget {
+    /// Of an artifact of `size` bytes that may be fetched `times`.
+    #[must_use]
+    pub fn new(account: Account, size: u64, times: u32) -> Self {
+        Self { account, allowed: size.saturating_mul(times.into()).saturating_add(EXTRA) }
+    }
+
+    /// Says no when `wanted` bytes more are too many, so that none is fetched that can only be thrown away.
+    ///
+    /// # Errors
+    /// Names what was spent, what is allowed, and until when.
+    pub fn covers(&self, wanted: u64) -> Result<(), Refusal> {
+        let Account { since, spent } = self.account;
+        if spent.saturating_add(wanted) <= self.allowed {
+            return Ok(());
+        }
+        let show = |time: Timestamp| time.strftime("%Y-%m-%d %H:%MZ").to_string();
+        let seen = format_args!("{spent} bytes since {}, and {wanted} more are needed", show(since)).to_string();
+        Err(checks::BUDGET.with(seen, format_args!("at most {} bytes until {}", self.allowed, show(self.account.until()))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_open_for_a_day_whatever_the_clock_says() {
+        let time = |text: &str| text.parse::<Timestamp>().unwrap();
+        let began = time("2026-11-22T12:00:00Z");
+        let account = Account { since: began, spent: 7 };
+        for (now, wanted) in [
+            ("2026-11-22T12:00:00Z", account),
+            ("2026-11-23T11:59:59Z", account),
+            ("2026-11-23T12:00:00Z", Account::new(time("2026-11-23T12:00:00Z"))),
+            // The clock was ahead when it began: it is open for a day from now.
+            ("2020-01-01T00:00:00Z", Account { since: time("2020-01-01T00:00:00Z"), spent: 7 }),
+        ] {
+            assert_eq!(account.at(time(now)), wanted, "{now}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_numbers_and_a_time() {
+        let since = "2026-11-22T12:00:00Z".parse().unwrap();
+        let size = 10 * EXTRA;
+        let budget = |spent| Budget::new(Account { since, spent }, size, 3);
+        for (spent, wanted, fits) in [
+            (0, size, true),
+            (2 * size, size, true),
+            (2 * size + EXTRA, size, true),
+            (2 * size + EXTRA + 1, size, false),
+            (2 * size + EXTRA + 1, size - 1, true),
+            (3 * size + EXTRA, 0, true),
+            (3 * size + EXTRA, 1, false),
+            (u64::MAX, u64::MAX, false),
+        ] {
+            assert_eq!(budget(spent).covers(wanted).is_ok(), fits, "{spent} {wanted}");
+        }
+        let refusal = budget(3 * size).covers(size).unwrap_err();
+        assert_eq!(refusal.code, "SLW-A-BUDGET");
+        assert_eq!(refusal.seen, format!("{} bytes since 2026-11-22 12:00Z, and {size} more are needed", 3 * size));
+        assert_eq!(refusal.wanted, format!("at most {} bytes until 2026-11-23 12:00Z", 3 * size + EXTRA));
+        assert!(Budget::new(Account { since, spent: 9 }, u64::MAX, u32::MAX).covers(7).is_ok(), "no overflow");
+    }
+}
