@@ -3,10 +3,11 @@
 //! that stay, in the same publication.
 
 use crate::authority::Authority;
+use crate::change::Edits;
 use crate::error::ROLE;
 use crate::keys::{KeyType, Password, SecretKey};
 use crate::metadata::PublicKey;
-use crate::repo::{Edits, Repo};
+use crate::repo::Repo;
 use crate::role::Role;
 use jiff::Timestamp;
 use serde::Serialize;

@@ -15,7 +15,7 @@
 //! | [`mqtt`] | rings the doorbell, and listens to reports |
 //! | [`keys`], [`keyring`] | P-256 and Ed25519 keys, encrypted at rest; those that are at hand |
 //! | [`metadata`] | TUF's files, and how they are signed |
-//! | `state`, `authority`, `publish`, `files` | what is published; who signs; how it gets out without tearing |
+//! | `state`, `authority`, `change`, `publish`, `files` | what is published; who signs; how a change gets its signatures; how it gets out without tearing |
 //! | [`error`] | every refusal of this crate |
 //!
 //! Time is always an argument: only `main.rs` reads a clock.
@@ -23,6 +23,7 @@
 mod authority;
 pub mod bundle;
 pub mod ceremony;
+mod change;
 pub mod channel;
 pub mod error;
 mod files;

@@ -89,6 +89,38 @@ impl VerifyBundle {
     }
 }
 
+/// What provenance is held against: of a file, or of an image.
+#[derive(Args)]
+pub(crate) struct Against {
+    /// What it must say, TOML
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// Sigstore's trusted root; by default that of the policy's profile
+    #[arg(long, value_name = "FILE")]
+    trusted_root: Option<PathBuf>,
+    /// The name in the provenance; by default the file's, or the image's registry and repository (Docker Hub is index.docker.io)
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// The version that the policy's tag is bound to
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) release_version: Option<Version>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Against {
+    /// The policy, and the trusted root to judge by.
+    pub(crate) fn read(&self) -> anyhow::Result<(Policy, SigstoreRoot)> {
+        let policy = policy(&self.policy)?;
+        let root = match &self.trusted_root {
+            Some(file) => root(Some(file))?,
+            None => policy.embedded_root()?,
+        };
+        Ok((policy, root))
+    }
+}
+
 #[derive(Args)]
 pub(crate) struct Verify {
     /// The artifact, or its digest as sha256:HEX or sha512:HEX
@@ -97,40 +129,23 @@ pub(crate) struct Verify {
     /// The provenance: a Sigstore bundle, or for a policy with keys one a line
     #[arg(long, value_name = "FILE")]
     bundle: PathBuf,
-    /// What it must say, TOML
-    #[arg(long, value_name = "FILE")]
-    policy: PathBuf,
-    /// Sigstore's trusted root; by default that of the policy's profile
-    #[arg(long, value_name = "FILE")]
-    trusted_root: Option<PathBuf>,
-    /// The artifact's name in the provenance; the file's by default
-    #[arg(long)]
-    name: Option<String>,
-    /// The version that the policy's tag is bound to
-    #[arg(long, value_name = "VERSION")]
-    release_version: Option<Version>,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    against: Against,
 }
 
 impl Verify {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let question = Question::about(&self.artifact, self.name, |path| File::open(path));
+        let question = Question::about(&self.artifact, self.against.name.clone(), |path| File::open(path));
         let question = question.map_err(|error| match &self.artifact {
             Named::File(path) => file(path, &error),
             // Nothing is read for these.
             Named::Sha256(_) | Named::Sha512(_) => file(Path::new("digest"), &error),
         })?;
         let Some(question) = question else { wrong_usage("a digest needs --name, the artifact's name in the provenance") };
-        let policy = policy(&self.policy)?;
-        let root = match &self.trusted_root {
-            Some(file) => root(Some(file))?,
-            None => policy.embedded_root()?,
-        };
-        let subject = question.subject(self.release_version.as_ref());
+        let (policy, root) = self.against.read()?;
+        let subject = question.subject(self.against.release_version.as_ref());
         let found = verify_provenance(&read(&self.bundle)?, &root, &policy, &subject);
-        tell(question.answer(&found, style(self.json)), found)
+        tell(question.answer(&found, style(self.against.json)), found)
     }
 }
 
@@ -160,7 +175,7 @@ pub(crate) fn wrong_usage(why: &str) -> ! {
     crate::Cli::command().error(clap::error::ErrorKind::MissingRequiredArgument, why).exit()
 }
 
-pub(crate) fn policy(file: &Path) -> anyhow::Result<Policy> {
+fn policy(file: &Path) -> anyhow::Result<Policy> {
     Ok(Policy::read(file.display(), &read(file)?)?)
 }
 

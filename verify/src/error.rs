@@ -167,7 +167,7 @@ checks! {
     LogTreeSize = "LOG-TREE-SIZE", MixAndMatch, Attacker, "inclusion proof's tree size against the checkpoint",
         "proof and checkpoint are of different trees: make the Sigstore bundle again";
     LogUnexpected = "LOG-UNEXPECTED", Policy, Operator, "trusted root without transparency logs for timestamp-only evidence",
-        "evidence without a log is only for Sigstore instances that have none: remove unsafe_timestamp_only or the profile github (without a policy, --unsafe-timestamp-only), or give that instance's trusted root";
+        "evidence without a log is only for Sigstore instances that have none: remove unsafe_timestamp_only or the profile github (without a policy, --unsafe-timestamp-only), or give that instance's trusted root: to devices by `slipway sigstore add REPO --github` (or with its trusted_root.json), by hand as --trusted-root";
     LogUnknown = "LOG-UNKNOWN", WrongSigner, Operator, "transparency log in the trusted root",
         "the log is not trusted here: check which Sigstore instance signed, and renew the cached trusted root";
     LogWindow = "LOG-WINDOW", Time, Attacker, "log's key in force when it was signed",
@@ -207,7 +207,7 @@ checks! {
     PolicyPredicate = "POLICY-PREDICATE", Policy, Operator, "type of the statement's predicate",
         "the evidence is not SLSA provenance of a type the policy takes";
     PolicyProfile = "POLICY-PROFILE", WrongSigner, Operator, "Sigstore instance that signed, against the policy's profile",
-        "the evidence is another Sigstore instance's, or the trusted root is: name the right profile, and give the trusted root of that instance";
+        "the evidence is another Sigstore instance's, or the trusted root is: name the right profile, and give the trusted root of that instance: to devices by `slipway sigstore add REPO trusted_root.json` (GitHub's by --github), by hand as --trusted-root";
     PolicyRef = "POLICY-REF", ArbitrarySoftware, Attacker, "source ref that was built",
         "built from another branch or tag than the policy and the release's version ask: release what the tag built";
     PolicyRunner = "POLICY-RUNNER", ArbitrarySoftware, Builder, "runner that the build ran on",

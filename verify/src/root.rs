@@ -79,7 +79,13 @@ impl SigstoreRoot {
     /// # Errors
     /// As [`Self::public_good`].
     pub fn github() -> Result<Self, Refusal> {
-        Self::parse(SigstoreInstance::GitHub.embedded_trusted_root_json().as_bytes())
+        Self::parse(Self::github_json().as_bytes())
+    }
+
+    /// The bytes of [`Self::github`], for whoever gives it to devices.
+    #[must_use]
+    pub fn github_json() -> &'static str {
+        SigstoreInstance::GitHub.embedded_trusted_root_json()
     }
 
     fn validate(root: &TrustedRoot) -> Result<Self, Refusal> {

@@ -1,33 +1,21 @@
 //! `slipway verify-image`: what `cosign verify-attestation --type slsaprovenance --policy` does, with the devices' verifier.
 
-use crate::verify::{policy, root, style, tell, wrong_usage};
+use crate::verify::{Against, style, tell, wrong_usage};
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 use slipway_operator::image::{Image, Options, Report, verify_image};
 use slipway_operator::rekor::Rekor;
-use slipway_protocol::Version;
 use slipway_verify::provenance::Style;
 use std::io::{Write as _, stderr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Args)]
 pub(crate) struct VerifyImage {
     /// REGISTRY/REPOSITORY:TAG or @sha256:HEX, or the folder of an OCI image layout: FOLDER, oci:FOLDER:TAG, oci:FOLDER@sha256:HEX
     image: String,
-    /// What its provenance must say, TOML
-    #[arg(long, value_name = "FILE")]
-    policy: PathBuf,
-    /// Sigstore's trusted root; by default that of the policy's profile
-    #[arg(long, value_name = "FILE")]
-    trusted_root: Option<PathBuf>,
-    /// The image's name in its provenance; by default registry and repository (Docker Hub is index.docker.io)
-    #[arg(long)]
-    name: Option<String>,
-    /// The version that the policy's tag is bound to
-    #[arg(long, value_name = "VERSION")]
-    release_version: Option<Version>,
+    #[command(flatten)]
+    against: Against,
     /// Fetch from this transparency log the proofs that cosign does not keep beside an image; https://rekor.sigstore.dev is the public one
     #[arg(long, value_name = "URL")]
     rekor_url: Option<String>,
@@ -37,9 +25,6 @@ pub(crate) struct VerifyImage {
     /// Longest wait for an answer
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     timeout: u64,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
 }
 
 impl VerifyImage {
@@ -49,21 +34,17 @@ impl VerifyImage {
     }
 
     async fn verify(self) -> anyhow::Result<()> {
-        let style = style(self.json);
+        let style = style(self.against.json);
         let image = Image::parse(&self.image)?;
-        if self.name.is_none() && image.name().is_none() {
+        if self.against.name.is_none() && image.name().is_none() {
             wrong_usage("a folder needs --name, the image's name in its provenance");
         }
-        let policy = policy(&self.policy)?;
-        let root = match &self.trusted_root {
-            Some(file) => root(Some(file))?,
-            None => policy.embedded_root()?,
-        };
+        let (policy, root) = self.against.read()?;
         let timeout = Duration::from_secs(self.timeout);
         let rekor = self.rekor_url.as_deref().map(|url| Rekor::new(url, timeout)).transpose()?;
         let options = Options {
-            name: self.name.as_deref(),
-            version: self.release_version.as_ref(),
+            name: self.against.name.as_deref(),
+            version: self.against.release_version.as_ref(),
             policy: &policy,
             root: &root,
             rekor: rekor.as_ref(),

@@ -4,6 +4,7 @@ use crate::cli::signing::{Signing, conclude};
 use crate::{now, read, verify};
 use clap::Subcommand;
 use slipway_operator::repo::SIGSTORE_ROOT;
+use slipway_verify::SigstoreRoot;
 use std::path::PathBuf;
 
 #[derive(Subcommand)]
@@ -44,7 +45,11 @@ pub(crate) enum Sigstore {
         /// The repository
         dir: PathBuf,
         /// trusted_root.json
-        file: PathBuf,
+        #[arg(required_unless_present = "github")]
+        file: Option<PathBuf>,
+        /// That of GitHub's instance for private repositories, which is shipped with this program, in place of a file
+        #[arg(long, conflicts_with = "file")]
+        github: bool,
         #[command(flatten)]
         signing: Signing,
     },
@@ -52,9 +57,13 @@ pub(crate) enum Sigstore {
 
 impl Sigstore {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self::Add { dir, file, signing } = self;
+        let Self::Add { dir, file, github: _, signing } = self;
         let mut repo = signing.open(&dir)?;
-        repo.add_sigstore_root(&read(&file)?, now())?;
+        let root = match file {
+            Some(file) => read(&file)?,
+            None => SigstoreRoot::github_json().as_bytes().to_vec(),
+        };
+        repo.add_sigstore_root(&root, now())?;
         conclude(&repo, &format!("published {SIGSTORE_ROOT}"))
     }
 }

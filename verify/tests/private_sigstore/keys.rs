@@ -10,10 +10,8 @@ fn a_key_alone_vouches_only_where_that_is_asked_for() {
     let key = ManagedKey::new("mine");
     let attestation = Attestation { managed_key: Some(key.clone()), ..release() };
     let key = PublicKey::from_pem(&key.public_pem()).unwrap();
-    let code = |bundle: &Value, signer, rule| {
-        let result = verify_bundle(&bytes(bundle), &root, signer, Artifact::Bytes(TARBALL), rule);
-        result.map_or_else(|refusal| refusal.code.trim_start_matches("SLW-V-").to_owned(), |_| String::new())
-    };
+    let code =
+        |bundle: &Value, signer, rule| code_of(verify_bundle(&bytes(bundle), &root, signer, Artifact::Bytes(TARBALL), rule));
     let logged = sigstore.attest_value(&attestation);
     let mut alone = logged.clone();
     remove(&mut alone["verificationMaterial"], "tlogEntries");
@@ -39,8 +37,7 @@ fn keys_sign_for_themselves_only() {
     let attestation = Attestation { managed_key: Some(mine.clone()), ..release() };
     let code = |bundle: &[u8], key: &ManagedKey, artifact| {
         let key = PublicKey::from_pem(&key.public_pem()).unwrap();
-        let result = verify_bundle(bundle, &root, Signer::Key(&key), artifact, LogRule::Proof);
-        result.map_or_else(|refusal| refusal.code.trim_start_matches("SLW-V-").to_owned(), |_| String::new())
+        code_of(verify_bundle(bundle, &root, Signer::Key(&key), artifact, LogRule::Proof))
     };
     for evidence in [Evidence::RekorV1, Evidence::RekorV2] {
         let attestation = Attestation { evidence, ..attestation.clone() };

@@ -286,10 +286,7 @@ fn an_entry_about_another_file_is_refused() {
     ];
     let identity = release().identity;
     let signer = Signer::Identity { identity: &identity, issuer: "https://token.actions.githubusercontent.com" };
-    let code = |bundle: &[u8], artifact| {
-        let result = verify_bundle(bundle, &root(), signer, artifact, LogRule::Proof);
-        result.map_or_else(|refusal| refusal.code.trim_start_matches("SLW-V-").to_owned(), |_| String::new())
-    };
+    let code = |bundle: &[u8], artifact| code_of(verify_bundle(bundle, &root(), signer, artifact, LogRule::Proof));
     for (what, evidence, edit, wanted) in edits {
         let bundle = sigstore().sign_blob(&Attestation { evidence, lie: Some(Lie::Body(edit)), ..release() }, TARBALL);
         for artifact in [Artifact::Bytes(TARBALL), Artifact::Sha256(Sha256::of(TARBALL))] {

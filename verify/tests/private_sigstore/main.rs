@@ -1,6 +1,6 @@
 //! One change at a time to evidence that verifies, and the refusal that this very change must cause.
 //!
-//! The private Sigstore of `slipway-world` signs anything as anybody, so each lie is told with valid signatures (`lies`, `claims`, `keys`); changes to a
+//! The private Sigstore of `slipway-world` signs anything as anybody, so each lie is told with valid signatures (`lies`, `claims`, `keys`, `policy`); changes to a
 //! finished bundle and damage are apart from it (`changes`, `damage`).
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -9,10 +9,11 @@ mod claims;
 mod damage;
 mod keys;
 mod lies;
+mod policy;
 
 use serde_json::{Value, json};
 use slipway_protocol::{Sha256, Sha512, Version};
-use slipway_verify::{Policy, SigstoreRoot, Subject, verify_provenance};
+use slipway_verify::{Policy, Provenance, Refusal, SigstoreRoot, Subject, verify_provenance};
 use slipway_world::sigstore::{Attestation, Evidence, PredicateKind, PrivateSigstore, Subject as Named};
 
 const NAME: &str = "kubeedge-v1.23.1-linux-arm64.tar.gz";
@@ -49,14 +50,20 @@ fn npm() -> Attestation {
 }
 
 /// The code of the refusal, or nothing.
-fn judge(bundle: &[u8], root: &SigstoreRoot, policy: &Policy) -> String {
+fn judge(evidence: &[u8], root: &SigstoreRoot, policy: &Policy) -> String {
+    code_of(verify(evidence, root, policy))
+}
+
+fn code_of<T>(verdict: Result<T, Refusal>) -> String {
+    verdict.map_or_else(|refusal| refusal.code.trim_start_matches("SLW-V-").to_owned(), |_| String::new())
+}
+
+/// Whether it is provenance of [`NAME`] in version 1.23.1.
+fn verify(evidence: &[u8], root: &SigstoreRoot, policy: &Policy) -> Result<Provenance, Refusal> {
     let version: Version = "v1.23.1".parse().unwrap();
     let subject =
         Subject { name: NAME, sha256: Some(Sha256::of(TARBALL)), sha512: Some(Sha512::of(TARBALL)), version: Some(&version) };
-    match verify_provenance(bundle, root, policy, &subject) {
-        Ok(_) => String::new(),
-        Err(refusal) => refusal.code.trim_start_matches("SLW-V-").to_owned(),
-    }
+    verify_provenance(evidence, root, policy, &subject)
 }
 
 fn bytes(value: &Value) -> Vec<u8> {

@@ -1,53 +1,21 @@
-//! Policies on a private Sigstore, where anything can be signed by anybody: versions, profiles, keys with a threshold, inputs, and each claim of
-//! the provenance that must agree with the rest.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+//! Policies: versions, profiles, keys with a threshold, inputs, and each claim of the provenance that must agree with the rest.
 
+use super::*;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::Signer as _;
-use serde_json::{Value, json};
-use slipway_protocol::{Sha256, Version};
-use slipway_verify::{Policy, Provenance, Refusal, SigstoreRoot, Subject, verify_provenance};
-use slipway_world::sigstore::{Attestation, Evidence, ManagedKey, PredicateKind, PrivateSigstore};
-
-const NAME: &str = "kubeedge-v1.23.1-linux-arm64.tar.gz";
-const TARBALL: &[u8] = b"a tarball";
-
-fn sigstore() -> PrivateSigstore {
-    PrivateSigstore::new("policy")
-}
-
-fn release() -> Attestation {
-    Attestation::kubeedge("v1.23.1").artifact(NAME, TARBALL)
-}
-
-fn npm() -> Attestation {
-    Attestation::npm("owner/repo", "refs/tags/v1.23.1").artifact(NAME, TARBALL)
-}
+use slipway_verify::{Provenance, Refusal};
+use slipway_world::sigstore::ManagedKey;
 
 fn verify(evidence: &[u8], policy: &str) -> Result<Provenance, Refusal> {
-    let root = SigstoreRoot::parse(&sigstore().trusted_root()).unwrap();
-    let version: Version = "v1.23.1".parse().unwrap();
-    let subject = Subject { name: NAME, sha256: Some(Sha256::of(TARBALL)), sha512: None, version: Some(&version) };
-    verify_provenance(evidence, &root, &Policy::parse(policy).unwrap_or_else(|why| panic!("{why}\n{policy}")), &subject)
+    super::verify(evidence, &root(), &Policy::parse(policy).unwrap())
 }
 
 fn code(evidence: &[u8], policy: &str) -> String {
-    let code = |refusal: Refusal| refusal.code.trim_start_matches("SLW-V-").to_owned();
-    verify(evidence, policy).map_or_else(code, |_| String::new())
+    code_of(verify(evidence, policy))
 }
 
 const KUBEEDGE: &str = "component = \"edgecore\"\npreset = \"kubeedge\"\n";
-
-const NPM: &str = r#"component = "edgecore"
-[certificate]
-issuer = "https://token.actions.githubusercontent.com"
-identity = "https://github.com/owner/repo/.github/workflows/release.yml@refs/tags/v{version}"
-[provenance]
-builder = "https://github.com/actions/runner/github-hosted"
-source = "https://github.com/owner/repo"
-tag = "v{version}"
-"#;
 
 #[test]
 fn a_claim_that_disagrees_with_the_rest_is_refused_by_its_own_check() {
@@ -295,7 +263,7 @@ fn enough_distinct_keys_must_vouch_for_one_build() {
     let found = verify(&joined(&[a.clone(), b.clone()]), &two).unwrap();
     let names: Vec<&str> = found.keys.iter().map(|signature| signature.name.as_str()).collect();
     assert_eq!((names.as_slice(), found.threshold, found.identity), (&["a", "b"][..], Some(2), None));
-    assert!(found.keys.iter().all(|signature| signature.log.as_deref() == Some("rekor.policy.test")));
+    assert!(found.keys.iter().all(|signature| signature.log.as_deref() == Some("rekor.verify.test")));
     assert_eq!(found.signed_times.len(), 1);
     // Which line it is, as an editor counts.
     let refusal = verify(&joined(&[a.clone(), Vec::new(), signed_by("x", release())]), &two).unwrap_err();
@@ -343,7 +311,7 @@ fn unlogged(key: &ed25519_dalek::SigningKey, attestation: &Attestation) -> Vec<u
             "signatures": [{"sig": STANDARD.encode(key.sign(&signed).to_bytes())}],
         },
     });
-    serde_json::to_vec(&bundle).unwrap()
+    bytes(&bundle)
 }
 
 #[test]
@@ -361,7 +329,7 @@ fn without_a_log_only_where_the_policy_says_so() {
     assert_eq!(code(&both, &plain), "LOG-MISSING");
     let found = verify(&both, &loose).unwrap();
     let logs: Vec<Option<&str>> = found.keys.iter().map(|signature| signature.log.as_deref()).collect();
-    assert_eq!(logs, [None, Some("rekor.policy.test")], "an entry that is there is verified all the same");
+    assert_eq!(logs, [None, Some("rekor.verify.test")], "an entry that is there is verified all the same");
     assert_eq!(code(&mine, &loose), "POLICY-THRESHOLD");
     let mut forged: Value = serde_json::from_slice(&mine).unwrap();
     forged["dsseEnvelope"]["payload"] = STANDARD.encode(release().edit("/predicate/x", Some(1.into())).payload()).into();

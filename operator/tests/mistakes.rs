@@ -1,11 +1,12 @@
-//! What becomes of the keys that somebody names with `--key`, and of files that cannot be read.
+//! Mistakes at the desk, told by the program: a key of another role, a file that is not there, a trusted root that devices lack.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
+use slipway_world::sigstore::{Attestation, Evidence, PrivateSigstore};
 use std::fs;
 use std::path::Path;
-use support::{done, run, text};
+use support::{done, refused, run, text};
 use tempfile::TempDir;
 
 /// A repository whose root and releases are Bob's, and whose targets are Alice's.
@@ -69,4 +70,26 @@ fn a_file_that_cannot_be_read_is_a_failure_and_no_refusal() {
         assert_eq!(output.status.code(), Some(1), "slipway {line}: {said}");
         assert!(said.contains("SLW-O-FILE") && said.contains("none"), "slipway {line}: {said}");
     }
+}
+
+#[test]
+fn what_devices_lack_the_root_for_is_refused_here_with_the_command_that_gives_it() {
+    let dir = repository();
+    let path = dir.path();
+    let archive = slipway_world::edgecore::tarball("v1.23.1", "arm64", b"edgecore");
+    let name = slipway_world::edgecore::tarball_name("v1.23.1", "arm64");
+    let build = Attestation { evidence: Evidence::TimestampOnly, ..Attestation::kubeedge("v1.23.1").artifact(&name, &archive) };
+    fs::write(path.join(&name), &archive).unwrap();
+    fs::write(path.join("proof"), PrivateSigstore::new("x").attest(&build)).unwrap();
+    let policy = "component = \"edgecore\"\nprofile = \"github\"\n[certificate]\nissuer = \"https://token.actions.githubusercontent.com\"\n\
+        identity = \"https://github.com/o/r/.github/workflows/x.yml@refs/tags/v{version}\"\n[provenance]\nsource = \"https://github.com/o/r\"\ntag = \"v{version}\"\n";
+    fs::write(path.join("github.toml"), policy).unwrap();
+    done(path, "policy add fleet github.toml --key alice.pem");
+    let release = format!("release fleet --artifact {name} --provenance proof --key bob.pem");
+    let said = refused(path, &release, "SLW-V-LOG-UNEXPECTED");
+    assert!(said.contains("`slipway sigstore add REPO --github`"), "{said}");
+    assert_eq!(run(path, "sigstore add fleet --key alice.pem").status.code(), Some(2), "neither a file nor --github");
+    done(path, "sigstore add fleet --github --key alice.pem");
+    // Now it is judged under GitHub's own root, under which this signer is nobody.
+    refused(path, &release, "SLW-V-TIMESTAMP-SIGNER");
 }
