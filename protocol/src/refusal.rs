@@ -112,7 +112,8 @@ impl Refusal {
     }
 }
 
-/// Control characters become U+FFFD and the end is cut, so that a value from outside cannot draw on a terminal or flood a log.
+/// Control characters, and those that show nothing or turn the direction of what follows, become U+FFFD, and the end is cut: a value from outside
+/// can neither draw on a terminal, nor look like another one by what is not seen, nor flood a log.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(Refusal::VALUE_LIMIT));
@@ -121,9 +122,15 @@ pub fn printable(text: &str) -> String {
             out.push('…');
             break;
         }
-        out.push(if c.is_control() { '\u{fffd}' } else { c });
+        out.push(if c.is_control() || unseen(c) { '\u{fffd}' } else { c });
     }
     out
+}
+
+/// Soft hyphen, zero-width and joining characters, marks and overrides of direction, separators of lines, variation selectors, tags.
+fn unseen(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 impl fmt::Display for Refusal {
@@ -178,6 +185,18 @@ mod tests {
     fn hostile_values_cannot_draw_or_flood() {
         let refusal = Refusal::of("X", Class::Malformed, Actor::Attacker, "c", "").with("\u{1b}[2J\n", "w".repeat(100_000));
         assert_eq!(refusal.seen, "\u{fffd}[2J\u{fffd}");
+        // The same to the eye as kubeedge, the one by a turned direction, the other by what has no width.
+        for hidden in [
+            "kube\u{202e}egde",
+            "kube\u{200b}edge",
+            "kube\u{feff}edge",
+            "kube\u{2066}edge",
+            "kube\u{e0061}edge",
+            "kube\u{ad}edge",
+        ] {
+            assert!(printable(hidden).contains('\u{fffd}'), "{hidden:?}");
+        }
+        assert_eq!(printable("Größe 中文 —…"), "Größe 中文 —…");
         assert!(refusal.wanted.len() < 600);
     }
 }

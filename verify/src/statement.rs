@@ -78,7 +78,9 @@ impl Statement {
     /// Checks that the artifact is a subject by name, and that every digest which both sides know agrees.
     pub(crate) fn covers(&self, subject: &Subject<'_>) -> Result<(), Refusal> {
         let mut wrong = None;
-        for named in self.subject.iter().filter(|named| named.name == subject.name) {
+        // No name is nobody's name, also where it is asked for.
+        let of_name = |named: &&Named| !named.name.is_empty() && named.name == subject.name;
+        for named in self.subject.iter().filter(of_name) {
             let (sha256, sha512) = (named.sha256().ok().flatten(), named.sha512().ok().flatten());
             let pairs = [
                 sha256.zip(subject.sha256).map(|(theirs, mine)| (theirs == mine, theirs.to_string(), mine.to_string())),
@@ -133,6 +135,22 @@ mod tests {
             (both(b, a5), "f", Some(a5), "SLW-V-ARTIFACT-DIGEST"),
             (format!(r#"[{{"name":"f","digest":{{"sha512":"{a5}"}}}}]"#), "f", Some(a5), ""),
             (format!(r#"[{{"name":"f","digest":{{"sha512":"{a5}"}}}}]"#), "f", None, "SLW-V-SUBJECT-NAME"),
+            // Several builds of one name, as images for several platforms have: each is attested.
+            (
+                format!(r#"[{{"name":"f","digest":{{"sha256":"{b}"}}}},{{"name":"f","digest":{{"sha256":"{a}"}}}}]"#),
+                "f",
+                None,
+                "",
+            ),
+            // A name is its bytes: nothing is trimmed, folded or ended by a NUL.
+            (format!(r#"[{{"name":"f\u0000","digest":{{"sha256":"{a}"}}}}]"#), "f", None, "SLW-V-SUBJECT-NAME"),
+            (format!(r#"[{{"name":"f ","digest":{{"sha256":"{a}"}}}}]"#), "f", None, "SLW-V-SUBJECT-NAME"),
+            (format!(r#"[{{"name":"\u0192","digest":{{"sha256":"{a}"}}}}]"#), "f", None, "SLW-V-SUBJECT-NAME"),
+            (format!(r#"[{{"name":"./f","digest":{{"sha256":"{a}"}}}}]"#), "f", None, "SLW-V-SUBJECT-NAME"),
+            (format!(r#"[{{"digest":{{"sha256":"{a}"}}}}]"#), "f", None, "SLW-V-SUBJECT-NAME"),
+            (format!(r#"[{{"digest":{{"sha256":"{a}"}}}}]"#), "", None, "SLW-V-SUBJECT-NAME"),
+            // Right by one algorithm and unknown by another is right; the name of an algorithm is exact.
+            (format!(r#"[{{"name":"f","digest":{{"sha256":"{a}","sha1":"00","SHA512":"{b5}"}}}}]"#), "f", Some(a5), ""),
             (
                 format!(r#"[{{"name":"g","digest":{{"sha256":"{a}"}}}},{{"name":"f","digest":{{"sha256":"{b}"}}}}]"#),
                 "f",

@@ -3,7 +3,7 @@
 use super::Limits;
 use jiff::Timestamp;
 use sigstore_tuf::metadata::Role;
-use sigstore_tuf::{Error, Key, Metadata, RoleKeys, Root};
+use sigstore_tuf::{Error, Key, Metadata, RoleKeys, Root, Targets};
 use slipway_protocol::refusal::{Actor, Class, Refusal};
 use slipway_protocol::{Sha256, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,10 +94,7 @@ pub(super) fn gate<T: Role>(bytes: &[u8], most: u64, limits: &Limits, what: &str
     bounded(bytes, most, what)?;
     json::check(bytes, json::Limits { bytes: bytes.len(), depth: limits.depth })
         .map_err(|error| MALFORMED.with(format_args!("{what}: {error}"), "JSON without duplicate members"))?;
-    let metadata = Metadata::<T>::from_slice(bytes).map_err(|error| match with_bins(bytes) {
-        true => succinct(what),
-        false => refused(what, &error),
-    })?;
+    let metadata = Metadata::<T>::from_slice(bytes).map_err(|error| refused(what, &error))?;
     let signatures = metadata.signatures().len();
     if signatures > limits.signatures {
         return Err(
@@ -107,14 +104,24 @@ pub(super) fn gate<T: Role>(bytes: &[u8], most: u64, limits: &Limits, what: &str
     Ok(metadata)
 }
 
-/// Whether somebody delegates to hash bins, which have no list of roles.
-fn with_bins(bytes: &[u8]) -> bool {
-    let parsed: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
-    parsed.is_some_and(|metadata| metadata.pointer("/signed/delegations/succinct_roles").is_some())
-}
-
-pub(super) fn succinct(what: &str) -> Refusal {
-    SUCCINCT.with(format_args!("{what}: succinct_roles"), "roles")
+/// Refuses delegations that two clients would read in two ways: hash bins, which have no list of roles and are passed over beside one; a role named
+/// twice, so with two sets of keys and paths; and a role bound by paths and by their digests, of which the specification allows one.
+pub(super) fn plain_delegations(targets: &Targets, what: &str) -> Result<(), Refusal> {
+    let Some(delegations) = &targets.delegations else { return Ok(()) };
+    if delegations.extra.contains_key("succinct_roles") {
+        return Err(SUCCINCT.with(format_args!("{what}: succinct_roles"), "roles"));
+    }
+    let mut names = BTreeSet::new();
+    for role in &delegations.roles {
+        if !names.insert(role.name.as_str()) {
+            return Err(ROLE.with(format_args!("{what} delegates to {} twice", role.name), "each role once"));
+        }
+        if role.paths.is_some() && role.path_hash_prefixes.is_some() {
+            let seen = format_args!("{what} delegates to {} by paths and by path_hash_prefixes", role.name);
+            return Err(ROLE.with(seen, "one of them"));
+        }
+    }
+    Ok(())
 }
 
 /// No more bytes than allowed.

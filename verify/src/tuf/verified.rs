@@ -1,7 +1,7 @@
 //! The metadata that is trusted now: signatures, pins and delegations checked; time and floors are the refresh's business.
 
 use super::checks::{
-    ENDLESS, ROLE, TARGET, TARGET_PATH, distinct, distinct_by_root, gate, public_keys, refused, root_digest, succinct,
+    ENDLESS, ROLE, TARGET, TARGET_PATH, distinct, distinct_by_root, gate, plain_delegations, public_keys, refused, root_digest,
 };
 use super::state::{Slot, Stored};
 use super::{Limits, TargetInfo};
@@ -157,10 +157,7 @@ impl Verified {
     pub(super) fn take_targets(&mut self, edge: &Edge, bytes: &[u8]) -> Result<(), Refusal> {
         let Edge { role, delegator } = edge;
         let new = gate::<Targets>(bytes, self.limits.targets_bytes, &self.limits, role)?;
-        // Beside a list of roles the library would pass over them.
-        if new.signed().delegations.as_ref().is_some_and(|delegations| delegations.extra.contains_key("succinct_roles")) {
-            return Err(succinct(role));
-        }
+        plain_delegations(new.signed(), role)?;
         let taken = if *edge == Edge::top() {
             distinct_by_root(&new, self.root(), role)?;
             self.set.update_targets(bytes, TIMELESS).map(drop)

@@ -1,7 +1,7 @@
 //! Who may sign for which targets.
 
 use crate::device::{Device, begun, sim};
-use serde_json::json;
+use serde_json::{Value, json};
 use slipway_world::tuf::{Key, Keys};
 
 #[test]
@@ -43,19 +43,52 @@ fn a_role_reached_by_two_paths_needs_the_keys_of_both() {
 }
 
 #[test]
-fn hash_bins_are_refused_by_their_name() {
+fn delegations_that_two_clients_would_read_in_two_ways_are_refused() {
     let bins = json!({"keyids": [], "threshold": 1, "bit_length": 8, "name_prefix": "bin"});
-    for beside_a_list in [false, true] {
+    let refused = |code: &str, change: &dyn Fn(&mut serde_json::Map<String, Value>)| {
         let mut sim = sim();
         sim.publish();
-        sim.edit("2.targets.json", |metadata| {
-            let delegations = metadata["signed"]["delegations"].as_object_mut().unwrap();
-            if !beside_a_list {
-                delegations.remove("roles");
-            }
-            delegations.insert("succinct_roles".to_owned(), bins.clone());
-        });
+        sim.edit("2.targets.json", |metadata| change(metadata["signed"]["delegations"].as_object_mut().unwrap()));
         let refusal = Device::born(&sim).refused(&sim);
-        assert_eq!(refusal.code, "SLW-T-SUCCINCT-ROLES", "{refusal}");
+        assert_eq!(refusal.code, code, "{refusal}");
+    };
+    refused("SLW-T-SUCCINCT-ROLES", &|delegations| {
+        delegations.remove("roles");
+        delegations.insert("succinct_roles".to_owned(), bins.clone());
+    });
+    refused("SLW-T-SUCCINCT-ROLES", &|delegations| drop(delegations.insert("succinct_roles".to_owned(), bins.clone())));
+    refused("SLW-T-ROLE", &|delegations| {
+        let again = delegations["roles"][0].clone();
+        delegations["roles"].as_array_mut().unwrap().push(again);
+    });
+    refused("SLW-T-ROLE", &|delegations| delegations["roles"][0]["path_hash_prefixes"] = json!([""]));
+}
+
+#[test]
+fn one_key_may_sign_for_two_roles_and_counts_in_each_by_itself() {
+    let mut sim = sim();
+    let shared = sim.keys["timestamp"].clone();
+    sim.keys.insert("snapshot".to_owned(), shared);
+    sim.publish_root();
+    sim.publish();
+    Device::born(&sim).refresh(&sim).unwrap();
+    // What is one role's is not thereby another's.
+    let timestamp = sim.files["timestamp.json"].clone();
+    sim.files.insert("2.snapshot.json".to_owned(), timestamp);
+    assert!(Device::born(&sim).refresh(&sim).is_err());
+}
+
+#[test]
+fn a_version_beyond_all_others_is_a_number_and_one_beyond_numbers_is_refused() {
+    for (version, ok) in
+        [(json!(u64::MAX), true), (json!(-1), false), (json!(1.5), false), (json!(1e30), false), (json!("2"), false)]
+    {
+        let mut sim = sim();
+        sim.publish();
+        sim.edit("timestamp.json", |metadata| metadata["signed"]["version"] = version.clone());
+        let refusal = Device::born(&sim).refused(&sim);
+        // The signature is another's, so the number itself was read.
+        let code = if ok { "SLW-T-SIGNATURES" } else { "SLW-T-MALFORMED" };
+        assert_eq!(refusal.code, code, "{version}: {refusal}");
     }
 }
