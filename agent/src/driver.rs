@@ -7,10 +7,11 @@
 use crate::clock::{self, Moment};
 use crate::config::{Component, Config};
 use crate::control::{Request, Response};
+use crate::crashpoint::crashpoint;
 use crate::edges::Edges;
 use crate::machine::{self, Answer, Effect, Input, Told};
 use crate::mqtt::{FromBroker, ToBroker};
-use crate::record::{By, Record, Ring, Source, State};
+use crate::record::{By, Record, Ring, SlotName, Source, State};
 use crate::status;
 use jiff::Timestamp;
 use slipway_protocol::{ComponentName, Event, FleetName, NodeName, Refusal, Report, Sha256};
@@ -20,6 +21,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+mod sound;
 mod talk;
 
 /// Longest sleep: deadlines are on a clock that goes on while the device is suspended, timers are not.
@@ -36,6 +38,7 @@ const GOODBYE: Duration = Duration::from_secs(4);
 enum News {
     Answer { component: ComponentName, epoch: u64, answer: Answer, evidence: String },
     Progress { component: ComponentName, epoch: u64, percent: u8 },
+    Damaged { component: ComponentName, slot: SlotName, reason: Refusal },
 }
 
 /// A component while the agent runs.
@@ -50,6 +53,8 @@ struct Live {
     /// What was last seen of a component that was not well: goes into the report of its rollback.
     evidence: String,
     progressed: Option<Moment>,
+    /// When the slot of the committed release was last read.
+    read: Option<Moment>,
 }
 
 /// A request that is still being answered.
@@ -110,8 +115,15 @@ impl Driver {
             // Soon after the start, but not all devices of a fleet at once after a power cut in the factory.
             let first = first_refresh(config.repository.refresh, now.dice);
             let timer = now.moment.after(first);
-            let live_component =
-                Live { config: component.clone(), record, task: None, timer, evidence: String::new(), progressed: None };
+            let live_component = Live {
+                config: component.clone(),
+                record,
+                task: None,
+                timer,
+                evidence: String::new(),
+                progressed: None,
+                read: None,
+            };
             live.insert(component.name.clone(), live_component);
         }
         Ok(Self {
@@ -183,6 +195,11 @@ impl Driver {
                 None
             });
             self.input(&component, Input::Started { link });
+            match mode {
+                Mode::Service => self.read_slot(&component),
+                // Whoever waits for one command's answer wants it to be about what is really there.
+                Mode::OneShot => self.read_slot_now(&component).await,
+            }
         }
         if mode == Mode::Service {
             let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
@@ -235,6 +252,9 @@ impl Driver {
 
     /// The heart: decide, make durable, then act.
     fn input(&mut self, component: &ComponentName, input: Input) -> Durable {
+        if matches!(input, Input::Ring(_) | Input::Rollback) {
+            self.miss_slot(component);
+        }
         let now = clock::now();
         let Some(live) = self.live.get_mut(component) else { return Durable::Yes };
         let settings = live.config.machine();
@@ -253,7 +273,9 @@ impl Driver {
                 self::report(&self.node, &self.fleet, component, now.wall, state, told, from.clone(), text)
             })
             .collect();
+        crashpoint!("record: before {}", status::state_name(&t.next.state));
         let stored = self.edges.store.borrow_mut().commit(&t.next, reports);
+        crashpoint!("record: after {}", status::state_name(&t.next.state));
         let reports = match stored {
             Ok(reports) => reports,
             Err(refusal) => {
@@ -287,16 +309,19 @@ impl Driver {
 
     /// Has an effect carried out. What only looks may be given up when a newer order comes; what changes something runs to its end.
     fn order(&mut self, component: &ComponentName, epoch: u64, effect: Effect) {
+        crashpoint!("effect: before {}", machine::name(&effect));
         if let Effect::Collect { keep } = &effect {
             let downloads: Vec<Sha256> = self.live.values().filter_map(|live| downloading(&live.record.state)).collect();
-            return self.edges.collect(component, keep, &downloads);
+            self.edges.collect(component, keep, &downloads);
+            crashpoint!("effect: after {}", machine::name(&effect));
+            return;
         }
         let (edges, news, name) = (Rc::clone(&self.edges), self.news.0.clone(), component.clone());
         let dispensable = matches!(effect, Effect::Check { .. } | Effect::Fetch { .. } | Effect::Watch { .. });
         let task = tokio::task::spawn_local(async move {
-            if let Effect::Watch { plan } = &effect {
+            if let Effect::Watch { plan, payload } = &effect {
                 loop {
-                    if let Some((sample, evidence)) = edges.look(&name, plan).await {
+                    if let Some((sample, evidence)) = edges.look(&name, plan, *payload).await {
                         let answer = Answer::Sampled(sample);
                         let _ = news.send(News::Answer { component: name.clone(), epoch, answer, evidence });
                     }
@@ -307,6 +332,7 @@ impl Driver {
                 let _ = news.send(News::Progress { component: name.clone(), epoch, percent });
             };
             let answer = edges.perform(&name, &effect, &mut progress).await;
+            crashpoint!("effect: after {}", machine::name(&effect));
             if let Some(answer) = answer {
                 let _ = news.send(News::Answer { component: name, epoch, answer, evidence: String::new() });
             }
@@ -325,6 +351,9 @@ impl Driver {
                     live.evidence = evidence;
                 }
                 self.input(&component, Input::Answer { epoch, answer });
+            }
+            News::Damaged { component, slot, reason } => {
+                self.input(&component, Input::Damaged { slot, reason });
             }
             News::Progress { component, epoch, percent } => self.progress(&component, epoch, percent),
         }
@@ -362,19 +391,8 @@ impl Driver {
                 self.input(&component, Input::Wake);
             }
             if rings {
+                self.read_slot_daily(&component);
                 self.input(&component, Input::Ring(Ring { by: By::Timer, source: Source::Network, hint: None }));
-            }
-        }
-    }
-
-    fn look_after(&self) {
-        for live in self.live.values() {
-            let runs = matches!(
-                live.record.state,
-                State::Idle | State::Checking { .. } | State::Downloading { .. } | State::Staging { .. } | State::Staged { .. }
-            );
-            if runs && live.record.committed.is_some() {
-                self.edges.ensure_running(&live.config.name);
             }
         }
     }

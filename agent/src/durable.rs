@@ -3,6 +3,7 @@
 //! Every change is made under a temporary name, synced, renamed, and the directory synced. A crash leaves at most files whose
 //! names begin with [`TEMPORARY`]; the next write of the same file replaces its own, [`sweep`] removes the rest.
 
+use crate::crashpoint::crashpoint;
 use nix::errno::Errno;
 use slipway_protocol::Refusal;
 use slipway_protocol::refusal::{Actor, Class};
@@ -48,6 +49,12 @@ pub fn refusal(path: &Path, error: &io::Error) -> Refusal {
         (FAILED, "no error")
     };
     check.with(format_args!("{}: {error}", path.display()), wanted)
+}
+
+/// Whether a refusal of [`refusal`] says that the disk does not give what is on it.
+#[must_use]
+pub fn is_unreadable(refusal: &Refusal) -> bool {
+    refusal.code == FAILED.code
 }
 
 /// Whether it failed for want of space, by whichever of the kernel's three names for that.
@@ -128,10 +135,12 @@ pub fn swap_link(link: &Path, target: &Path) -> io::Result<()> {
     let temporary = temporary(link)?;
     forget(fs::remove_file(&temporary))?;
     std::os::unix::fs::symlink(target, &temporary)?;
+    crashpoint!("link: before the swap");
     if let Err(error) = fs::rename(&temporary, link) {
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
+    crashpoint!("link: after the swap");
     sync_dir(parent(link)?)
 }
 

@@ -4,6 +4,7 @@
 
 use crate::clock::{self, Moment};
 use crate::config::{Component, Config};
+use crate::crashpoint::crashpoint;
 use crate::durable;
 use crate::fetch::{Budget, Client, Download, FetchError, RetryAdvice, TarSource, free_space};
 use crate::health::{Prober, Subject};
@@ -19,7 +20,7 @@ use crate::tls;
 use crate::trust::{Asked, Found, Memory, NoCandidate, Proof, Transport, Trust, View};
 use crate::unpack;
 use jiff::Timestamp;
-use slipway_protocol::{Actor, Class, ComponentName, NodeName, Platform, Refusal, Sha256};
+use slipway_protocol::{Actor, Class, ComponentName, NodeName, Refusal, Sha256, Version};
 use slipway_verify::{Authorized, Release};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -169,17 +170,19 @@ impl Edges {
         let touches = matches!(effect, Effect::Prepare { .. } | Effect::Switch { .. } | Effect::Restore { .. });
         let _in_hand = if touches { Some(part.handled.lock().await) } else { None };
         Some(match effect {
-            Effect::Check { ring } => Answer::Checked(self.check(component, ring).await),
+            Effect::Check { ring, mend } => Answer::Checked(self.check(part, ring, mend.as_ref()).await),
             Effect::Fetch { plan } => Answer::Fetched(self.fetch(component, plan, progress).await),
             Effect::Stage { plan } => Answer::Staged(self.stage(component, plan).await),
-            Effect::Prepare { plan, payload } => Answer::Prepared(self.prepare(part, plan, *payload).await),
-            Effect::Switch { plan } => Answer::Switched(self.switch(part, plan).await),
-            Effect::Restore { from, to } => Answer::Restored(self.restore(part, from.as_ref(), to.as_ref()).await),
+            Effect::Prepare { plan, payload, put_by } => Answer::Prepared(self.prepare(part, plan, *payload, *put_by).await),
+            Effect::Switch { plan, payload } => Answer::Switched(self.switch(part, plan, *payload).await),
+            Effect::Restore { from, to, anyway } => self.restore(part, from.as_ref(), to.as_ref(), *anyway).await,
             Effect::Watch { .. } | Effect::Collect { .. } => return None,
         })
     }
 
-    async fn check(&self, component: &ComponentName, ring: &Ring) -> Verdict {
+    /// A damaged release is looked for first: it is known to work here. Where it cannot be had, what the channel names must do.
+    async fn check(&self, part: &Part, ring: &Ring, mend: Option<&Installed>) -> Verdict {
+        let component = &part.config.name;
         let transport = match &ring.source {
             Source::Network => self.base.clone().map(|base| Transport::Http(self.client.clone(), base)),
             Source::Bundle(path) => match self.bundle(path).await {
@@ -187,6 +190,33 @@ impl Edges {
                 Err(refusal) => return Verdict::Refused { refusal, version: None },
             },
         };
+        if let Some(installed) = mend {
+            let (slots, name, damaged) = (self.slots.clone(), component.clone(), installed.clone());
+            if let Err(refusal) = blocking(move || slots.set_aside(&name, &damaged.slot, &damaged.payload)).await {
+                tracing::error!(%component, %refusal, "what is damaged could not be set aside");
+            }
+            match self.look_for(component, ring, transport.as_ref(), Some(&installed.version)).await {
+                Verdict::Candidate(candidate) if candidate.plan.artifact == installed.artifact => {
+                    return Verdict::Candidate(candidate);
+                }
+                Verdict::Refused { refusal, .. } => {
+                    tracing::warn!(%component, %refusal, "the damaged release cannot be had again")
+                }
+                Verdict::Candidate(_) | Verdict::Held(_) => {}
+                failed @ Verdict::Failed(_) => return failed,
+            }
+        }
+        self.look_for(component, ring, transport.as_ref(), None).await
+    }
+
+    /// Asks for `release`, or for what the channel names.
+    async fn look_for(
+        &self,
+        component: &ComponentName,
+        ring: &Ring,
+        transport: Option<&Transport>,
+        release: Option<&Version>,
+    ) -> Verdict {
         let _alone = self.metadata.lock().await;
         let memory = match self.memory() {
             Ok(memory) => memory,
@@ -202,8 +232,9 @@ impl Edges {
             sigstore: self.ask_sigstore(&memory),
             memory,
             source: ring.source.clone(),
+            release: release.cloned(),
         };
-        let checked = self.trust.check(transport.as_ref(), &asked).await;
+        let checked = self.trust.check(transport, &asked).await;
         for note in &checked.notes {
             tracing::warn!(%component, %note, "while checking");
         }
@@ -364,98 +395,165 @@ impl Edges {
         Ok(Some(adopted))
     }
 
-    async fn prepare(&self, part: &Part, plan: &Plan, payload: Sha256) -> Result<(), Failure> {
-        self.authorize(&part.config.name, plan).await?;
-        self.put_by(part, plan, payload).await.map_err(|refusal| Failure { refusal, again: Again::Never })
-    }
-
-    /// Looks at the slot's bytes once more, stops the component, and puts its configuration and data by.
-    async fn put_by(&self, part: &Part, plan: &Plan, payload: Sha256) -> Result<(), Refusal> {
+    /// Looks at the slot's bytes once more, stops the component, and puts its configuration and data by. What fails before it is stopped
+    /// has touched nothing, and may work later.
+    async fn prepare(&self, part: &Part, plan: &Plan, payload: Sha256, put_by: bool) -> Result<(), Failure> {
+        let never = |refusal| Failure { refusal, again: Again::Never };
         let component = &part.config.name;
-        let (slots, name, slot) = (self.slots.clone(), component.clone(), plan.slot.clone());
-        blocking(move || slots.check_payload(&name, &slot, &payload)).await?;
+        self.authorize(component, plan).await?;
+        self.whole(component, &plan.slot, payload).await.map_err(never)?;
         if let Some(own) = &part.own {
-            return own.prepare(self.committed(component).as_ref(), plan).await;
+            return own.prepare(self.committed(component).as_ref(), plan).await.map_err(never);
         }
         let (dir, settings) = (self.snapshot_dir(component, &plan.slot), part.config.snapshot.clone());
+        if put_by && dir.exists() {
+            return part.supervisor.stop().await.map_err(never);
+        }
         // One from an earlier attempt must never be taken for this one's.
-        let fresh =
-            || durable::create_dir_all_durable(dir.parent().unwrap_or(&dir)).and_then(|()| durable::remove_tree_durable(&dir));
-        fresh().map_err(|error| durable::refusal(&dir, &error))?;
-        part.supervisor.stop().await?;
-        blocking(move || snapshot::take(&dir, &settings)).await
+        let link = self.slots.link(component);
+        let fresh = || {
+            [dir.as_path(), &link].into_iter().filter_map(Path::parent).try_for_each(durable::create_dir_all_durable)?;
+            durable::remove_tree_durable(&dir)
+        };
+        let fresh = fresh().map_err(|error| durable::refusal(&dir, &error));
+        let rehearsed = match fresh {
+            Ok(()) => {
+                let (dir, settings) = (dir.clone(), settings.clone());
+                blocking(move || snapshot::rehearse(&dir, &settings, &link)).await
+            }
+            failed => failed,
+        };
+        rehearsed.map_err(|refusal| {
+            let again = if refusal.class == Class::System { Again::Later } else { Again::Never };
+            Failure { refusal, again }
+        })?;
+        crashpoint!("prepare: rehearsed");
+        part.supervisor.stop().await.map_err(never)?;
+        crashpoint!("prepare: stopped");
+        blocking(move || snapshot::take(&dir, &settings)).await.map_err(never)
     }
 
-    async fn switch(&self, part: &Part, plan: &Plan) -> Result<(), Refusal> {
+    async fn switch(&self, part: &Part, plan: &Plan, payload: Sha256) -> Result<(), Refusal> {
         if let Some(own) = &part.own {
             return own.switch(plan).await;
         }
+        // Days may lie between the two halves of an activation.
+        self.whole(&part.config.name, &plan.slot, payload).await?;
         // After a reboot the service manager has started whatever the link named.
         part.supervisor.stop().await?;
+        crashpoint!("switch: stopped");
         self.slots.point(&part.config.name, &plan.slot)?;
+        crashpoint!("switch: link is swapped");
         part.supervisor.start().await
     }
 
-    async fn restore(&self, part: &Part, from: Option<&SlotName>, to: Option<&Installed>) -> Result<(), Refusal> {
-        let component = &part.config.name;
-        if let Some(to) = to {
-            // Before anything is stopped: what cannot be started in its place is no reason to.
-            let (slots, name, installed) = (self.slots.clone(), component.clone(), to.clone());
-            let sound = blocking(move || slots.check_payload(&name, &installed.slot, &installed.payload)).await;
-            if let Err(damage) = sound {
-                tracing::error!(%component, refusal = %damage, "the way back is damaged; it is fetched again");
-                let why = |why: Refusal| Refusal {
-                    seen: format!("{}; fetched again: {}: {}", damage.seen, why.code, why.seen),
-                    ..damage.clone()
-                };
-                self.mend(component, to).await.map_err(why)?;
-            }
+    async fn restore(&self, part: &Part, from: Option<&SlotName>, to: Option<&Installed>, anyway: bool) -> Answer {
+        // Before anything is stopped: what cannot be started in its place is no reason to.
+        if let Some(to) = to
+            && let Err(damage) = self.sound(&part.config.name, to).await
+        {
+            return if Slots::is_damage(&damage) { Answer::Damaged(damage) } else { Answer::Restored(Err(damage)) };
         }
+        Answer::Restored(self.go_back(part, from, to, anyway).await)
+    }
+
+    async fn go_back(&self, part: &Part, from: Option<&SlotName>, to: Option<&Installed>, anyway: bool) -> Result<(), Refusal> {
+        let component = &part.config.name;
         if let Some(own) = &part.own {
             return own.restore(from, to, self.committed(component).as_ref()).await;
         }
-        part.supervisor.stop().await?;
-        if let Some(dir) = from.map(|slot| self.snapshot_dir(component, slot)) {
-            if dir.exists() {
-                blocking(move || snapshot::restore(&dir)).await?;
-            } else {
+        let snapshot = from.map(|slot| self.snapshot_dir(component, slot)).filter(|dir| {
+            let there = dir.exists();
+            if !there {
                 // A release on its own configuration beats none at all.
                 tracing::error!(%component, snapshot = %dir.display(), "gone: configuration and data stay as the left release made them");
             }
+            there
+        });
+        let current = self.slots.current(component).ok().flatten();
+        let back = to.is_some_and(|to| current.as_ref() == Some(&to.slot));
+        if let Some(dir) = snapshot.clone().filter(|_| anyway && back) {
+            // It runs already, without its configuration: not stopped again before there is room for that.
+            blocking(move || snapshot::rehearse_restore(&dir)).await?;
         }
-        let Some(to) = to else {
-            self.slots.unpoint(component)?;
-            // A unit may have run a program of its own before us, and nobody else starts it again.
-            if matches!(part.config.run.run, Run::Unit(_))
-                && let Err(refusal) = part.supervisor.start().await
-            {
-                tracing::warn!(%component, %refusal, "there is no release to go back to, and its unit does not start without one");
-            }
-            return Ok(());
+        part.supervisor.stop().await?;
+        crashpoint!("restore: stopped");
+        let missing = match snapshot {
+            Some(dir) => self.put_back(part, from, to, dir).await.err(),
+            None => None,
         };
-        self.slots.point(component, &to.slot)?;
-        part.supervisor.start().await
+        if let Some(refusal) = missing.clone().filter(|_| !anyway) {
+            return Err(refusal);
+        }
+        crashpoint!("restore: configuration is back");
+        match to {
+            Some(to) => {
+                self.slots.point(component, &to.slot)?;
+                crashpoint!("restore: link is back");
+                part.supervisor.start().await?;
+            }
+            None => {
+                self.slots.unpoint(component)?;
+                // A unit may have run a program of its own before us, and nobody else starts it again.
+                if matches!(part.config.run.run, Run::Unit(_))
+                    && let Err(refusal) = part.supervisor.start().await
+                {
+                    tracing::warn!(%component, %refusal, "there is no release to go back to, and its unit does not start without one");
+                }
+            }
+        }
+        match missing {
+            None => Ok(()),
+            Some(why) => {
+                let seen = format!("{}; it was started on configuration and data as the left release made them", why.seen);
+                Err(Refusal { seen, ..why })
+            }
+        }
     }
 
-    /// Fetches a committed release again whose slot no longer holds what was committed. It has to be proven anew, like any other.
-    async fn mend(&self, component: &ComponentName, to: &Installed) -> Result<(), Refusal> {
-        let plan = Plan {
-            version: to.version.clone(),
-            platform: Platform::current(),
-            artifact: to.artifact,
-            size: 0, // the manifest says
-            slot: to.slot.clone(),
-            source: Source::Network,
-            floor: None,
-        };
-        self.fetch(component, &plan, &mut |_| {}).await.map_err(|failure| failure.refusal)?;
-        self.stage(component, &plan).await.map_err(|failure| failure.refusal)?;
-        let (slots, name, installed) = (self.slots.clone(), component.clone(), to.clone());
-        blocking(move || slots.check_payload(&name, &installed.slot, &installed.payload)).await
+    /// Configuration and data as they were. On a full disk what a way back does not need gives way first.
+    async fn put_back(&self, part: &Part, from: Option<&SlotName>, to: Option<&Installed>, dir: PathBuf) -> Result<(), Refusal> {
+        let snapshot = dir.clone();
+        let Err(refusal) = blocking(move || snapshot::restore(&snapshot)).await else { return Ok(()) };
+        if !snapshot::is_full(&refusal) {
+            return Err(refusal);
+        }
+        self.make_room(&part.config.name, from, to);
+        blocking(move || snapshot::restore(&dir)).await
+    }
+
+    /// Gives up the reserve, the release that is left, snapshots of others and downloads: all of it can be had again.
+    fn make_room(&self, component: &ComponentName, from: Option<&SlotName>, to: Option<&Installed>) {
+        tracing::warn!(%component, "no room to put configuration back: the reserve, downloads and the release that is left give way");
+        self.store.borrow_mut().give_up_reserve();
+        let mut cleared = vec![self.parts_in(&self.state.join("downloads"), |_| false)];
+        let snapshots = self.state.join("snapshots").join(component.as_str());
+        cleared.push(self.parts_in(&snapshots, |name| from.is_some_and(|slot| slot.as_str() == name)));
+        if let Some(left) = from.filter(|left| to.is_none_or(|to| to.slot != **left)) {
+            // The link names it still, and nothing starts from it: better than the program of one release on the data of another.
+            let path = self.slots.path(component, left);
+            cleared.push(durable::remove_tree_durable(&path).map_err(|error| durable::refusal(&path, &error)));
+        }
+        for refusal in cleared.into_iter().filter_map(Result::err) {
+            tracing::warn!(%component, %refusal, "could not be cleared away");
+        }
+    }
+
+    /// Reads the slot of a committed release.
+    ///
+    /// # Errors
+    /// It is not what was committed: see [`Slots::is_damage`].
+    pub async fn sound(&self, component: &ComponentName, installed: &Installed) -> Result<(), Refusal> {
+        self.whole(component, &installed.slot, installed.payload).await
+    }
+
+    async fn whole(&self, component: &ComponentName, slot: &SlotName, payload: Sha256) -> Result<(), Refusal> {
+        let (slots, name, slot) = (self.slots.clone(), component.clone(), slot.clone());
+        blocking(move || slots.check_payload(&name, &slot, &payload)).await
     }
 
     /// One look at a component on probation; a service manager that does not answer is no sign of life or death.
-    pub async fn look(&self, component: &ComponentName, plan: &Plan) -> Option<(Sample, String)> {
+    pub async fn look(&self, component: &ComponentName, plan: &Plan, payload: Sha256) -> Option<(Sample, String)> {
         let part = self.parts.get(component)?;
         let subject = Subject {
             component: component.clone(),
@@ -463,7 +561,9 @@ impl Edges {
             slot: plan.slot.clone(),
             dir: self.slots.path(component, &plan.slot),
         };
-        if let Err(refusal) = part.supervisor.start_after_boot() {
+        if part.supervisor.went_down()
+            && let Err(refusal) = self.start_after_boot(part, plan, payload).await
+        {
             tracing::warn!(%component, %refusal, "did not start after the boot");
         }
         match self.prober.sample(&part.config.health, &part.supervisor, &subject).await {
@@ -508,16 +608,35 @@ impl Edges {
         self.parts.get(component).map_or(std::time::Duration::from_secs(2), |part| part.config.health.interval)
     }
 
-    /// Starts a committed component's process again if the agent is who runs it and it ended.
-    pub fn ensure_running(&self, component: &ComponentName) {
-        let Some(part) = self.parts.get(component) else { return };
+    async fn start_after_boot(&self, part: &Part, plan: &Plan, payload: Sha256) -> Result<(), Refusal> {
+        self.whole(&part.config.name, &plan.slot, payload).await?;
+        part.supervisor.start().await
+    }
+
+    /// Whether the agent is who runs a component's process, and it ended.
+    pub fn is_due(&self, component: &ComponentName) -> bool {
         // While an effect works on the process, whether it should run is that effect's business.
-        let Ok(_free) = part.handled.try_lock() else { return };
+        self.parts.get(component).is_some_and(|part| part.handled.try_lock().is_ok() && part.supervisor.is_due())
+    }
+
+    /// Starts a committed component's process again, from the bytes that were committed.
+    ///
+    /// # Errors
+    /// They are not there any more: see [`Slots::is_damage`].
+    pub async fn revive(&self, component: &ComponentName, committed: &Installed) -> Result<(), Refusal> {
+        let Some(part) = self.parts.get(component) else { return Ok(()) };
+        let Ok(_free) = part.handled.try_lock() else { return Ok(()) };
+        // An update may have moved the link since this was asked for.
+        if self.slots.current(component)?.as_ref() != Some(&committed.slot) {
+            return Ok(());
+        }
+        self.sound(component, committed).await?;
         match part.supervisor.ensure_running() {
             Ok(true) => tracing::warn!(%component, "had ended and was started again"),
             Ok(false) => {}
             Err(refusal) => tracing::warn!(%component, %refusal, "could not be started again"),
         }
+        Ok(())
     }
 
     fn committed(&self, component: &ComponentName) -> Option<Installed> {

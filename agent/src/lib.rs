@@ -19,6 +19,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+mod crashpoint;
 pub mod driver;
 pub mod durable;
 pub mod duration;

@@ -11,6 +11,21 @@
 //!   └───refused─────┴─────────────┴────────────┘          └────────┴───┴──▶ RollingBack ──▶ Idle (rolled back)
 //!                                                                                └──▶ Inconsistent (tried again)
 //! ```
+//!
+//! No state is a place to stay but `Idle`. Who moves the others on, when at the latest, and what a start of the agent makes of them:
+//!
+//! | state | who moves it on | at the latest | after a start |
+//! |---|---|---|---|
+//! | Checking | the check's answer; in a pause, time | each request has a time limit; pauses up to `retry_most`, given up after `give_up` | checked again |
+//! | Downloading | the download's answer; in a pause, time | a minimum speed; pauses as above, given up after `give_up` | goes on at its last durable byte |
+//! | Staging, Staged | the slot's answer | as long as the disk takes | staged again, prepared |
+//! | Activating | the answer of prepare or switch | stop and start have time limits | prepared or switched again |
+//! | Probation | the looks | `deadline`, which restarts do not stretch; `starts` of them at most | watched on, or left |
+//! | RollingBack | the answer of restore; in a pause, time | five tries, then Inconsistent | tried again at once |
+//! | Inconsistent | time, or a person | tried every `retry_most` at most, without end | tried again at once |
+//!
+//! [`Record::damage`] goes with all of these: while the committed release is not in its slot, [`Draft::settle`] does not come to rest in
+//! `Idle` but in a pause of Checking, in which that very release is looked for.
 
 use crate::clock::{Moment, Now};
 use crate::record::{Activation, By, Condemned, Ending, Installed, Plan, Record, Retry, Ring, SlotName, Source, State, Watch};
@@ -18,16 +33,22 @@ use slipway_protocol::{Event, Refusal, Sha256, Version};
 
 mod answer;
 pub mod checks;
+mod damage;
+mod hand;
 mod judge;
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "an overflow in a test fails the test")]
 mod lives;
+#[cfg(test)]
+mod records;
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "an overflow in a test fails the test")]
 mod table;
 mod types;
 
 pub use judge::{Judgement, judge};
+#[cfg(debug_assertions)]
+pub use types::name;
 pub use types::{Again, Answer, Candidate, Effect, Failure, Held, Hold, Input, Settings, Told, Transition, Verdict};
 
 /// Decides. Total over every state and input; never panics; knows no clock but `now`.
@@ -38,6 +59,7 @@ pub fn step(settings: &Settings, record: &Record, input: Input, now: &Now) -> Tr
         Input::Started { link } => draft.started(link),
         Input::Adopted(installed) => draft.adopted(installed),
         Input::LeftFor(reason) => draft.left_for(reason),
+        Input::Damaged { slot, reason } => draft.found_damaged(&slot, &reason),
         Input::Healed(found) => {
             let committed = draft.next.committed.as_ref().map(|installed| installed.version.clone());
             draft.tell(Event::Healed, committed.as_ref(), Some(&found));
@@ -83,7 +105,7 @@ impl Draft<'_> {
     /// Every order gets an epoch of its own; collecting is no order, since nobody waits for it.
     fn finish(mut self) -> Transition {
         if self.effects.iter().any(|effect| !matches!(effect, Effect::Collect { .. })) {
-            self.next.epoch = self.next.epoch.saturating_add(1);
+            self.next.epoch = self.next.epoch.wrapping_add(1);
         }
         Transition { next: self.next, effects: self.effects, told: self.told }
     }
@@ -108,6 +130,10 @@ impl Draft<'_> {
     // ---- the agent started -------------------------------------------------------------------------------------------
 
     fn started(&mut self, link: Option<SlotName>) {
+        // Nothing is waited for that lies further ahead than anybody would have put it.
+        self.next.checked.take_if(|at| !at.reached(&self.now.moment));
+        self.next.damage.take_if(|_| self.next.committed.is_none());
+        self.next.trouble.take_if(|trouble| !trouble.until.reached(&self.now.moment.after(damage::HELD_OFF_MOST)));
         self.tell(Event::Started, self.next.committed.clone().map(|installed| installed.version).as_ref(), None);
         let committed = self.next.committed.as_ref().map(|installed| installed.slot.clone());
         let moved = committed.is_some() && link != committed;
@@ -136,9 +162,11 @@ impl Draft<'_> {
                 self.undo(plan, reason, false);
             }
             State::Probation { plan, payload, watch } => self.watch_again(plan, payload, watch),
-            State::RollingBack { from, to, .. } | State::Inconsistent { from, to, .. } => {
-                self.reset_retry();
-                self.effects.push(Effect::Restore { from, to });
+            State::RollingBack { .. } | State::Inconsistent { .. } => {
+                if let Some(retry) = self.way_back() {
+                    *retry = Retry::default();
+                }
+                self.go_back_now();
             }
         }
     }
@@ -180,7 +208,7 @@ impl Draft<'_> {
         watch.healthy_since = None;
         watch.failures = 0;
         self.next.state = State::Probation { plan: plan.clone(), payload, watch };
-        self.effects.push(Effect::Watch { plan });
+        self.effects.push(Effect::Watch { plan, payload });
     }
 
     // ---- somebody rang -----------------------------------------------------------------------------------------------
@@ -217,11 +245,10 @@ impl Draft<'_> {
                 }
             }
             // Only a running release is a place to update from: what was asked for waits until one runs. A person's ring also tries now.
-            State::Inconsistent { from, to, .. } => {
+            State::Inconsistent { .. } => {
                 self.keep(ring);
                 if !patient {
-                    self.clear_pause();
-                    self.effects.push(Effect::Restore { from, to });
+                    self.go_back_now();
                 }
             }
             State::Checking { .. }
@@ -257,75 +284,12 @@ impl Draft<'_> {
                 let reason = judge::overdue(&watch, self.settings, &self.now.moment);
                 self.undo(plan, reason, true);
             }
-            State::RollingBack { from, to, .. } | State::Inconsistent { from, to, .. } => {
-                self.clear_pause();
-                self.effects.push(Effect::Restore { from, to });
-            }
+            State::RollingBack { .. } | State::Inconsistent { .. } => self.go_back_now(),
             State::Staging { .. } | State::Staged { .. } | State::Activating { .. } => {}
         }
     }
 
-    // ---- the operator on the device ------------------------------------------------------------------------------------
-
-    fn rollback(&mut self) {
-        match self.next.state.clone() {
-            // A check is no update yet: one that is under way, or has waited for the network all day, is not what is to be undone.
-            State::Idle | State::Checking { .. } => match (self.next.committed.clone(), self.next.previous.clone()) {
-                (Some(current), Some(previous)) => {
-                    let reason = checks::ASKED.with(&current.version, &previous.version);
-                    let condemn = Condemned {
-                        artifact: current.artifact,
-                        version: current.version.clone(),
-                        reason: reason.clone(),
-                        at: self.now.wall,
-                    };
-                    self.tell(Event::RollingBack, Some(&current.version), Some(&reason));
-                    self.restore(Some(current.slot), None, Some(previous), reason, Some(condemn));
-                }
-                _ if self.next.state != State::Idle => self.call_off(None),
-                (current, _) => {
-                    let version = current.map(|installed| installed.version);
-                    let refusal = checks::NOTHING_BEFORE.with("none", "a previous release");
-                    self.end(Event::Refused, version.as_ref(), Some(&refusal), true);
-                }
-            },
-            State::Downloading { plan, .. } | State::Staging { plan } | State::Staged { plan, .. } => {
-                self.call_off(Some(plan.version))
-            }
-            State::Activating { plan, .. } | State::Probation { plan, .. } => {
-                let reason = checks::CALLED_OFF.with(&plan.version, "the operator's consent");
-                self.undo(plan, reason, true);
-            }
-            State::RollingBack { from, to, .. } | State::Inconsistent { from, to, .. } => {
-                self.clear_pause();
-                self.effects.push(Effect::Restore { from, to });
-            }
-        }
-    }
-
-    /// Ends an update that has not touched anything that runs. The epoch moves on, so that what is still under way is not heard.
-    fn call_off(&mut self, version: Option<Version>) {
-        let refusal = checks::CALLED_OFF.with(shown(version.as_ref()), "the operator's consent");
-        self.next.state = State::Idle;
-        self.next.ring = None;
-        self.next.epoch = self.next.epoch.saturating_add(1);
-        self.end(Event::Refused, version.as_ref(), Some(&refusal), true);
-        self.collect();
-    }
-
-    fn forgive(&mut self, artifact: Option<Sha256>) {
-        let (forgiven, kept) = std::mem::take(&mut self.next.condemned)
-            .into_iter()
-            .partition(|c: &Condemned| artifact.is_none_or(|a| a == c.artifact));
-        self.next.condemned = kept;
-        let forgiven: Vec<Condemned> = forgiven;
-        for condemned in &forgiven {
-            self.tell(Event::Forgiven, Some(&condemned.version), Some(&condemned.reason));
-        }
-        if !forgiven.is_empty() {
-            self.next.last = None;
-        }
-    }
+    // ---- what is kept for later ----------------------------------------------------------------------------------------
 
     /// What a person asked for while something was under way does not wait for the pause after its failure: that may last a day.
     fn heed(&mut self) {
@@ -349,9 +313,10 @@ impl Draft<'_> {
         if let Some(ring) = self.next.ring.clone() {
             let due = wake_at(self.settings, &self.next).is_some_and(|moment| moment.reached(&self.now.moment));
             if due || ring.by == By::Operator {
-                self.check(ring, Retry::default());
+                return self.check(ring, Retry::default());
             }
         }
+        self.mend_later();
     }
 
     fn check(&mut self, ring: Ring, retry: Retry) {
@@ -361,7 +326,8 @@ impl Draft<'_> {
             self.tell(Event::Checking, ring.hint.clone().as_ref(), None);
         }
         self.next.state = State::Checking { ring: ring.clone(), retry };
-        self.effects.push(Effect::Check { ring });
+        let mend = self.next.committed.clone().filter(|_| self.next.damage.is_some());
+        self.effects.push(Effect::Check { ring, mend });
     }
 
     fn fetch(&mut self, plan: Plan, retry: Retry) {
@@ -376,12 +342,14 @@ impl Draft<'_> {
 
     fn prepare(&mut self, plan: Plan, payload: Sha256) {
         self.next.state = State::Activating { plan: plan.clone(), payload, step: Activation::Preparing };
-        self.effects.push(Effect::Prepare { plan, payload });
+        // The committed release has never had the configuration back that this one found then.
+        let put_by = self.next.damage.as_ref().is_some_and(|damage| damage.from.as_ref() == Some(&plan.slot));
+        self.effects.push(Effect::Prepare { plan, payload, put_by });
     }
 
     fn switch(&mut self, plan: Plan, payload: Sha256) {
         self.next.state = State::Activating { plan: plan.clone(), payload, step: Activation::Switching };
-        self.effects.push(Effect::Switch { plan });
+        self.effects.push(Effect::Switch { plan, payload });
     }
 
     /// Leaves the release of `plan` and returns to the committed one.
@@ -415,8 +383,21 @@ impl Draft<'_> {
         reason: Refusal,
         condemn: Option<Condemned>,
     ) {
-        self.effects.push(Effect::Restore { from: from.clone(), to: to.clone() });
         self.next.state = State::RollingBack { from, plan, to, reason, condemn, retry: Retry::default() };
+        self.go_back_now();
+    }
+
+    /// Orders the way back that the state names. Where it has failed often enough the program comes back without its configuration.
+    fn go_back_now(&mut self) {
+        if let Some(retry) = self.way_back() {
+            retry.at = None;
+        }
+        let (from, to, anyway) = match &self.next.state {
+            State::RollingBack { from, to, .. } => (from.clone(), to.clone(), false),
+            State::Inconsistent { from, to, .. } => (from.clone(), to.clone(), true),
+            _ => return,
+        };
+        self.effects.push(Effect::Restore { from, to, anyway });
     }
 
     /// The retries of a way back.
@@ -424,18 +405,6 @@ impl Draft<'_> {
         match &mut self.next.state {
             State::RollingBack { retry, .. } | State::Inconsistent { retry, .. } => Some(retry),
             _ => None,
-        }
-    }
-
-    fn reset_retry(&mut self) {
-        if let Some(retry) = self.way_back() {
-            *retry = Retry::default();
-        }
-    }
-
-    fn clear_pause(&mut self) {
-        if let Some(retry) = self.way_back() {
-            retry.at = None;
         }
     }
 

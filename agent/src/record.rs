@@ -37,6 +37,38 @@ pub struct Record {
     /// A notice named this release and the repository does not show it: a possible freeze, until it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<Missed>,
+    /// The committed release's slot is not what was committed: it is fetched and proven again, unless another release gets there first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<Damage>,
+    /// The device itself stood in the way of an update, which is not tried again for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
+}
+
+/// A committed release that is not in its slot any more.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Damage {
+    /// What was found.
+    pub reason: Refusal,
+    /// The slot that was being left when it was found: its snapshot comes back with the release.
+    pub from: Option<SlotName>,
+    /// Attempts to get it back that have failed.
+    pub failures: u32,
+}
+
+/// An artifact that could not be activated because of the device: nothing speaks against it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trouble {
+    /// Its SHA-256; another one is tried at once.
+    pub artifact: Sha256,
+    /// What stood in the way.
+    pub reason: Refusal,
+    /// How often.
+    pub failures: u32,
+    /// Not tried again before, unless a person asks or the device starts anew.
+    pub until: Moment,
 }
 
 /// A release that a notice named and the repository did not show.
@@ -71,6 +103,8 @@ impl Record {
             checked: None,
             last: None,
             missed: None,
+            damage: None,
+            trouble: None,
         }
     }
 }

@@ -10,6 +10,7 @@
 //! the link moves, so that it is finished after a cut at any instruction and done again without harm. [`judge`] decides; it is pure.
 
 use crate::clock::{self, Moment};
+use crate::crashpoint::crashpoint;
 use crate::durable;
 use crate::machine::checks;
 use crate::record::{Installed, SlotName};
@@ -376,6 +377,7 @@ impl Restorer {
             "the new agent is left");
         let evidence = self.unit.evidence().await;
         self.unit.stop().await?;
+        crashpoint!("restore unit: stopped");
         let lock = self.lock().await?;
         // What it did last: a commit that came a moment before it was stopped is a commit.
         let seen = Seen { restarts: 0, given_up: false, ..self.see(&armed).await };
@@ -393,9 +395,12 @@ impl Restorer {
             }
         }
         self.heal(&armed)?;
+        crashpoint!("restore unit: before it is remembered");
         self.place.remember(&armed, reason.is_none())?;
+        crashpoint!("restore unit: after it is remembered");
         self.slots.point(&armed.component, &armed.back.slot)?;
         drop(lock);
+        crashpoint!("restore unit: before the start");
         if wanted {
             self.unit.start().await?;
         }

@@ -11,6 +11,7 @@
 //! A release of the agent is thus activated only while a process of the committed one watches over it: [`crate::restore`].
 
 use crate::clock;
+use crate::crashpoint::crashpoint;
 use crate::record::{Installed, Plan, SlotName};
 use crate::restore::{Armed, Place};
 use crate::slots::Slots;
@@ -132,6 +133,7 @@ impl Own {
         let (place, slots) = (Place::new(&self.state), self.slots.clone());
         let written = tokio::task::spawn_blocking(move || place.arm(&slots, &armed)).await;
         written.unwrap_or_else(|error| Err(UNWATCHED.with(error, "a way back on the disk")))?;
+        crashpoint!("own: armed");
         // A watcher of an earlier attempt would go by what it read then.
         self.watchman.stop().await?;
         self.watchman.start().await?;
@@ -161,6 +163,7 @@ impl Own {
         // Crashes from before are not the new release's.
         self.unit.forget_failures().await?;
         self.slots.point(&self.component, slot)?;
+        crashpoint!("own: link is swapped");
         // In a shutdown the manager refuses: then this process ends too, and the next boot starts what is current. No fault of the release.
         if let Err(refusal) = self.unit.restart_soon().await {
             tracing::warn!(%refusal, "asked again");

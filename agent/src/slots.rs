@@ -6,10 +6,12 @@
 //! slots/<component>/<slot>/manifest.json            the signed manifest that named it
 //! slots/<component>/<slot>/evidence.sigstore.json   the proof of its build, verified again before it runs
 //! slots/<component>/.writing-<slot>/                a slot being written, or what a crash left of it
+//! slots/<component>/.damaged-<slot>/                a slot that was set aside so that nobody starts it, until another release is committed
 //! current/<component> -> ../slots/<component>/<slot>
 //! ```
 //! A slot appears under its name by one rename, whole and synced, and is never changed afterwards.
 
+use crate::crashpoint::crashpoint;
 use crate::durable;
 use crate::record::{Installed, SlotName};
 use jiff::Timestamp;
@@ -35,6 +37,8 @@ const MANIFEST: &str = "manifest.json";
 const EVIDENCE: &str = "evidence.sigstore.json";
 /// How the directory of a slot being written begins; no slot's name begins with a dot.
 const WRITING: &str = ".writing-";
+/// How that of a slot begins that holds something else than what was written to it.
+const DAMAGED_SLOT: &str = ".damaged-";
 
 const MISSING: Refusal = Refusal::of(
     "SLW-A-SLOT-MISSING",
@@ -248,6 +252,42 @@ impl Slots {
         if seen == *expected { Ok(()) } else { Err(CHANGED.with(seen, expected)) }
     }
 
+    /// That there is no payload in a slot, if so.
+    #[must_use]
+    pub fn missing(&self, component: &ComponentName, slot: &SlotName) -> Option<Refusal> {
+        let path = self.payload_path(component, slot);
+        let gone = matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
+        gone.then(|| MISSING.with(format_args!("no {}", path.display()), "a file"))
+    }
+
+    /// Whether a refusal of [`Self::check_payload`] says that the slot does not hold what was committed.
+    #[must_use]
+    pub fn is_damage(refusal: &Refusal) -> bool {
+        [&MISSING.code, &CHANGED.code].contains(&&refusal.code) || durable::is_unreadable(refusal)
+    }
+
+    /// Takes a slot whose payload is not what it should be from its place, so that nobody starts it: neither a process that ends and is
+    /// started again by its service manager, nor the next boot. What runs from it runs on. One that is sound stays where it is.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn set_aside(&self, component: &ComponentName, slot: &SlotName, payload: &Sha256) -> Result<(), Refusal> {
+        let damaged = self.check_payload(component, slot, payload).is_err_and(|refusal| Self::is_damage(&refusal));
+        let (home, path) = (self.home(component), self.path(component, slot));
+        if !damaged || path.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        let aside = home.join(format!("{DAMAGED_SLOT}{slot}"));
+        let set_aside = || {
+            durable::remove_tree_durable(&aside)?;
+            crashpoint!("slot: before it is set aside");
+            fs::rename(&path, &aside)?;
+            crashpoint!("slot: after it is set aside");
+            durable::sync_dir(&home)
+        };
+        set_aside().map_err(|error| durable::refusal(&path, &error))
+    }
+
     /// The Sigstore bundle that proves the build.
     ///
     /// # Errors
@@ -285,7 +325,7 @@ impl Slots {
         for name in self.entries(component)? {
             let path = home.join(&name);
             let failed = |error: io::Error| durable::refusal(&path, &error);
-            if name.starts_with(WRITING) {
+            if name.starts_with(WRITING) || name.starts_with(DAMAGED_SLOT) {
                 durable::remove_tree_durable(&path).map_err(failed)?;
             } else if let Ok(slot) = SlotName::try_from(name)
                 && !keep.contains(&slot)
@@ -434,7 +474,10 @@ impl SlotWriter {
         if size != record.payload_size {
             return Err(MISMATCH.with(format_args!("{size} bytes"), format_args!("{} bytes", record.payload_size)));
         }
-        slots.refuse_current(&component, &slot)?;
+        // What is current and gone, or was set aside, is to be replaced.
+        if slots.path(&component, &slot).symlink_metadata().is_ok() {
+            slots.refuse_current(&component, &slot)?;
+        }
         let json = serde_json::to_vec_pretty(record).map_err(|error| MISMATCH.with(error, "JSON"))?;
         let make_durable = || -> io::Result<()> {
             payload.sync_all()?;
@@ -446,8 +489,11 @@ impl SlotWriter {
             durable::sync_dir(&dir)?;
             let home = slots.home(&component);
             let place = home.join(slot.as_str());
+            crashpoint!("slot: before its name");
             durable::remove_tree_durable(&place)?;
+            crashpoint!("slot: its name is free");
             fs::rename(&dir, &place)?;
+            crashpoint!("slot: after its name");
             durable::sync_dir(&home)
         };
         make_durable().map_err(failed)

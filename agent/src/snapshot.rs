@@ -10,9 +10,11 @@
 
 mod copy;
 mod lock;
+mod rehearse;
 mod restore;
 mod take;
 
+pub use rehearse::{rehearse, rehearse_restore};
 pub use restore::restore;
 pub use take::take;
 
@@ -77,6 +79,21 @@ pub const IO: Refusal = Refusal::of(
     "disk access for the snapshot",
     "check free space, mount options and permissions; it is tried again",
 );
+
+/// The disk has no room.
+pub const FULL: Refusal = Refusal::of(
+    "SLW-A-SNAPSHOT-FULL",
+    Class::System,
+    Actor::Device,
+    "room for configuration and data, and for bringing them back",
+    "free space on the file system of the path named; it is tried again",
+);
+
+/// Whether it failed for want of room.
+#[must_use]
+pub fn is_full(refusal: &Refusal) -> bool {
+    refusal.code == FULL.code
+}
 
 /// The only format of an index there is.
 const FORMAT: u32 = 1;
@@ -200,7 +217,10 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// The refusal for a failed system call.
 fn io(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> Refusal {
     let what = format!("{what} {}", path.display());
-    move |error| IO.with(format_args!("{what}: {error}"), "success")
+    move |error| {
+        let (check, wanted) = if crate::durable::is_full(&error) { (FULL, "free space") } else { (IO, "success") };
+        check.with(format_args!("{what}: {error}"), wanted)
+    }
 }
 
 /// Called before every step that changes the disk. Tests cut there; nothing else does.

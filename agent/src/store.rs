@@ -18,6 +18,7 @@ mod room;
 mod tests;
 
 use crate::clock::Moment;
+use crate::crashpoint::crashpoint;
 use crate::durable;
 use crate::record::{RECORD_FORMAT, Record};
 use crate::slots::Slots;
@@ -252,7 +253,9 @@ impl Store {
         dropped.unsent.iter().for_each(|seq| changes.remove(Key::Unsent(*seq)));
         dropped.reports.iter().for_each(|seq| changes.remove(Key::Report(*seq)));
 
+        crashpoint!("store: before the database");
         let saved = self.behind.is_none() && self.apply(changes);
+        crashpoint!("store: database, not the witness");
         self.witness_one(record, generation, saved)?;
 
         self.generation = generation;
@@ -302,6 +305,11 @@ impl Store {
             return Ok(());
         }
         self.tell(Memory { tuf: floors, ..self.memory.clone() })
+    }
+
+    /// Gives the reserve to somebody who needs the space more, for as long as the disk is full.
+    pub fn give_up_reserve(&mut self) {
+        self.room.give_up();
     }
 
     /// Why the store cannot do all that it should, if so: it then remembers what it must in the witness, and the rest in memory.

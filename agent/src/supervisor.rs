@@ -244,19 +244,21 @@ impl Supervisor {
         }
     }
 
-    /// Starts a plain process that ran when the device went down, as a unit would be at boot: that it is gone says nothing against it.
-    ///
-    /// # Errors
-    /// It does not start; the next look finds it dead.
-    pub fn start_after_boot(&self) -> Result<(), Refusal> {
-        match self {
-            Self::Plain(plain) => plain.start_after_boot(),
-            Self::Systemd(_) | Self::None => Ok(()),
-        }
+    /// Whether a plain process ran when the device went down: that it is gone says nothing against it, and as a unit would be at boot it
+    /// is to be started.
+    #[must_use]
+    pub fn went_down(&self) -> bool {
+        matches!(self, Self::Plain(plain) if plain.went_down())
     }
 
-    /// To be called every few seconds for a component that is committed: starts a plain process that ended, with growing pauses.
-    /// systemd does that by itself, as the unit says. Returns whether a process was started.
+    /// To be asked every few seconds for a component that is committed: whether a plain process ended and is to be started, with growing
+    /// pauses. systemd does that by itself, as the unit says.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        matches!(self, Self::Plain(plain) if plain.is_due())
+    }
+
+    /// Starts a plain process that is due. Returns whether a process was started.
     pub fn ensure_running(&self) -> Result<bool, Refusal> {
         match self {
             Self::Plain(plain) => plain.ensure_running(),

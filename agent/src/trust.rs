@@ -36,7 +36,7 @@ use crate::slots::Slots;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use slipway_protocol::channel::Admission;
-use slipway_protocol::{Actor, Channel, Class, ComponentName, Manifest, NodeName, Platform, Refusal, Sha256};
+use slipway_protocol::{Actor, Channel, Class, ComponentName, Manifest, NodeName, Platform, Refusal, Sha256, Version};
 use slipway_verify::tuf::{AuthenticTarget, Floors, Repository, Rules};
 use slipway_verify::{Authorized, Policy, Release, SigstoreRoot, authorize};
 use std::path::{Path, PathBuf};
@@ -98,7 +98,7 @@ const WITHDRAWN: Refusal = Refusal::of(
 #[derive(Debug)]
 pub enum NoCandidate {
     /// Something says no.
-    Refused(Refusal, Option<slipway_protocol::Version>),
+    Refused(Refusal, Option<Version>),
     /// Not found out this time.
     Failed(Failure),
 }
@@ -155,6 +155,8 @@ pub struct Asked {
     pub source: Source,
     /// Where Sigstore's own repository is to be asked, if it is to be asked now.
     pub sigstore: Option<Transport>,
+    /// This release, which was committed here before, instead of the one that the channel names.
+    pub release: Option<Version>,
 }
 
 /// What a check leaves behind, whatever it ended in.
@@ -252,21 +254,24 @@ impl Trust {
             let seen = format!("{}/{}", channel.component, channel.channel);
             return Err(CHANNEL.with(seen, target).into());
         }
-        let no = |refusal: Refusal| NoCandidate::Refused(refusal, Some(channel.release.clone()));
+        let version = asked.release.as_ref().unwrap_or(&channel.release);
+        let no = |refusal: Refusal| NoCandidate::Refused(refusal, Some(version.clone()));
         if component.accept_expired_bundles {
             repository.accept_expired(&signed, asked.now).map_err(no)?;
         } else if let Some(refusal) = repository.expired_offline() {
             return Err(no(refusal.clone()));
         }
-        if channel.withdrawn.contains(&channel.release) {
-            return Err(no(WITHDRAWN.with(&channel.release, "a release that is not withdrawn")));
+        if channel.withdrawn.contains(version) {
+            return Err(no(WITHDRAWN.with(version, "a release that is not withdrawn")));
         }
         // Before anything of the release is fetched or judged: an operator halts because something is wrong with it.
-        if let Some(hold) = held(&channel, &self.node, asked.now) {
+        if asked.release.is_none()
+            && let Some(hold) = held(&channel, &self.node, asked.now)
+        {
             return Ok(Found::Held(Held { version: channel.release, floor: channel.floor, hold }));
         }
 
-        let manifest = self.target(&place, &repository, &Manifest::target(&component.name, &channel.release)).await?;
+        let manifest = self.target(&place, &repository, &Manifest::target(&component.name, version)).await?;
         let release = self.proven(transport, &place, &repository, &checked.memory, component, &manifest).await.map_err(
             |error| match error {
                 NoCandidate::Refused(refusal, _) => no(refusal),

@@ -12,6 +12,7 @@
 //! | 24..56 | SHA-256 of everything else in the slot |
 //! | 56.. | payload, JSON; zeros to the end |
 
+use crate::crashpoint::crashpoint;
 use crate::durable;
 use crate::record::{Installed, SlotName};
 use jiff::Timestamp;
@@ -238,7 +239,12 @@ impl Witness {
     pub fn write(&mut self, memory: &Memory) -> Result<(), Refusal> {
         let turn = self.turn.saturating_add(1);
         let bytes = encode(turn, memory)?;
-        let written = self.file.write_all_at(&bytes, offset(self.next)).and_then(|()| self.file.sync_data());
+        crashpoint!("witness: before");
+        let written = self.file.write_all_at(&bytes, offset(self.next)).and_then(|()| {
+            crashpoint!("witness: written");
+            self.file.sync_data()
+        });
+        crashpoint!("witness: after");
         // After a failure the same slot is written again: the other one holds the last that was whole.
         written.map_err(|error| durable::refusal(&self.path, &error))?;
         self.turn = turn;

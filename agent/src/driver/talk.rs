@@ -182,6 +182,9 @@ impl Driver {
             return;
         }
         let forgive = matches!(input, Input::Forgive(_));
+        if !forgive {
+            self.read_slot(&component);
+        }
         self.followers.push(Follower { component: component.clone(), to });
         self.input(&component, input);
         // To forgive is over at once, and how an earlier attempt ended is no answer to it.

@@ -4,7 +4,7 @@ use super::{Again, Answer, Candidate, Draft, Effect, Failure, Held, Hold, Judgem
 use crate::record::{
     Activation, By, CONDEMNED_LIMIT, Condemned, Installed, Missed, Plan, Retry, Ring, Sample, Source, State, Watch,
 };
-use slipway_protocol::{Event, Refusal, Sha256, Version};
+use slipway_protocol::{Class, Event, Refusal, Sha256, Version};
 
 /// Restores that may fail before the component is called inconsistent.
 const RESTORE_TRIES: u32 = 5;
@@ -28,6 +28,7 @@ impl Draft<'_> {
             }
             (Answer::Sampled(sample), State::Probation { plan, payload, watch }) => self.sampled(&sample, plan, payload, &watch),
             (Answer::Restored(result), State::RollingBack { .. } | State::Inconsistent { .. }) => self.restored(result),
+            (Answer::Damaged(reason), State::RollingBack { .. } | State::Inconsistent { .. }) => self.way_back_damaged(&reason),
             (
                 Answer::Checked(_)
                 | Answer::Fetched(_)
@@ -35,7 +36,8 @@ impl Draft<'_> {
                 | Answer::Prepared(_)
                 | Answer::Switched(_)
                 | Answer::Sampled(_)
-                | Answer::Restored(_),
+                | Answer::Restored(_)
+                | Answer::Damaged(_),
                 State::Idle
                 | State::Checking { .. }
                 | State::Downloading { .. }
@@ -75,7 +77,10 @@ impl Draft<'_> {
         if let Some(committed) = &self.next.committed {
             // The same archive under a newer version is an update: its manifest may name another member.
             if committed.version == plan.version && committed.artifact == plan.artifact {
-                return self.up_to_date(&plan.version, plan.floor.as_ref(), news);
+                return match self.next.damage {
+                    None => self.up_to_date(&plan.version, plan.floor.as_ref(), news),
+                    Some(_) => self.take(plan),
+                };
             }
             if committed.version == plan.version && !committed.adopted {
                 let refusal = checks::SAME_VERSION.with(plan.artifact, committed.artifact);
@@ -94,8 +99,11 @@ impl Draft<'_> {
         if let Some(refusal) = barred {
             return self.refuse(&refusal, Some(&plan.version), news);
         }
-        self.tell(Event::Downloading, Some(&plan.version), None);
-        self.fetch(plan, Retry::default());
+        if let Some(refusal) = self.held_off(&plan, ring) {
+            self.end(Event::Waiting, Some(&plan.version), Some(&refusal), news);
+            return self.settle();
+        }
+        self.take(plan);
     }
 
     /// The operator holds the release back, perhaps because something is wrong with it: what this device would say to it is not asked yet.
@@ -134,6 +142,11 @@ impl Draft<'_> {
         }
     }
 
+    fn take(&mut self, plan: Plan) {
+        self.tell(Event::Downloading, Some(&plan.version), None);
+        self.fetch(plan, Retry::default());
+    }
+
     fn up_to_date(&mut self, version: &Version, floor: Option<&Version>, news: bool) {
         // What the channel demands holds even when there is nothing to install.
         self.next.floor = highest(self.next.floor.as_ref(), floor).cloned();
@@ -141,7 +154,7 @@ impl Draft<'_> {
         self.settle();
     }
 
-    fn refuse(&mut self, refusal: &Refusal, version: Option<&Version>, news: bool) {
+    pub(super) fn refuse(&mut self, refusal: &Refusal, version: Option<&Version>, news: bool) {
         self.end(Event::Refused, version, Some(refusal), news);
         self.settle();
     }
@@ -163,26 +176,17 @@ impl Draft<'_> {
         }
     }
 
-    /// The proof has to be fetched again before this plan can go on; nothing of it was touched, and what is staged stays.
-    fn prove_again(&mut self, failure: &Failure, plan: Plan) {
-        match self.again(Retry::default(), failure.again) {
-            Some(retry) => {
-                self.end(Event::Retrying, Some(&plan.version), Some(&failure.refusal), false);
-                let ring = Ring { by: By::Timer, source: plan.source, hint: None };
-                self.next.state = State::Checking { ring, retry };
-            }
-            None => self.refuse(&failure.refusal, Some(&plan.version), true),
-        }
-    }
-
     fn staged(&mut self, result: Result<Sha256, Failure>, plan: Plan) {
         match result {
             Ok(payload) => {
                 self.tell(Event::Staged, Some(&plan.version), None);
+                if self.next.committed.as_ref().is_some_and(|committed| committed.slot == plan.slot) {
+                    return self.mended(&plan, payload);
+                }
                 self.tell(Event::Activating, Some(&plan.version), None);
                 self.prepare(plan, payload);
             }
-            Err(failure) if failure.again != Again::Never => self.prove_again(&failure, plan),
+            Err(failure) if failure.again != Again::Never => self.not_yet(&failure.refusal, plan),
             Err(Failure { refusal, .. }) => {
                 self.collect();
                 self.refuse(&refusal, Some(&plan.version), true);
@@ -193,9 +197,12 @@ impl Draft<'_> {
     fn prepared(&mut self, result: Result<(), Failure>, plan: Plan, payload: Sha256) {
         match result {
             Ok(()) => self.switch(plan, payload),
-            Err(failure) if failure.again != Again::Never => self.prove_again(&failure, plan),
+            Err(failure) if failure.again != Again::Never => self.not_yet(&failure.refusal, plan),
             // The link has not moved, but the component may have been stopped. Nothing of the new release ran: not condemned.
-            Err(Failure { refusal, .. }) => self.undo(plan, refusal, false),
+            Err(Failure { refusal, .. }) => {
+                self.blame_the_device(&plan, &refusal);
+                self.undo(plan, refusal, false);
+            }
         }
     }
 
@@ -212,11 +219,11 @@ impl Draft<'_> {
                     ill: None,
                 };
                 self.next.state = State::Probation { plan: plan.clone(), payload, watch };
-                self.effects.push(Effect::Watch { plan });
+                self.effects.push(Effect::Watch { plan, payload });
             }
-            // A full or failing disk says nothing against the release.
+            // A full or failing disk says nothing against the release, nor what became of its slot since.
             Err(refusal) => {
-                let condemn = refusal.class != slipway_protocol::Class::System;
+                let condemn = !self.blame_the_device(&plan, &refusal) && refusal.class != Class::ArbitrarySoftware;
                 self.undo(plan, refusal, condemn);
             }
         }
@@ -234,8 +241,9 @@ impl Draft<'_> {
         self.next.floor = highest(self.next.floor.as_ref(), highest(plan.floor.as_ref(), Some(&plan.version))).cloned();
         let new = Installed { version: plan.version.clone(), artifact: plan.artifact, payload, slot: plan.slot, adopted: false };
         self.next.previous = self.next.committed.replace(new);
+        (self.next.damage, self.next.trouble) = (None, None);
         // The watch ends with the epoch that ordered it.
-        self.next.epoch = self.next.epoch.saturating_add(1);
+        self.next.epoch = self.next.epoch.wrapping_add(1);
         self.end(Event::Committed, Some(&plan.version), None, true);
         self.collect();
         self.settle();
@@ -245,6 +253,7 @@ impl Draft<'_> {
         match (result, self.next.state.clone()) {
             (Ok(()), State::RollingBack { plan, to, reason, condemn, .. }) => {
                 self.condemn(condemn);
+                self.next.damage = None;
                 if to != self.next.committed {
                     self.next.previous = None;
                     self.next.committed = to.clone();
@@ -256,7 +265,7 @@ impl Draft<'_> {
             }
             (Ok(()), State::Inconsistent { to, reason, .. }) => {
                 let version = to.as_ref().map(|to| to.version.clone());
-                self.next.committed = to;
+                (self.next.committed, self.next.damage) = (to, None);
                 self.end(Event::RolledBack, version.as_ref(), Some(&reason), true);
                 self.settle();
             }
@@ -271,9 +280,13 @@ impl Draft<'_> {
             (Err(refusal), State::RollingBack { from, to, retry, condemn, .. }) if retry.failures >= RESTORE_TRIES => {
                 self.condemn(condemn);
                 self.end(Event::Inconsistent, to.as_ref().map(|to| to.version.clone()).as_ref(), Some(&refusal), true);
-                let at = Some(self.now.moment.after(self.settings.retry_most));
-                self.next.state =
-                    State::Inconsistent { to, from, reason: refusal, retry: Retry { failures: 0, since: None, at } };
+                self.next.state = State::Inconsistent {
+                    to,
+                    from,
+                    reason: refusal,
+                    retry: Retry { failures: RESTORE_TRIES, ..Retry::default() },
+                };
+                self.go_back_now();
             }
             (Err(refusal), State::RollingBack { .. } | State::Inconsistent { .. }) => {
                 self.end(Event::Retrying, None, Some(&refusal), false);
@@ -288,7 +301,7 @@ impl Draft<'_> {
     }
 
     /// Once each, the newest last, and not without end.
-    fn condemn(&mut self, condemned: Option<Condemned>) {
+    pub(super) fn condemn(&mut self, condemned: Option<Condemned>) {
         let Some(condemned) = condemned else { return };
         self.next.condemned.retain(|old| old.artifact != condemned.artifact);
         self.next.condemned.push(condemned);
@@ -298,9 +311,10 @@ impl Draft<'_> {
 
     /// Only what a rollback may need stays.
     pub(super) fn collect(&mut self) {
-        let keep =
-            [&self.next.committed, &self.next.previous].into_iter().flatten().map(|installed| installed.slot.clone()).collect();
-        self.effects.push(Effect::Collect { keep });
+        let keep = [&self.next.committed, &self.next.previous].into_iter().flatten().map(|installed| installed.slot.clone());
+        // The snapshot of a slot goes with it, and a damaged release gets its configuration back from there.
+        let left = self.next.damage.as_ref().and_then(|damage| damage.from.clone());
+        self.effects.push(Effect::Collect { keep: keep.chain(left).collect() });
     }
 }
 

@@ -74,6 +74,14 @@ pub const HALTED: Refusal = Refusal::of(
     "rollout halted by the operator",
     "nothing on this device; the operator resumes the channel",
 );
+/// The device kept it from being activated.
+pub const HELD_OFF: Refusal = Refusal::of(
+    "SLW-A-HELD-OFF",
+    Class::System,
+    Actor::Device,
+    "the device's own trouble with activating it",
+    "mend what is named here, then run `slipway-agent check`, or wait: it is tried again after a pause that doubles up to a day",
+);
 /// `current` does not name what the record says.
 pub const LINK_MOVED: Refusal = Refusal::of(
     "SLW-A-LINK-MOVED",

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Releases 0 to 7 are `v1.N.0`; every third dies on probation.
 const RELEASES: u32 = 8;
 
-const fn dies(n: u32) -> bool {
+pub(super) const fn dies(n: u32) -> bool {
     n % 3 == 2
 }
 
@@ -74,6 +74,8 @@ enum Action {
     Restart,
     /// Somebody moves the link by hand.
     MoveLink(usize),
+    /// The disk loses a committed release's slot, or the one before; the repository may have lost it too, for a while.
+    Damage(bool, bool),
     Rollback,
     Forgive,
 }
@@ -92,30 +94,38 @@ fn action() -> impl Strategy<Value = Action> {
         4 => (0_u64..200).prop_map(Action::Pass),
         1 => Just(Action::Restart),
         1 => any::<usize>().prop_map(Action::MoveLink),
+        1 => (any::<bool>(), any::<bool>()).prop_map(|(current, withheld)| Action::Damage(current, withheld)),
         2 => Just(Action::Rollback),
         1 => Just(Action::Forgive),
     ]
 }
 
 /// The device and everything around it.
-struct World {
+#[derive(Debug)]
+pub(super) struct World {
     settings: Settings,
     /// What the store holds.
-    record: Record,
-    boot: u32,
-    secs: u64,
-    channel: u32,
+    pub(super) record: Record,
+    pub(super) boot: u32,
+    pub(super) secs: u64,
+    pub(super) channel: u32,
     // the disk: survives power cuts
-    parts: BTreeSet<Sha256>,
-    slots: BTreeSet<SlotName>,
-    link: Option<SlotName>,
+    pub(super) parts: BTreeSet<Sha256>,
+    pub(super) slots: BTreeSet<SlotName>,
+    pub(super) link: Option<SlotName>,
     /// The release whose form the configuration has: an older one cannot read a newer one's.
     config: u32,
-    snapshots: BTreeMap<SlotName, u32>,
+    pub(super) snapshots: BTreeMap<SlotName, u32>,
+    /// Releases that the repository does not have.
+    withheld: BTreeSet<u32>,
+    /// The repository cannot be reached.
+    pub(super) offline: bool,
+    /// The record came about by lives like these: what no life leads to is then a fault.
+    pub(super) lived: bool,
     // memory: gone after a power cut
-    orders: Vec<(u64, Effect)>,
-    answers: Vec<(u64, Answer)>,
-    running: Option<(SlotName, Process)>,
+    pub(super) orders: Vec<(u64, Effect)>,
+    pub(super) answers: Vec<(u64, Answer)>,
+    pub(super) running: Option<(SlotName, Process)>,
     // the account
     pids: u32,
     failed: BTreeSet<Sha256>,
@@ -124,7 +134,7 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             settings: Settings { soak: 4, deadline: 60, gap: 2, ..Settings::default() },
             record: Record::new("edgecore".parse().unwrap()),
@@ -136,6 +146,9 @@ impl World {
             link: None,
             config: 0,
             snapshots: BTreeMap::new(),
+            withheld: BTreeSet::new(),
+            offline: false,
+            lived: true,
             orders: vec![],
             answers: vec![],
             running: None,
@@ -145,7 +158,7 @@ impl World {
         }
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         Now { moment: moment(self.boot, self.secs), wall: jiff::Timestamp::UNIX_EPOCH, dice: u32::try_from(self.secs).unwrap() }
     }
 
@@ -189,8 +202,8 @@ impl World {
         self.pids += 1;
         let pid = self.pids;
         // As kubeedge.md measured: an older release exits at once on a configuration that a newer one rewrote.
-        self.running =
-            self.link.clone().filter(|slot| self.config <= number(slot)).map(|slot| (slot, Process { pid, restarts: 0 }));
+        let starts = |slot: &SlotName| self.slots.contains(slot) && self.config <= number(slot);
+        self.running = self.link.clone().filter(starts).map(|slot| (slot, Process { pid, restarts: 0 }));
         if let Some((slot, _)) = &self.running {
             self.config = number(slot);
         }
@@ -199,8 +212,11 @@ impl World {
     /// Carries out an order; `half` stops in the middle of it.
     fn perform(&mut self, effect: &Effect, half: bool) -> Option<Answer> {
         Some(match effect {
-            Effect::Check { .. } => {
-                Answer::Checked(Verdict::Candidate(Box::new(Candidate { plan: plan(self.channel), barred: None })))
+            Effect::Check { .. } if self.offline => return Self::fail(effect, true),
+            Effect::Check { mend, .. } => {
+                let again = mend.as_ref().map(|installed| number(&installed.slot)).filter(|n| !self.withheld.contains(n));
+                let plan = plan(again.unwrap_or(self.channel));
+                Answer::Checked(Verdict::Candidate(Box::new(Candidate { plan, barred: None })))
             }
             Effect::Fetch { plan } => {
                 if half {
@@ -210,26 +226,38 @@ impl World {
                 Answer::Fetched(Ok(()))
             }
             Effect::Stage { plan } => {
-                assert!(self.parts.contains(&plan.artifact), "staged {} which was never fetched", plan.version);
+                if !self.parts.contains(&plan.artifact) {
+                    assert!(!self.lived, "staged {} which was never fetched", plan.version);
+                    return Self::fail(effect, false);
+                }
                 if half {
                     return None;
                 }
                 self.slots.insert(plan.slot.clone());
                 Answer::Staged(Ok(plan.artifact))
             }
-            Effect::Prepare { plan, .. } => {
-                assert!(self.slots.contains(&plan.slot), "prepared a slot that is not there");
+            Effect::Prepare { plan, put_by, .. } => {
+                if !self.slots.contains(&plan.slot) {
+                    assert!(!self.lived, "prepared a slot that is not there");
+                    return Self::fail(effect, false);
+                }
                 self.running = None;
                 if half {
                     return None;
                 }
-                self.snapshots.insert(plan.slot.clone(), self.config);
+                if !put_by || !self.snapshots.contains_key(&plan.slot) {
+                    self.snapshots.insert(plan.slot.clone(), self.config);
+                }
                 Answer::Prepared(Ok(()))
             }
-            Effect::Switch { plan } => {
-                assert!(!self.failed.contains(&plan.artifact), "activated {} which failed here", plan.version);
-                assert!(Some(&plan.version) >= self.best.as_ref(), "activated {}, older than {:?}", plan.version, self.best);
-                assert!(self.slots.contains(&plan.slot), "activated a slot that is not there");
+            Effect::Switch { plan, .. } => {
+                if self.lived {
+                    assert!(!self.failed.contains(&plan.artifact), "activated {} which failed here", plan.version);
+                    assert!(Some(&plan.version) >= self.best.as_ref(), "activated {}, older than {:?}", plan.version, self.best);
+                    assert!(self.slots.contains(&plan.slot), "activated a slot that is not there");
+                } else if !self.slots.contains(&plan.slot) {
+                    return Self::fail(effect, false);
+                }
                 self.link = Some(plan.slot.clone());
                 if half {
                     return None;
@@ -237,23 +265,23 @@ impl World {
                 self.start_process();
                 Answer::Switched(Ok(()))
             }
-            Effect::Watch { plan } => {
+            Effect::Watch { plan, .. } => {
                 let process = match &self.running {
                     Some((slot, process)) if *slot == plan.slot && !dies(number(slot)) => ProcessState::Running(process.clone()),
                     _ => ProcessState::Dead("gone".into()),
                 };
                 Answer::Sampled(Sample { process, checks: vec![] })
             }
-            Effect::Restore { from, to } => {
+            Effect::Restore { from, to, .. } => {
+                if to.as_ref().is_some_and(|to| !self.slots.contains(&to.slot)) {
+                    return Some(Answer::Damaged(checks::HALTED));
+                }
                 self.running = None;
                 if let Some(config) = from.as_ref().and_then(|slot| self.snapshots.get(slot)) {
                     self.config = *config;
                 }
                 if half {
                     return None;
-                }
-                if let Some(to) = to {
-                    assert!(self.slots.contains(&to.slot), "the way back is gone: {}", to.slot);
                 }
                 self.link = to.as_ref().map(|to| to.slot.clone());
                 self.start_process();
@@ -277,17 +305,26 @@ impl World {
         })
     }
 
-    fn power_cut(&mut self) {
+    pub(super) fn power_cut(&mut self) {
         self.boot += 1;
         self.secs = 5;
         self.start_process();
         self.restart();
     }
 
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.orders.clear();
         self.answers.clear();
         self.input(Input::Started { link: self.link.clone() }, true);
+        self.look_at_slot();
+    }
+
+    /// As the driver does after a start and from time to time.
+    fn look_at_slot(&mut self) {
+        let slot = self.record.committed.as_ref().map(|committed| committed.slot.clone());
+        if let Some(slot) = slot.filter(|slot| !self.slots.contains(slot)) {
+            self.input(Input::Damaged { slot, reason: checks::HALTED }, true);
+        }
     }
 
     fn act(&mut self, action: &Action) {
@@ -346,17 +383,35 @@ impl World {
                     self.restart();
                 }
             }
+            Action::Damage(current, withheld) => {
+                // A slot that is just being activated is looked at then; here it is about what was committed once.
+                let record = &self.record;
+                let Some(slot) = if *current { &record.committed } else { &record.previous }.as_ref().map(|it| it.slot.clone())
+                else {
+                    return;
+                };
+                let under_way = crate::status::plan(&record.state).is_some_and(|plan| plan.slot == slot);
+                if !under_way {
+                    self.slots.remove(&slot);
+                    self.withheld.extend(withheld.then(|| number(&slot)));
+                    self.look_at_slot();
+                }
+            }
             Action::Rollback => self.input(Input::Rollback, true),
             Action::Forgive => {
                 self.failed.clear();
                 self.input(Input::Forgive(None), true);
             }
         }
-        assert!(self.link.as_ref().is_none_or(|slot| self.slots.contains(slot)), "the link names a slot that is not there");
+        let known = |slot: &SlotName| {
+            let committed = [&self.record.committed, &self.record.previous];
+            self.slots.contains(slot) || committed.into_iter().flatten().any(|installed| installed.slot == *slot)
+        };
+        assert!(self.link.as_ref().is_none_or(known), "the link names a slot that is not there");
     }
 
     /// One step in which nothing goes wrong; false when there is nothing to do.
-    fn go(&mut self) -> bool {
+    pub(super) fn go(&mut self) -> bool {
         // An answer to an older order may still be on the way; it comes whenever it likes.
         if let Some((epoch, answer)) = self.answers.pop() {
             self.input(Input::Answer { epoch, answer }, true);
@@ -380,7 +435,8 @@ impl World {
     }
 
     /// Lets everything go well from here until nothing is left to do.
-    fn calm_down(&mut self) {
+    pub(super) fn calm_down(&mut self) {
+        self.withheld.clear();
         for _ in 0..400 {
             if !self.go() {
                 break;
@@ -388,8 +444,14 @@ impl World {
         }
         assert_eq!(self.record.state, State::Idle, "stuck; orders {:?}, answers {:?}", self.orders, self.answers);
         let committed = self.record.committed.as_ref().map(|installed| installed.slot.clone());
+        if committed.is_none() && !self.lived {
+            return; // whatever ran here before us
+        }
         assert_eq!(self.link, committed, "the link and the record disagree");
-        assert_eq!(self.running.as_ref().map(|(slot, _)| slot.clone()), committed, "the committed release does not run");
+        // A configuration that no snapshot can bring back is nothing that the machine could mend.
+        let reads = self.lived || committed.as_ref().is_some_and(|slot| self.config <= number(slot));
+        let running = self.running.as_ref().map(|(slot, _)| slot.clone());
+        assert!(!reads || running == committed, "the committed release does not run but {running:?}");
     }
 }
 

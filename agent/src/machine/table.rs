@@ -69,6 +69,7 @@ fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
         ("started, link at new", Input::Started { link: Some(plan(SLOT_B).slot) }),
         ("started, no link", Input::Started { link: None }),
         ("adopted", Input::Adopted(release(0))),
+        ("damaged", Input::Damaged { slot: release(SLOT_A).slot, reason: checks::HALTED }),
         ("left by the restore unit", Input::LeftFor(checks::RESTARTED)),
         ("healed", Input::Healed(checks::LINK_MOVED)),
         ("rung by timer", Input::Ring(ring(By::Timer))),
@@ -102,6 +103,7 @@ fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
         ("sampled: dead", sample(ProcessState::Dead("exit 1".into()), true)),
         ("restored", answer(Answer::Restored(Ok(())))),
         ("restore failed", answer(Answer::Restored(Err(checks::HALTED)))),
+        ("the way back is damaged", answer(Answer::Damaged(checks::HALTED))),
         ("an older order's answer", Input::Answer { epoch: epoch - 1, answer: Answer::Fetched(Ok(())) }),
         ("rollback asked", Input::Rollback),
         ("forgive asked", Input::Forgive(None)),
@@ -218,7 +220,7 @@ fn what_a_person_asks_for_meanwhile_does_not_wait_for_a_pause() {
         let kept = step(&settings, &record, Input::Ring(asked.clone()), &at(1000)).next;
         assert_eq!(kept.ring.as_ref(), Some(&asked));
         let t = step(&settings, &kept, Input::Answer { epoch: 7, answer }, &at(1001));
-        assert_eq!(t.effects, [Effect::Check { ring: asked.clone() }]);
+        assert_eq!(t.effects, [Effect::Check { ring: asked.clone(), mend: None }]);
     }
     // Nor is a look elsewhere taken for its answer.
     let record = Record { state: checking(), ring: Some(asked.clone()), ..Record::new("edgecore".parse().unwrap()) };
@@ -252,7 +254,7 @@ fn a_person_who_cannot_go_back_keeps_what_runs() {
         let now = at(1000 + failure * 1000);
         let failed = Input::Answer { epoch: record.epoch, answer: Answer::Restored(Err(checks::HALTED)) };
         let t = step(&settings, &record, failed, &now);
-        if t.effects == [(Effect::Restore { from: None, to: Some(release(SLOT_B)) })] {
+        if t.effects == [(Effect::Restore { from: None, to: Some(release(SLOT_B)), anyway: false })] {
             let back = Input::Answer { epoch: t.next.epoch, answer: Answer::Restored(Ok(())) };
             let end = step(&settings, &t.next, back, &now).next;
             assert_eq!((end.state, end.committed, end.condemned), (State::Idle, Some(release(SLOT_B)), vec![]));
@@ -395,11 +397,11 @@ fn a_bundle_that_waits_for_its_wave_does_not_keep_the_network_waiting() {
     {
         let now = at(1000 + hour * 100);
         let t = step(&settings, &record, Input::Ring(ring(By::Timer)), &now);
-        assert_eq!(t.effects, [Effect::Check { ring: ring(By::Timer) }], "the network is asked");
+        assert_eq!(t.effects, [Effect::Check { ring: ring(By::Timer), mend: None }], "the network is asked");
         let t = step(&settings, &t.next, Input::Answer { epoch: t.next.epoch, answer: network }, &now);
         // ... and then the bundle again, whatever came of that: at once, or after the pause between two checks.
         let t = if t.effects.is_empty() { step(&settings, &t.next, Input::Wake, &at(1050 + hour * 100)) } else { t };
-        let Some(Effect::Check { ring: again }) = t.effects.first() else { panic!("{t:?}") };
+        let Some(Effect::Check { ring: again, .. }) = t.effects.first() else { panic!("{t:?}") };
         assert_eq!(again.source, bundle.source);
         let waits = Input::Answer { epoch: t.next.epoch, answer: held(SLOT_B, Hold::Wave(None)) };
         let t = step(&settings, &t.next, waits, &at(1050 + hour * 100));

@@ -42,6 +42,13 @@ pub enum Input {
     Adopted(Installed),
     /// Of the agent itself: the restore unit has put the committed release back, for this reason. Comes before [`Input::Started`].
     LeftFor(Refusal),
+    /// The slot of the committed release was looked at, and is not what was committed.
+    Damaged {
+        /// Which slot was looked at.
+        slot: SlotName,
+        /// What was found.
+        reason: Refusal,
+    },
     /// What is kept on the disk was found damaged when the agent started, and was set right.
     Healed(Refusal),
     /// Somebody wants the component checked.
@@ -78,6 +85,8 @@ pub enum Answer {
     Sampled(Sample),
     /// Of [`Effect::Restore`].
     Restored(Result<(), Refusal>),
+    /// Of [`Effect::Restore`]: the release to go back to is not in its slot as it was committed. Nothing was touched.
+    Damaged(Refusal),
 }
 
 /// Something that did not work.
@@ -154,6 +163,8 @@ pub enum Effect {
     Check {
         /// Who asked, and where to look.
         ring: Ring,
+        /// The committed release, if its slot is damaged: this very one is looked for first.
+        mend: Option<Installed>,
     },
     /// Fetch the artifact; goes on where it stopped.
     Fetch {
@@ -171,16 +182,22 @@ pub enum Effect {
         plan: Plan,
         /// SHA-256 that the slot's payload must have.
         payload: Sha256,
+        /// What was put by when this release was tried before is still needed: it stays as it is.
+        put_by: bool,
     },
     /// Point the link at the slot and start the component.
     Switch {
         /// What.
         plan: Plan,
+        /// SHA-256 that the slot's payload must have.
+        payload: Sha256,
     },
     /// Look at the component until told otherwise; a newer epoch ends it.
     Watch {
         /// What.
         plan: Plan,
+        /// SHA-256 that the slot's payload must have, should it have to be started again.
+        payload: Sha256,
     },
     /// Stop the component, put configuration and data back, point the link at `to`, start it.
     Restore {
@@ -188,12 +205,30 @@ pub enum Effect {
         from: Option<SlotName>,
         /// The release that runs afterwards.
         to: Option<Installed>,
+        /// If configuration and data cannot be put back, start it all the same: a release on what there is beats none.
+        anyway: bool,
     },
     /// Remove all slots, snapshots and partial downloads but these. No answer.
     Collect {
         /// What stays.
         keep: Vec<SlotName>,
     },
+}
+
+/// An effect's name, for places at which a test ends the agent.
+#[cfg(debug_assertions)]
+#[must_use]
+pub const fn name(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::Check { .. } => "check",
+        Effect::Fetch { .. } => "fetch",
+        Effect::Stage { .. } => "stage",
+        Effect::Prepare { .. } => "prepare",
+        Effect::Switch { .. } => "switch",
+        Effect::Watch { .. } => "watch",
+        Effect::Restore { .. } => "restore",
+        Effect::Collect { .. } => "collect",
+    }
 }
 
 /// Something to be reported: the driver adds node, time and sequence number.

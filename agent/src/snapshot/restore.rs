@@ -4,17 +4,22 @@ use super::copy::copy;
 use super::lock::{self, Held};
 use super::take::{open, sync};
 use super::{Cut, DAMAGED, Database, Entry, FORMAT, INDEX, INDEX_DIGEST, INDEX_LIMIT, Index, MISSING, Stored, io, parent};
+use crate::crashpoint::crashpoint;
 use slipway_protocol::{Refusal, Sha256};
 use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, sink};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Makes every file of the snapshot `dir` what it was when it was taken: content, owner, mode and time; files that were not there are
 /// removed. The component must be stopped. Nothing is touched unless the whole snapshot is sound and every database is free.
 pub fn restore(dir: &Path) -> Result<(), Refusal> {
-    restore_until(dir, &mut |_| Ok(()))
+    restore_until(dir, &mut |step| {
+        let _ = step;
+        crashpoint!("restore: {step}");
+        Ok(())
+    })
 }
 
 pub(super) fn restore_until(dir: &Path, cut: Cut<'_>) -> Result<(), Refusal> {
@@ -59,8 +64,27 @@ fn present(path: &Path) -> Result<Option<Held>, Refusal> {
     open(path, true)?.map(|file| lock::exclusive(file, path)).transpose()
 }
 
-/// Makes one path what it was; a file that is to be locked is returned so.
+/// Makes one path what it was; a file that is to be locked is returned so. Where there is no room for both, what is there now goes first if
+/// that makes enough: what was put by is still there, and whoever ordered this orders it again until it is done.
 fn bring_back(dir: &Path, entry: &Entry, locked: bool, cut: Cut<'_>) -> Result<Option<Held>, Refusal> {
+    match replace(dir, entry, locked, cut) {
+        Err(refusal) if super::is_full(&refusal) && makes_room(entry) => {
+            let new = temporary(&entry.path);
+            fs::remove_file(&new).ok();
+            remove(&entry.path, cut)?;
+            replace(dir, entry, locked, cut)
+        }
+        replaced => replaced,
+    }
+}
+
+/// Whether what is there now takes as much room as what is to come.
+fn makes_room(entry: &Entry) -> bool {
+    let room = entry.path.symlink_metadata().ok().filter(fs::Metadata::is_file).map(|found| found.blocks().saturating_mul(512));
+    room >= entry.stored.as_ref().map(|stored| stored.size)
+}
+
+fn replace(dir: &Path, entry: &Entry, locked: bool, cut: Cut<'_>) -> Result<Option<Held>, Refusal> {
     let path = &entry.path;
     let Some(stored) = &entry.stored else {
         remove(path, cut)?;
@@ -102,7 +126,7 @@ fn remove(path: &Path, cut: Cut<'_>) -> Result<(), Refusal> {
 }
 
 /// Beside the file, so that the rename stays on one file system; hidden, so that no `*.yaml` finds it.
-fn temporary(path: &Path) -> PathBuf {
+pub(super) fn temporary(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.slipway"))
 }
@@ -115,7 +139,7 @@ fn modified(stored: &Stored) -> SystemTime {
 }
 
 /// Reads the index, if it is what was written.
-fn read_index(dir: &Path) -> Result<Index, Refusal> {
+pub(super) fn read_index(dir: &Path) -> Result<Index, Refusal> {
     let path = dir.join(INDEX);
     let mut bytes = Vec::new();
     let read = File::open(&path).and_then(|file| file.take(INDEX_LIMIT).read_to_end(&mut bytes));

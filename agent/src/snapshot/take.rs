@@ -5,6 +5,7 @@ use super::{
     CHANGED, COMPANIONS, Cut, Database, Entry, FORMAT, INDEX, INDEX_DIGEST, Index, KIND, SIZE, SIZE_LIMIT, SnapshotSettings,
     Stored, beside, io, lock, parent,
 };
+use crate::crashpoint::crashpoint;
 use nix::libc::{O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK};
 use slipway_protocol::{Refusal, Sha256};
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -15,7 +16,11 @@ use std::path::{Path, PathBuf};
 /// Puts by what `settings` name, as directory `dir`; an older snapshot of that name is replaced. The component must be stopped.
 /// After a cut it can simply be done again.
 pub fn take(dir: &Path, settings: &SnapshotSettings) -> Result<(), Refusal> {
-    let taken = take_until(dir, settings, &mut |_| Ok(()));
+    let taken = take_until(dir, settings, &mut |step| {
+        let _ = step;
+        crashpoint!("take: {step}");
+        Ok(())
+    });
     if taken.is_err() {
         // Half a snapshot is of no use and the disk may be full. The next one clears it away too.
         fs::remove_dir_all(beside(dir, ".tmp")).ok();

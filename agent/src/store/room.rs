@@ -31,11 +31,16 @@ impl Room {
         if self.free().is_none_or(|free| free >= NEEDED) {
             return true;
         }
+        self.give_up();
+        self.free().is_none_or(|free| free >= NEEDED)
+    }
+
+    /// Gives up the reserve, if it is held.
+    pub(super) fn give_up(&mut self) {
         if self.held && durable::remove_file_durable(&self.reserve).is_ok() {
             tracing::warn!(reserve = %self.reserve.display(), "the disk is full: the reserve for the agent's state is used");
             self.held = false;
         }
-        self.free().is_none_or(|free| free >= NEEDED)
     }
 
     /// Takes the reserve if it is not held and leaves others as much. Without one the agent still works: no error.

@@ -182,32 +182,33 @@ impl Plain {
         evidence::long(&format!("{}: {status}", self.component), &self.log_tail())
     }
 
-    /// Starts it if it ended and the pause since the last start is over.
-    pub(super) fn ensure_running(&self) -> Result<bool, Refusal> {
+    /// Whether it ended and the pause since the last start is over.
+    pub(super) fn is_due(&self) -> bool {
         let now = clock::now().moment;
         let runs = matches!(self.look(), ProcessState::Running(_));
-        {
-            let mut inner = self.lock();
-            let since = inner.started.as_ref().and_then(|started| now.since(started));
-            if runs {
-                if since.is_none_or(|secs| secs >= STEADY) {
-                    inner.deaths = 0;
-                }
-                return Ok(false);
-            }
-            if since.is_some_and(|secs| secs < pause(inner.deaths)) {
-                return Ok(false);
-            }
-            inner.deaths = inner.deaths.saturating_add(1);
-            inner.started = Some(now);
+        let mut inner = self.lock();
+        let since = inner.started.as_ref().and_then(|started| now.since(started));
+        if runs && since.is_none_or(|secs| secs >= STEADY) {
+            inner.deaths = 0;
         }
+        !runs && since.is_none_or(|secs| secs >= pause(inner.deaths))
+    }
+
+    /// Starts it if it is due.
+    pub(super) fn ensure_running(&self) -> Result<bool, Refusal> {
+        if !self.is_due() {
+            return Ok(false);
+        }
+        let mut inner = self.lock();
+        inner.deaths = inner.deaths.saturating_add(1);
+        inner.started = Some(clock::now().moment);
+        drop(inner);
         self.start().map(|()| true)
     }
 
-    /// Starts what was started in another boot; once in this one.
-    pub(super) fn start_after_boot(&self) -> Result<(), Refusal> {
-        let earlier = self.read().is_some_and(|record| record.boot != clock::now().moment.boot);
-        if earlier { self.start() } else { Ok(()) }
+    /// Whether it was started in another boot.
+    pub(super) fn went_down(&self) -> bool {
+        self.read().is_some_and(|record| record.boot != clock::now().moment.boot)
     }
 
     fn read(&self) -> Option<Record> {

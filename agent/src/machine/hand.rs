@@ -1,0 +1,66 @@
+//! What a person on the device may ask for: the release before, the end of an update, another try.
+
+use super::{Draft, checks, shown};
+use crate::record::{Condemned, State};
+use slipway_protocol::{Event, Sha256, Version};
+
+impl Draft<'_> {
+    pub(super) fn rollback(&mut self) {
+        match self.next.state.clone() {
+            // A check is no update yet: one that is under way, or has waited for the network all day, is not what is to be undone.
+            State::Idle | State::Checking { .. } => match (self.next.committed.clone(), self.next.previous.clone()) {
+                (Some(current), Some(previous)) => {
+                    let reason = checks::ASKED.with(&current.version, &previous.version);
+                    // One that was damaged is left for that, and may come back.
+                    let condemn = self.next.damage.is_none().then(|| Condemned {
+                        artifact: current.artifact,
+                        version: current.version.clone(),
+                        reason: reason.clone(),
+                        at: self.now.wall,
+                    });
+                    self.tell(Event::RollingBack, Some(&current.version), Some(&reason));
+                    self.restore(Some(current.slot), None, Some(previous), reason, condemn);
+                }
+                _ if self.next.state != State::Idle => self.call_off(None),
+                (current, _) => {
+                    let version = current.map(|installed| installed.version);
+                    let refusal = checks::NOTHING_BEFORE.with("none", "a previous release");
+                    self.end(Event::Refused, version.as_ref(), Some(&refusal), true);
+                }
+            },
+            State::Downloading { plan, .. } | State::Staging { plan } | State::Staged { plan, .. } => {
+                self.call_off(Some(plan.version))
+            }
+            State::Activating { plan, .. } | State::Probation { plan, .. } => {
+                let reason = checks::CALLED_OFF.with(&plan.version, "the operator's consent");
+                self.undo(plan, reason, true);
+            }
+            State::RollingBack { .. } | State::Inconsistent { .. } => self.go_back_now(),
+        }
+    }
+
+    /// Ends an update that has not touched anything that runs. The epoch moves on, so that what is still under way is not heard.
+    fn call_off(&mut self, version: Option<Version>) {
+        let refusal = checks::CALLED_OFF.with(shown(version.as_ref()), "the operator's consent");
+        self.next.state = State::Idle;
+        self.next.ring = None;
+        self.next.epoch = self.next.epoch.wrapping_add(1);
+        self.end(Event::Refused, version.as_ref(), Some(&refusal), true);
+        self.collect();
+        self.settle();
+    }
+
+    pub(super) fn forgive(&mut self, artifact: Option<Sha256>) {
+        let (forgiven, kept) = std::mem::take(&mut self.next.condemned)
+            .into_iter()
+            .partition(|c: &Condemned| artifact.is_none_or(|a| a == c.artifact));
+        self.next.condemned = kept;
+        let forgiven: Vec<Condemned> = forgiven;
+        for condemned in &forgiven {
+            self.tell(Event::Forgiven, Some(&condemned.version), Some(&condemned.reason));
+        }
+        if !forgiven.is_empty() {
+            self.next.last = None;
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! From any persisted state a start comes to rest: records that no life led to, on disks that know nothing of them.
+//!
+//! States without their slot, deadlines that are over or at the end of time, a way back to what was never installed, an epoch that cannot
+//! rise: all of it read back from JSON, as it is after a start. Seen to fail by a `settle` that forgets the damaged release, by a
+//! `started` that believes a check in the far future, and by a `Staging` that is not ordered anew.
+
+use super::lives::{World, artifact, dies, moment, plan, release};
+use super::*;
+use crate::record::{Activation, Damage, Process, Trouble};
+use proptest::prelude::*;
+
+fn when() -> impl Strategy<Value = Moment> {
+    let secs = prop_oneof![Just(0), 1_u64..5000, Just(u64::MAX - 10), Just(u64::MAX)];
+    (0_u32..3, secs).prop_map(|(boot, secs)| moment(boot, secs))
+}
+
+fn retry() -> impl Strategy<Value = Retry> {
+    let failures = prop_oneof![0_u32..8, Just(u32::MAX)];
+    (failures, prop::option::of(when()), prop::option::of(when())).prop_map(|(failures, since, at)| Retry { failures, since, at })
+}
+
+fn ring() -> impl Strategy<Value = Ring> {
+    let by = prop_oneof![Just(By::Timer), Just(By::Notice), Just(By::Operator)];
+    (by, prop::option::of(0_u32..8)).prop_map(|(by, hint)| Ring {
+        by,
+        source: Source::Network,
+        hint: hint.map(|n| plan(n).version),
+    })
+}
+
+/// A plan, and now and then one whose slot is another release's.
+fn some_plan() -> impl Strategy<Value = Plan> {
+    (0_u32..8, 0_u32..8, 0_u8..8)
+        .prop_map(|(n, other, odd)| Plan { slot: plan(if odd == 0 { other } else { n }).slot, ..plan(n) })
+}
+
+fn watch() -> impl Strategy<Value = Watch> {
+    let process = prop::option::of((0_u32..3, 0_u32..2).prop_map(|(pid, restarts)| Process { pid, restarts }));
+    let counts = (prop_oneof![0_u32..5, Just(u32::MAX)], prop_oneof![0_u32..5, Just(u32::MAX)]);
+    (when(), counts, process, prop::option::of(when())).prop_map(|(deadline, (starts, failures), process, healthy_since)| Watch {
+        deadline,
+        starts,
+        process,
+        healthy_since,
+        failures,
+        ill: None,
+    })
+}
+
+/// A release that could ever have been committed.
+fn installed() -> impl Strategy<Value = Option<Installed>> {
+    prop::option::of((0_u32..8).prop_filter_map("dies", |n| (!dies(n)).then(|| release(n))))
+}
+
+fn condemned(n: u32) -> Condemned {
+    Condemned { artifact: artifact(n), version: plan(n).version, reason: checks::DIED, at: jiff::Timestamp::UNIX_EPOCH }
+}
+
+fn state() -> BoxedStrategy<State> {
+    let back = || (prop::option::of(0_u32..8), installed(), retry());
+    prop_oneof![
+        Just(State::Idle),
+        (ring(), retry()).prop_map(|(ring, retry)| State::Checking { ring, retry }),
+        (some_plan(), retry()).prop_map(|(plan, retry)| State::Downloading { plan, retry }),
+        some_plan().prop_map(|plan| State::Staging { plan }),
+        (some_plan(), 0_u32..8).prop_map(|(plan, n)| State::Staged { plan, payload: artifact(n) }),
+        (some_plan(), 0_u32..8, any::<bool>()).prop_map(|(plan, n, first)| State::Activating {
+            plan,
+            payload: artifact(n),
+            step: if first { Activation::Preparing } else { Activation::Switching },
+        }),
+        (some_plan(), 0_u32..8, watch()).prop_map(|(plan, n, watch)| State::Probation { plan, payload: artifact(n), watch }),
+        (back(), prop::option::of(some_plan()), prop::option::of(0_u32..8)).prop_map(|((from, to, retry), left, bad)| {
+            State::RollingBack {
+                from: from.map(|n| plan(n).slot),
+                plan: left,
+                to,
+                reason: checks::DIED,
+                condemn: bad.map(condemned),
+                retry,
+            }
+        }),
+        back().prop_map(|(from, to, retry)| State::Inconsistent {
+            from: from.map(|n| plan(n).slot),
+            to,
+            reason: checks::DIED,
+            retry,
+        }),
+    ]
+    .boxed()
+}
+
+fn record() -> BoxedStrategy<Record> {
+    let epoch = prop_oneof![0_u64..9, Just(u64::MAX - 1), Just(u64::MAX)];
+    let some = || prop::option::of(0_u32..8);
+    let damage = prop::option::of((some(), prop_oneof![0_u32..3, Just(u32::MAX)]));
+    let trouble = prop::option::of((0_u32..8, when(), prop_oneof![0_u32..3, Just(u32::MAX)]));
+    let releases = (installed(), installed(), some(), prop::collection::vec(0_u32..8, 0..4));
+    (epoch, state(), releases, prop::option::of(ring()), prop::option::of(when()), damage, trouble)
+        .prop_map(|(epoch, state, (committed, previous, floor, bad), ring, checked, damage, trouble)| Record {
+            epoch,
+            state,
+            committed,
+            previous,
+            floor: floor.map(|n| plan(n).version),
+            condemned: bad.into_iter().map(condemned).collect(),
+            ring,
+            checked,
+            damage: damage.map(|(from, failures)| Damage { reason: checks::DIED, from: from.map(|n| plan(n).slot), failures }),
+            trouble: trouble.map(|(n, until, failures)| Trouble { artifact: artifact(n), reason: checks::DIED, failures, until }),
+            ..Record::new("edgecore".parse().unwrap())
+        })
+        .boxed()
+}
+
+/// A device that starts with this record, on a disk of which nothing is known.
+fn device() -> BoxedStrategy<World> {
+    let disk = (any::<u8>(), any::<u8>(), any::<u8>(), prop::option::of(0_u32..8));
+    (record(), disk, 0_u32..8, 0_u64..5000)
+        .prop_map(|(record, (slots, parts, snapshots, link), channel, secs)| {
+            let among = |bits: u8| (0_u32..8).filter(move |n| bits & (1 << n) != 0);
+            let mut world = World::new();
+            // Through the form in which it is kept.
+            world.record = serde_json::from_slice(&serde_json::to_vec(&record).unwrap()).unwrap();
+            world.lived = false;
+            world.slots = among(slots).map(|n| plan(n).slot).collect();
+            world.parts = among(parts).map(artifact).collect();
+            world.snapshots = among(snapshots).map(|n| (plan(n).slot, 0)).collect();
+            world.link = link.map(|n| plan(n).slot);
+            (world.channel, world.secs) = (channel, secs);
+            world
+        })
+        .boxed()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn from_any_persisted_state_a_start_comes_to_rest(mut world in device()) {
+        let floor = world.record.floor.clone();
+        world.power_cut();
+        world.calm_down();
+        prop_assert!(world.record.floor >= floor, "the floor went down");
+        prop_assert_eq!(&world.record.damage, &None, "the committed release is whole again");
+    }
+
+    /// Without a network it may take as long as that lasts, but somebody always moves it on.
+    #[test]
+    fn without_a_network_no_state_is_without_somebody_who_moves_it_on(mut world in device()) {
+        world.offline = true;
+        world.power_cut();
+        for _ in 0..60 {
+            let waits = wake_at(&Settings::default(), &world.record).is_some();
+            let moves = waits || !world.orders.is_empty() || !world.answers.is_empty();
+            prop_assert!(moves || world.record.state == State::Idle, "nobody moves {:?} on", world.record.state);
+            prop_assert!(moves || world.record.damage.is_none(), "it rests with a damaged release");
+            if !world.go() {
+                break;
+            }
+        }
+        // It comes back: everything that was in the way is made good.
+        world.offline = false;
+        world.calm_down();
+        prop_assert_eq!(&world.record.damage, &None);
+    }
+}
