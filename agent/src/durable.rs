@@ -51,6 +51,12 @@ pub fn refusal(path: &Path, error: &io::Error) -> Refusal {
     check.with(format_args!("{}: {error}", path.display()), wanted)
 }
 
+/// Whether a refusal of [`refusal`] says that there is no room.
+#[must_use]
+pub fn is_no_room(refusal: &Refusal) -> bool {
+    refusal.code == FULL.code
+}
+
 /// Whether a refusal of [`refusal`] says that the disk does not give what is on it.
 #[must_use]
 pub fn is_unreadable(refusal: &Refusal) -> bool {

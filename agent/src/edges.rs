@@ -515,7 +515,7 @@ impl Edges {
     async fn put_back(&self, part: &Part, from: Option<&SlotName>, to: Option<&Installed>, dir: PathBuf) -> Result<(), Refusal> {
         let snapshot = dir.clone();
         let Err(refusal) = blocking(move || snapshot::restore(&snapshot)).await else { return Ok(()) };
-        if !snapshot::is_full(&refusal) {
+        if !durable::is_no_room(&refusal) {
             return Err(refusal);
         }
         self.make_room(&part.config.name, from, to);

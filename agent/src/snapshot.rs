@@ -18,6 +18,7 @@ pub use rehearse::{rehearse, rehearse_restore};
 pub use restore::restore;
 pub use take::take;
 
+use crate::durable;
 use serde::{Deserialize, Serialize};
 use slipway_protocol::{Actor, Class, Refusal, Sha256};
 use std::ffi::OsString;
@@ -79,21 +80,6 @@ pub const IO: Refusal = Refusal::of(
     "disk access for the snapshot",
     "check free space, mount options and permissions; it is tried again",
 );
-
-/// The disk has no room.
-pub const FULL: Refusal = Refusal::of(
-    "SLW-A-SNAPSHOT-FULL",
-    Class::System,
-    Actor::Device,
-    "room for configuration and data, and for bringing them back",
-    "free space on the file system of the path named; it is tried again",
-);
-
-/// Whether it failed for want of room.
-#[must_use]
-pub fn is_full(refusal: &Refusal) -> bool {
-    refusal.code == FULL.code
-}
 
 /// The only format of an index there is.
 const FORMAT: u32 = 1;
@@ -216,10 +202,12 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// The refusal for a failed system call.
 fn io(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> Refusal {
-    let what = format!("{what} {}", path.display());
+    let (what, path) = (what.to_owned(), path.to_owned());
     move |error| {
-        let (check, wanted) = if crate::durable::is_full(&error) { (FULL, "free space") } else { (IO, "success") };
-        check.with(format_args!("{what}: {error}"), wanted)
+        if durable::is_full(&error) {
+            return durable::refusal(&path, &error);
+        }
+        IO.with(format_args!("{what} {}: {error}", path.display()), "success")
     }
 }
 

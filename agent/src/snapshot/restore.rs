@@ -5,6 +5,7 @@ use super::lock::{self, Held};
 use super::take::{open, sync};
 use super::{Cut, DAMAGED, Database, Entry, FORMAT, INDEX, INDEX_DIGEST, INDEX_LIMIT, Index, MISSING, Stored, io, parent};
 use crate::crashpoint::crashpoint;
+use crate::durable;
 use slipway_protocol::{Refusal, Sha256};
 use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, sink};
@@ -68,7 +69,7 @@ fn present(path: &Path) -> Result<Option<Held>, Refusal> {
 /// that makes enough: what was put by is still there, and whoever ordered this orders it again until it is done.
 fn bring_back(dir: &Path, entry: &Entry, locked: bool, cut: Cut<'_>) -> Result<Option<Held>, Refusal> {
     match replace(dir, entry, locked, cut) {
-        Err(refusal) if super::is_full(&refusal) && makes_room(entry) => {
+        Err(refusal) if durable::is_no_room(&refusal) && makes_room(entry) => {
             let new = temporary(&entry.path);
             fs::remove_file(&new).ok();
             remove(&entry.path, cut)?;
