@@ -1,7 +1,9 @@
 //! What the end-to-end scenarios share: the freshly built programs, a broker, a factory with one device.
 
 pub mod crash;
+pub mod disk;
 pub mod machine;
+pub mod trouble;
 
 use anyhow::{Context as _, Result};
 use slipway_operator::mqtt::{Audience, Broker, notify};

@@ -82,6 +82,14 @@ interval = "100ms"
         Ok(Self { dir, scenario, agent: setting.agent.clone(), child: None, loose: false })
     }
 
+    /// Changes its configuration, which the next start of the agent reads.
+    pub fn configure(&self, from: &str, to: &str) -> Result<()> {
+        let file = self.dir.join("agent.toml");
+        let text = std::fs::read_to_string(&file)?;
+        ensure!(text.contains(from), "the configuration has no {from}");
+        Ok(std::fs::write(&file, text.replace(from, to))?)
+    }
+
     /// Its folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -173,6 +181,12 @@ interval = "100ms"
             let _ = child.wait();
         }
         let _ = wait::try_until("the agent is gone", PATIENCE, || self.agents().next().is_none());
+    }
+
+    /// Stops the agent where it is, or has it go on.
+    pub fn freeze(&self, frozen: bool) {
+        let which = if frozen { Signal::SIGSTOP } else { Signal::SIGCONT };
+        self.agents().for_each(|pid| signal(pid, which));
     }
 
     /// The agent's processes: one, or none.

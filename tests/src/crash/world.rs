@@ -7,7 +7,7 @@ use slipway_operator::ChannelChange;
 use slipway_protocol::ChannelName;
 use slipway_sim::Factory;
 use slipway_sim::factory::{edgecore_name, now};
-use slipway_world::edgecore::Dials;
+use slipway_world::edgecore::{Dials, Release};
 use slipway_world::{programs, wait};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -91,13 +91,20 @@ pub struct World {
     dir: TempDir,
 }
 
+/// What a release's program becomes when one byte of it is changed: one that leaves a mark beside its data.
+pub const DORMANT: &str = "#: > \"$2.changed\"";
+
 /// The component: `program CONFIG DATA`. Like edgecore it refuses a configuration of a format that it does not know, and a new
 /// release rewrites the one it finds: a program that runs on the other's configuration shows.
-fn script(accepts: &str, then: &str) -> String {
+#[must_use]
+pub fn script(accepts: &str, then: &str) -> String {
     format!(
-        "#!/bin/sh\n# Stands in for edgecore.\ngrep -q '^format: [{accepts}]$' \"$1\" || {{ echo \"unknown format in $1\" >&2; exit 3; }}\n{then}\nwhile :; do sleep 1000; done\nexit\n"
+        "#!/bin/sh\n# Stands in for edgecore.\n{DORMANT}\ngrep -q '^format: [{accepts}]$' \"$1\" || {{ echo \"unknown format in $1\" >&2; exit 3; }}\n{then}\nwhile :; do sleep 1000; done\nexit\n"
     )
 }
+
+/// What a new release does first.
+pub const REWRITE: &str = "printf 'format: 2\\n' > \"$1\"; echo \"new\" >> \"$2\"";
 
 impl World {
     /// Makes releases and a device on which the first of them is committed. Everything is below `dir`.
@@ -106,12 +113,11 @@ impl World {
         let host = dir.path().join("program.sh");
         std::fs::write(&host, "")?;
         let factory = Factory::new(&host)?;
-        let rewrite = "printf 'format: 2\\n' > \"$1\"; echo \"new\" >> \"$2\"";
         let mut programs = BTreeMap::new();
         for (version, text) in [
             (OLD, script("1", "echo old >> \"$2\"")),
-            (Scenario::Commit.new_version(), script("12", rewrite)),
-            (Scenario::RollBack.new_version(), script("12", &format!("{rewrite}; sleep 0.3; exit 2"))),
+            (Scenario::Commit.new_version(), script("12", REWRITE)),
+            (Scenario::RollBack.new_version(), script("12", &format!("{REWRITE}; sleep 0.3; exit 2"))),
         ] {
             std::fs::write(&host, text)?;
             let release = factory.release(&Dials { pad: PAD, ..Dials::healthy(version) })?;
@@ -133,8 +139,28 @@ impl World {
         Ok(world)
     }
 
+    /// The operator and his web server.
+    #[must_use]
+    pub const fn factory(&self) -> &Factory {
+        &self.factory
+    }
+
+    /// One more release, whose program is this script with so many bytes behind it.
+    pub fn release(&mut self, version: &str, program: &str, pad: u64) -> Result<Release> {
+        std::fs::write(self.dir.path().join("program.sh"), program)?;
+        let release = self.factory.release(&Dials { pad, ..Dials::healthy(version) })?;
+        let archive = release.archives.first().context("an archive")?;
+        self.setting.programs.insert(archive.edgecore_sha256.clone(), version.to_owned());
+        Ok(release)
+    }
+
     fn point(&self, scenario: Scenario, version: &str) -> Result<()> {
-        let channel: ChannelName = scenario.name().parse().map_err(anyhow::Error::msg)?;
+        self.offer(scenario.name(), version)
+    }
+
+    /// Points a channel at a release.
+    pub fn offer(&self, channel: &str, version: &str) -> Result<()> {
+        let channel: ChannelName = channel.parse().map_err(anyhow::Error::msg)?;
         let release = Some(version.parse().map_err(anyhow::Error::msg)?);
         self.factory.repo()?.channel(
             &edgecore_name(),

@@ -1,0 +1,202 @@
+//! What comes and goes: a medium that is pulled out in the middle of an installation, and a reader who looks while files are being made.
+//!
+//! Seen to fail with a bundle read by `mmap` (the agent died of SIGBUS), and with slots written under their own names.
+
+use anyhow::{Context as _, Result, ensure};
+use slipway_agent::slots::Slots;
+use slipway_protocol::{Event, Platform};
+use slipway_sim::factory::edgecore_name;
+use slipway_tests::crash::device::CrashDevice;
+use slipway_tests::crash::world::{REWRITE, Scenario, World, script};
+use slipway_tests::disk::{Disk, Here, own_mounts};
+use slipway_tests::trouble;
+use slipway_world::server::Fault;
+use slipway_world::wait;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// Large enough to be pulled out in the middle.
+const LARGE: &str = "v1.4.0";
+const PAD: u64 = 8 << 20;
+
+fn install(world: &World, device: &CrashDevice, file: &Path) -> Result<std::process::Output> {
+    let mut command = Command::new(&world.setting.agent);
+    command.arg("install").arg(file).arg("--config").arg(device.dir().join("agent.toml"));
+    Ok(command.stdin(std::process::Stdio::null()).output()?)
+}
+
+/// The ways in which a medium goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Goes {
+    /// From its middle on it cannot be read: the kernel says EIO.
+    Unreadable,
+    /// Cut short while it is being read.
+    Short,
+    /// Away with its folder between the check and the download.
+    Away,
+    /// Another one, with the same name and length, in the middle.
+    Exchanged,
+}
+
+/// Each ends the installation with a code, in the command's answer and in a report; agent and component go on as if nothing had been;
+/// and the same medium, put in again, is installed from.
+#[test]
+fn pain_24_a_medium_that_goes_in_the_middle_is_a_failed_result_and_nothing_else() -> Result<()> {
+    if own_mounts("pain_24_a_medium_that_goes_in_the_middle_is_a_failed_result_and_nothing_else")? == Here::No {
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    let mut world = World::new(dir.path())?;
+    world.release(LARGE, &script("12", REWRITE), PAD)?;
+    world.offer("large", LARGE)?;
+    let bundle = dir.path().join("bundle.tar");
+    let channel = "large".parse().map_err(anyhow::Error::msg)?;
+    world.factory().repo()?.bundle(&edgecore_name(), &channel, &[Platform::current()], &bundle)?;
+    let rows = [Goes::Unreadable, Goes::Short, Goes::Away, Goes::Exchanged];
+    trouble::all(
+        &rows,
+        4,
+        |row| format!("{row:?}").to_lowercase(),
+        |row| pulled(&world, &bundle, &dir.path().join(format!("{row:?}")), *row),
+    )
+}
+
+fn pulled(world: &World, bundle: &Path, dir: &Path, goes: Goes) -> Result<()> {
+    let mut device = world.device(&dir.join("node"), Scenario::Commit)?;
+    device.configure(&format!("url = \"{}/\"\n", world.setting.url), "")?;
+    device.configure("channel = \"commit\"", "channel = \"large\"")?;
+    let (image, mount) = (dir.join("stick.disk"), dir.join("stick"));
+    let disk = Disk::mount(&image, &mount, 24 << 20)?;
+    let file = mount.join("folder/slipway.tar");
+    let put = || -> Result<()> {
+        std::fs::create_dir_all(mount.join("folder"))?;
+        std::fs::copy(bundle, &file)?;
+        Ok(())
+    };
+    put()?;
+    device.start()?;
+    trouble::answers(&mut device)?;
+    let before = device.running();
+    let whole = std::fs::metadata(&image)?.len();
+    if goes == Goes::Unreadable {
+        // Out and in again: nothing of it is in memory.
+        disk.repair()?;
+        let middle = first_block_of(&file, 2)?;
+        trouble::truncate(&image, |_| middle)?;
+    }
+    let output = std::thread::scope(|scope| -> Result<_> {
+        let asked = scope.spawn(|| install(world, &device, &file));
+        if goes != Goes::Unreadable {
+            let downloads = device.state().join("downloads");
+            let begun = || match goes {
+                Goes::Away => device.log().contains("event=Checking"),
+                _ => std::fs::read_dir(&downloads).is_ok_and(|mut entries| entries.next().is_some()),
+            };
+            wait::try_until("it is being read", trouble::PATIENCE, begun)?;
+            device.freeze(true);
+            match goes {
+                Goes::Short => trouble::truncate(&file, |length| length / 3)?,
+                Goes::Away => std::fs::remove_dir_all(mount.join("folder"))?,
+                _ => trouble::overwrite(&file, PAD / 2, 1 << 20, |byte| byte ^ 0x55)?,
+            }
+            device.freeze(false);
+        }
+        asked.join().ok().context("the command")?
+    })?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(
+        matches!(output.status.code(), Some(1 | 3)) && said.contains("SLW-A-"),
+        "{:?}: {said}\n{}",
+        output.status,
+        device.log()
+    );
+    let told = device.history()?;
+    let failed = told.iter().find(|report| matches!(report.event, Event::Refused | Event::Retrying) && report.refusal.is_some());
+    ensure!(failed.is_some(), "nothing was told: {told:?}");
+    ensure!(device.running() == before || before.is_empty(), "{:?}", device.running());
+    trouble::answers(&mut device)?;
+    // Put in again.
+    if goes == Goes::Unreadable {
+        trouble::truncate(&image, |_| whole)?;
+        disk.repair()?;
+    }
+    put()?;
+    let output = install(world, &device, &file)?;
+    ensure!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), device.log());
+    trouble::until(&mut device, "it runs", |device| device.settled(LARGE))?;
+    ensure!(device.log().matches("event=Started").count() == 1, "{}", device.log());
+    device.stop()
+}
+
+/// Where on its disk a file's content is, so many thirds into it.
+fn first_block_of(file: &Path, thirds: u64) -> Result<u64> {
+    let output = Command::new("filefrag").args(["-b1", "-v"]).arg(file).output().context("filefrag")?;
+    let text = String::from_utf8(output.stdout)?;
+    let at = std::fs::metadata(file)?.len() * thirds / 3;
+    // ext: logical: physical: length: …
+    let extents = text.lines().filter_map(|line| {
+        let numbers: Vec<u64> = line.split([':', '.', ' ']).filter_map(|word| word.parse().ok()).collect();
+        match numbers.as_slice() {
+            [_, from, to, physical, ..] if line.trim_start().starts_with(|c: char| c.is_ascii_digit()) => {
+                Some((*from, *to, *physical))
+            }
+            _ => None,
+        }
+    });
+    let (from, _, physical) =
+        extents.into_iter().find(|(from, to, _)| (*from..=*to).contains(&at)).with_context(|| text.clone())?;
+    Ok(physical + (at - from))
+}
+
+/// A reader who looks all the time, through drops, damage on the way and kills: a slot that has its name is whole and what it says it is.
+#[test]
+fn pain_23_nothing_is_ever_seen_half_done_under_its_final_name() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut world = World::new(dir.path())?;
+    let release = world.release(LARGE, &script("12", REWRITE), 2 << 20)?;
+    world.offer("commit", LARGE)?;
+    let path = world.factory().artifact_path(&release);
+    let size = release.archives[0].size;
+    world.factory().server.fault_times(&path, Fault::CutAfter(size / 2), 1);
+    world.factory().server.fault_times(&path, Fault::FlipByte(size - 100), 1);
+    let mut device = world.device(&dir.path().join("node"), Scenario::Commit)?;
+    let (slots, name) = (Slots::new(&device.state()), edgecore_name());
+    let (over, looks) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| -> Result<()> {
+        let reader = scope.spawn(|| -> Result<()> {
+            while !over.load(Ordering::Relaxed) {
+                for slot in slots.list(&name)? {
+                    let record = slots.read(&name, &slot)?;
+                    slots.check_payload(&name, &slot, &record.payload)?;
+                    let known = world.setting.programs.get(&record.payload.to_string());
+                    ensure!(known.is_some_and(|version| *version == record.version.to_string()), "{slot} holds {known:?}");
+                    looks.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Ok(())
+        });
+        let mut dice: u64 = 0x5eed;
+        let lived = (0..5).try_for_each(|_| {
+            device.start()?;
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let (seen, lines) = (device.log().len(), dice >> 61);
+            let _ = wait::try_until("it gets a little further", std::time::Duration::from_millis(1500), || {
+                device.log()[seen..].lines().count() as u64 > lines
+            });
+            device.kill();
+            Ok::<(), anyhow::Error>(())
+        });
+        let ended = lived.and_then(|()| {
+            device.start()?;
+            trouble::answers(&mut device)?;
+            trouble::check(&device)?;
+            trouble::until(&mut device, "the update ends", |device| device.settled(LARGE))
+        });
+        over.store(true, Ordering::Relaxed);
+        reader.join().ok().context("the reader")??;
+        ended
+    })?;
+    ensure!(looks.into_inner() > 20, "nobody looked");
+    device.stop()
+}
