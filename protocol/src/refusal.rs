@@ -122,9 +122,15 @@ pub fn printable(text: &str) -> String {
             out.push('…');
             break;
         }
-        out.push(if c.is_control() || unseen(c) { '\u{fffd}' } else { c });
+        out.push(visible(c));
     }
     out
+}
+
+/// The character, or U+FFFD for one that [`printable`] does not let through.
+#[must_use]
+pub fn visible(c: char) -> char {
+    if c.is_control() || unseen(c) { '\u{fffd}' } else { c }
 }
 
 /// Soft hyphen, zero-width and joining characters, marks and overrides of direction, separators of lines, variation selectors, tags.

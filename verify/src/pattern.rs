@@ -38,7 +38,7 @@ impl Pattern {
 
     /// Text with placeholders.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() || text.len() > TEXT_LIMIT || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        if text.is_empty() || text.len() > TEXT_LIMIT || !text.chars().all(|c| c.is_ascii_graphic() || c.is_alphanumeric()) {
             return Err(format!("{text:?} must have 1 to {TEXT_LIMIT} printable bytes without spaces"));
         }
         let mut parts = Vec::new();

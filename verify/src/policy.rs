@@ -410,6 +410,9 @@ fn triggers(place: &Place<'_>, said: &ProvenanceTable) -> Result<Vec<String>, Re
         return Ok(vec!["push".to_owned(), "release".to_owned()]);
     };
     let list = place.list(Some(at))?;
+    if let Some(odd) = list.iter().find(|trigger| !trigger.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase())) {
+        return Err(place.refuse(Check::PolicySyntax, at, &odd.escape_default().to_string(), "names of events, such as push"));
+    }
     match list.iter().find(|trigger| trigger.starts_with("pull_request")) {
         Some(bad) => Err(place.refuse(Check::PolicyContradiction, at, bad, "no pull requests: anybody can start one")),
         None => Ok(list),

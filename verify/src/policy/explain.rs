@@ -2,14 +2,17 @@
 
 use super::{Policy, Profile, RefRule, SignedBy, Signers};
 use crate::bundle::LogRule;
+use slipway_protocol::refusal::visible;
 use std::fmt::{Display, Write as _};
 
 /// Lines under a heading; writing to a string cannot fail.
 struct Words(String);
 
 impl Words {
+    /// One line, whatever is in it: not every value is as plain as an identity, and whoever reads this decides by it.
     fn say(&mut self, what: impl Display) {
-        let _: std::fmt::Result = writeln!(self.0, "- {what}");
+        let line: String = what.to_string().chars().map(visible).collect();
+        let _: std::fmt::Result = writeln!(self.0, "- {line}");
     }
 }
 

@@ -130,6 +130,15 @@ impl Place<'_> {
         for (value, parse) in [(exact, Parser(Pattern::exact)), (pattern, Parser(Pattern::parse))] {
             let Some(at) = value else { continue };
             for text in self.list(value)? {
+                // Certificates hold identities in ASCII: anything else matches nothing, and only looks like what does.
+                if !text.is_ascii() {
+                    return Err(self.refuse(
+                        Check::PolicySyntax,
+                        at,
+                        &text.escape_default().to_string(),
+                        "ASCII characters alone",
+                    ));
+                }
                 all.push(parse.0(&text).map_err(|why| self.refuse(Check::PolicySyntax, at, &why, "an identity or a pattern"))?);
             }
         }
@@ -154,7 +163,10 @@ impl Place<'_> {
     /// A full URL, without a slash at the end that would make it another text than the certificate's.
     pub(super) fn https(&self, value: &Spanned<String>) -> Result<String, Refusal> {
         let url = value.get_ref();
-        let plain = url.bytes().all(|b| b.is_ascii_graphic()) && !url.ends_with('/') && !url.contains(['@', '*', '{']);
+        let plain = url.bytes().all(|b| b.is_ascii_graphic())
+            && !url.ends_with('/')
+            && !url.contains(['@', '*', '{', '?', '#', '\\'])
+            && !url.contains("/..");
         if plain && url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty()) {
             Ok(url.clone())
         } else {

@@ -103,6 +103,21 @@ fn what_is_missing_contradictory_or_unknown_does_not_load() {
             ("tag = ", "builder = \"https://github.com/o/r/x.yml@refs/tags/v1\"\ntag = ", "POLICY-CONTRADICTION", "line 7"),
             ("tag = ", "triggers = [\"push\", \"pull_request_target\"]\ntag = ", "POLICY-CONTRADICTION", "line 7"),
             ("tag = ", "triggers = \"\"\ntag = ", "POLICY-EMPTY", "line 7"),
+            // What could match nothing, and only looks like something that does.
+            ("tag = ", "triggers = \"PULL_REQUEST\"\ntag = ", "POLICY-SYNTAX", "line 7"),
+            ("tag = ", "triggers = \" push\"\ntag = ", "POLICY-SYNTAX", "line 7"),
+            ("com/o/r/.git", "com/\u{43e}/r/.git", "POLICY-SYNTAX", "line 4"),
+            ("com/o/r/.git", "com/o\u{202e}/r/.git", "POLICY-SYNTAX", "line 4"),
+            ("\"v{version}\"\n", "\"v\u{200b}{version}\"\n", "POLICY-SYNTAX", "line 7"),
+            ("com/o/r\"\ntag", "com/o/../r\"\ntag", "POLICY-SYNTAX", "line 6"),
+            ("com/o/r\"\ntag", "com/o/r?x\"\ntag", "POLICY-SYNTAX", "line 6"),
+            ("com/o/r\"\ntag", "com/\u{43e}/r\"\ntag", "POLICY-SYNTAX", "line 6"),
+            (
+                "identity = \"https://github.com/o/r/.github/workflows/release.yml@refs/tags/v{version}\"",
+                "identity_pattern = \"https://github.com/o/r/.github/workflows/*\"",
+                "POLICY-CONTRADICTION",
+                "line 4",
+            ),
             ("tag = ", "predicate_types = [\"https://example.com/x\"]\ntag = ", "POLICY-SYNTAX", "line 7"),
             ("tag = ", "workflow = \"\"\ntag = ", "POLICY-SYNTAX", "line 7"),
             ("tag = ", "repository_id = \"12a\"\ntag = ", "POLICY-SYNTAX", "line 7"),
@@ -244,4 +259,12 @@ fn a_policy_explains_itself_in_every_feature() {
     let all = all.join("\n----\n\n");
     let golden = include_str!("explained.txt");
     assert!(all == golden, "explained.txt is not what is said now:\n{all}");
+}
+
+#[test]
+fn nothing_that_a_policy_says_draws_or_hides_where_it_is_explained() {
+    let hostile = GOOD.replace("tag = ", "build_type = \"x\\u001b[2J\"\ninputs = { \"a\\u202e\" = \"b\\nc\" }\ntag = ");
+    let words = Policy::parse(&hostile).unwrap().explain();
+    assert!(words.contains("x\u{fffd}[2J") && !words.contains(['\u{1b}', '\u{202e}']), "{words}");
+    assert_eq!(words.lines().filter(|line| line.starts_with('c')).count(), 0, "no value begins a line of its own: {words}");
 }

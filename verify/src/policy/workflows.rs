@@ -66,10 +66,9 @@ impl Workflows {
         match versions {
             None if patterns.is_empty() => Ok(None),
             None => {
-                // Exactly compared, it would match nothing: these identities end in the ref they were run at.
-                let bare = patterns
-                    .iter()
-                    .find(|pattern| pattern.to_string().contains(WORKFLOW) && !pattern.to_string().contains(['@', '*']));
+                // It would match nothing: these identities end in the ref they were run at, and * does not stand for an @.
+                let bare =
+                    patterns.iter().find(|pattern| pattern.to_string().contains(WORKFLOW) && !pattern.to_string().contains('@'));
                 match (bare, exact.or(pattern)) {
                     (Some(bare), Some(at)) => {
                         let seen = format!("{bare}, which names no ref");
