@@ -155,7 +155,7 @@ fn reports_are_seen_as_they_come() {
             () = node => {}
             () = sending => {}
             result = watching => result.unwrap(),
-            () = tokio::time::sleep(std::time::Duration::from_secs(20)) => {}
+            () = tokio::time::sleep(std::time::Duration::from_secs(60)) => {}
         }
     });
     assert_eq!(seen.len(), 1);

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Starts a broker that speaks MQTT 5 on a loopback address of its own, for as long as this process lives. Returns its URL.
 ///
 /// # Errors
-/// When it does not accept connections within ten seconds.
+/// When it does not accept connections within a minute.
 pub fn start() -> Result<String> {
     let address = slipway_world::address();
     let config = config(address);
@@ -19,7 +19,7 @@ pub fn start() -> Result<String> {
             eprintln!("the broker ended: {error}");
         }
     })?;
-    wait::try_until("the broker accepts connections", Duration::from_secs(10), || TcpStream::connect(address).is_ok())
+    wait::try_until("the broker accepts connections", Duration::from_secs(60), || TcpStream::connect(address).is_ok())
         .context("the broker did not start")?;
     Ok(format!("mqtt://{address}"))
 }

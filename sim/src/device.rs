@@ -31,6 +31,8 @@ pub struct DeviceOptions {
     pub broker: Option<String>,
     /// Further lines of the `[mqtt]` table.
     pub mqtt: String,
+    /// Where its component answers health checks.
+    pub health: SocketAddr,
     /// How long everything must be well.
     pub soak: Duration,
     /// By when.
@@ -52,8 +54,9 @@ impl DeviceOptions {
             repository: None,
             broker: None,
             mqtt: String::new(),
+            health: slipway_world::address(),
             soak: Duration::from_secs(2),
-            deadline: Duration::from_secs(20),
+            deadline: Duration::from_secs(120),
             refresh: Duration::from_secs(30),
             more: String::new(),
             component: None,
@@ -67,7 +70,6 @@ pub struct Device {
     dir: TempDir,
     program: AgentProgram,
     options: DeviceOptions,
-    health: SocketAddr,
     agent: Option<Child>,
 }
 
@@ -78,7 +80,7 @@ impl Device {
     /// When files cannot be written.
     pub fn new(program: &AgentProgram, root: &[u8], options: DeviceOptions) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let device = Self { dir, program: program.clone(), options, health: slipway_world::address(), agent: None };
+        let device = Self { dir, program: program.clone(), options, agent: None };
         std::fs::write(device.path("root.json"), root)?;
         std::fs::write(device.path("edgecore.yaml"), "apiVersion: edgecore.config.kubeedge.io/v1alpha2\nmine: kept\n")?;
         std::fs::write(device.config(), device.config_text()?)?;
@@ -87,7 +89,7 @@ impl Device {
 
     fn config_text(&self) -> Result<String> {
         let at = |name: &str| self.path(name).display().to_string();
-        let DeviceOptions { name, repository, broker, mqtt, soak, deadline, refresh, more, component } = &self.options;
+        let DeviceOptions { name, repository, broker, mqtt, health, soak, deadline, refresh, more, component } = &self.options;
         let mut text = String::new();
         writeln!(
             text,
@@ -107,7 +109,6 @@ impl Device {
             text.push_str(component);
             return Ok(text);
         }
-        let health = self.health;
         writeln!(
             text,
             r#"
@@ -130,7 +131,7 @@ interval = "100ms"
 name = "healthz"
 http = "http://{health}/healthz"
 required = true
-timeout = "1s"
+timeout = "2s"
 {more}"#,
             soak.as_millis(),
             deadline.as_millis(),
@@ -188,6 +189,24 @@ timeout = "1s"
         Ok(())
     }
 
+    /// Whether the agent answers commands itself; where it does not, a command reads the disk, or is the agent.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        std::os::unix::net::UnixStream::connect(self.path("agent.sock")).is_ok()
+    }
+
+    /// Ends the agent, writes another configuration, and starts it again; it answers then.
+    ///
+    /// # Errors
+    /// When it does not end, or does not answer within `limit`.
+    pub fn reconfigure(&mut self, limit: Duration, change: impl FnOnce(&mut DeviceOptions)) -> Result<()> {
+        self.stop()?;
+        change(&mut self.options);
+        std::fs::write(self.config(), self.config_text()?)?;
+        self.start()?;
+        self.wait("answers", limit, Self::answers)
+    }
+
     /// The agent's process id.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
@@ -199,17 +218,19 @@ timeout = "1s"
         if let Some(mut agent) = self.agent.take() {
             let _ = agent.kill();
             let _ = agent.wait();
+            // A child that it was just starting has its socket until it is another program; the next agent would take that for an agent.
+            let _ = slipway_world::wait::try_until("nobody answers", Duration::from_secs(60), || !self.answers());
         }
     }
 
     /// SIGTERM, and waits for the end.
     ///
     /// # Errors
-    /// When it has not ended well after ten seconds.
+    /// When it has not ended well after a minute.
     pub fn stop(&mut self) -> Result<()> {
         let Some(mut agent) = self.agent.take() else { return Ok(()) };
         terminate(agent.id());
-        let ended = slipway_world::wait::try_until_some("the agent ends on SIGTERM", Duration::from_secs(10), || {
+        let ended = slipway_world::wait::try_until_some("the agent ends on SIGTERM", Duration::from_secs(60), || {
             agent.try_wait().ok().flatten()
         });
         match ended {
@@ -319,8 +340,8 @@ timeout = "1s"
     pub fn healthy(&self) -> bool {
         use std::io::{Read, Write};
         let ask = || -> std::io::Result<bool> {
-            let mut stream = std::net::TcpStream::connect(self.health)?;
-            stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+            let mut stream = std::net::TcpStream::connect(self.options.health)?;
+            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
             stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer)?;

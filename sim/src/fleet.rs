@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Long enough for a machine that does much else; every wait ends as soon as its condition holds.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// Between two looks at what only looking shows.
 const TICK: Duration = Duration::from_millis(50);
 /// How long a release must be well in this story; on a device it is 90 s.
@@ -60,7 +60,7 @@ impl Fleet {
             let mut options = DeviceOptions::named(name);
             options.repository = Some(format!("{}/", factory.server.url()));
             options.broker = Some(broker.url.clone());
-            (options.soak, options.deadline) = (SOAK, Duration::from_secs(40));
+            options.soak = SOAK;
             let mut device = Device::new(&agent, &root, options)?;
             device.start()?;
             devices.push(device);

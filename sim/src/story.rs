@@ -9,6 +9,7 @@ use slipway_sim::Device;
 use slipway_world::edgecore::{Behaviour, Dials};
 use slipway_world::server::Fault;
 use slipway_world::sigstore::Attestation;
+use std::fs::File;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -198,29 +199,23 @@ fn dying(fleet: &mut Fleet) -> Result<String> {
     let release = fleet.factory.ship(&dials)?;
     let artifact = fleet.factory.artifact_path(&release);
     fleet.ring(DYING)?;
-    let mut meanwhile: Vec<Option<String>> = vec![None; fleet.devices.len()];
+    // It writes in place, and what comes back comes under the same name: whoever has the file open sees what was written, however late.
+    let open = |device: &Device| File::open(device.path("edgecore.yaml"));
+    let written = fleet.devices.iter().map(open).collect::<Result<Vec<File>, _>>()?;
     let wanted = Wanted { event: Event::RolledBack, version: DYING, code: Some("SLW-A-DIED") };
-    let reports = fleet.all_report(since, &wanted, |fleet| {
-        for (seen, device) in meanwhile.iter_mut().zip(&fleet.devices) {
-            let config = device.component_config();
-            if config.contains(&format!("writtenBy: {DYING}")) {
-                *seen = Some(config);
-            }
-        }
-        Ok(())
-    })?;
+    let reports = fleet.all_report(since, &wanted, |_| Ok(()))?;
+    let meanwhile = written.into_iter().map(std::io::read_to_string).collect::<Result<Vec<String>, _>>()?;
     reasons(&mut fleet.screen, &reports);
     for ((device, before), meanwhile) in fleet.devices.iter().zip(&before).zip(&meanwhile) {
         let name = device.name();
-        let meanwhile =
-            meanwhile.as_ref().with_context(|| format!("{name}: expected {DYING} to rewrite edgecore.yaml, saw no such"))?;
+        let signed = meanwhile.contains(&format!("writtenBy: {DYING}"));
+        fact(&format!("{name}: {DYING} rewrote edgecore.yaml"), signed, true)?;
         fact(&format!("{name}: our own key while {DYING} ran"), meanwhile.contains("mine: kept"), false)?;
         fact(&format!("{name}: edgecore.yaml after the rollback"), &device.component_config(), before)?;
     }
     let first = fleet.devices.first().context("a device")?;
     let after = first.component_config();
-    let rows =
-        [("before", before.first()), ("meanwhile", meanwhile.first().and_then(Option::as_ref)), ("afterwards", Some(&after))];
+    let rows = [("before", before.first()), ("meanwhile", meanwhile.first()), ("afterwards", Some(&after))];
     fleet.screen.line(&format!("     edgecore.yaml of {}", first.name()));
     for (when, config) in rows {
         let lines: Vec<&str> = config.map(|config| config.lines().collect()).unwrap_or_default();
@@ -268,6 +263,8 @@ fn killed(fleet: &mut Fleet) -> Result<String> {
     let artifact = fleet.factory.artifact_path(&release);
     let size = release.archives.first().context("an archive")?.size;
     fleet.factory.server.fault(&artifact, Fault::Throttle(size / DOWNLOAD_SECS));
+    // Nobody gets further than this before edge-2 is caught.
+    fleet.factory.server.fault(&artifact, Fault::HoldAfter(size / 4 * 3));
     fleet.factory.point(LARGE)?;
     fleet.ring(LARGE)?;
     let mut on_disk = None;
@@ -275,7 +272,7 @@ fn killed(fleet: &mut Fleet) -> Result<String> {
         if on_disk.is_none() {
             on_disk = kill_at(fleet, size / 3 * 2)?;
             if on_disk.is_some() {
-                // Only requests from here on are fast: the others go on as they are.
+                // Only requests from here on are fast: the others go on at their speed.
                 fleet.factory.server.heal(&artifact);
                 victim(fleet)?.start()?;
             }

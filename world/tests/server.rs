@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 
 fn file() -> Vec<u8> {
     (0..300_000u32).flat_map(|n| n.to_le_bytes()).collect()
@@ -150,8 +150,21 @@ fn cut_ends_the_connection_and_a_resume_gets_the_rest() {
 fn stall_keeps_the_connection_and_says_nothing() {
     let (_dir, server) = serve();
     server.fault(PATH, Fault::StallAfter(5000));
-    let stalled = ask_on(connection(&server, Duration::from_secs(2)), "GET", PATH, "", usize::MAX);
+    let stalled = ask_on(connection(&server, Duration::from_secs(5)), "GET", PATH, "", usize::MAX);
     assert!(!stalled.closed && stalled.body == file()[..5000]);
+}
+
+#[test]
+fn what_is_held_goes_on_when_it_is_healed() {
+    let (_dir, server) = serve();
+    server.fault(PATH, Fault::HoldAfter(5000));
+    let answer = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| ask(&server, ""));
+        wait::until("the middle", LONG, || server.bytes_sent(PATH) == 5000);
+        server.heal(PATH);
+        asking.join().unwrap()
+    });
+    assert!(answer.body == file());
 }
 
 #[test]
@@ -228,12 +241,13 @@ fn throttle_is_slow() {
 
 #[test]
 fn dropping_it_ends_connections_and_the_address_can_be_used_again() {
-    let (dir, server) = serve();
+    let (dir, _another) = serve();
+    let address = slipway_world::address();
+    let server = ReleaseServer::start_at(dir.path(), address, None).unwrap();
     server.fault(PATH, Fault::StallAfter(10));
     let mut stream = connection(&server, LONG);
     write!(stream, "GET {PATH} HTTP/1.1\r\n\r\n").unwrap();
     wait::until("the stall", LONG, || server.bytes_sent(PATH) == 10);
-    let address = server.address();
     drop(server);
     let mut rest = Vec::new();
     let _reset_or_end = stream.read_to_end(&mut rest);

@@ -189,7 +189,8 @@ async fn answer<S: AsyncWrite + Unpin>(stream: &mut S, shared: &Shared, head: &H
     if head.method == "HEAD" {
         return Ok(ControlFlow::Continue(()));
     }
-    send_body(stream, &file, span, status == 206, &faults, &bytes_sent).await
+    let held = || shared.faults.lock().expect("no panic in here").holds(&head.path);
+    send_body(stream, &file, span, status == 206, &faults, &bytes_sent, held).await
 }
 
 /// Sends the span of the file, or what the faults make of it.
@@ -200,11 +201,13 @@ async fn send_body<S: AsyncWrite + Unpin>(
     partial: bool,
     faults: &[Fault],
     bytes_sent: &AtomicU64,
+    held: impl Fn() -> bool,
 ) -> std::io::Result<ControlFlow<()>> {
     let shift = find(faults, |f| if let Fault::ShiftedRange(n) = f { Some(*n) } else { None }).filter(|_| partial);
     let flip = find(faults, |f| if let Fault::FlipByte(n) = f { Some(*n) } else { None });
     let cut = find(faults, |f| if let Fault::CutAfter(n) = f { Some(*n) } else { None });
     let stall = find(faults, |f| if let Fault::StallAfter(n) = f { Some(*n) } else { None });
+    let mut hold = find(faults, |f| if let Fault::HoldAfter(n) = f { Some(*n) } else { None });
     let throttle = find(faults, |f| if let Fault::Throttle(n) = f { Some(*n) } else { None });
     let endless = faults.contains(&Fault::Endless);
     let limit = cut.unwrap_or(u64::MAX).min(stall.unwrap_or(u64::MAX));
@@ -217,7 +220,14 @@ async fn send_body<S: AsyncWrite + Unpin>(
     let mut buffer = vec![0; CHUNK];
     loop {
         let left = if endless { u64::MAX } else { (end - first).saturating_sub(sent) }.min(limit - sent);
+        let left = hold.map_or(left, |hold| left.min(hold - sent));
         let piece = throttle.map_or(CHUNK as u64, |rate| (rate / BEATS).clamp(1, CHUNK as u64)).min(left);
+        if piece == 0 && hold.take_if(|hold| *hold == sent).is_some() {
+            while held() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            continue;
+        }
         if piece == 0 {
             break;
         }

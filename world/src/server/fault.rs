@@ -9,6 +9,8 @@ pub enum Fault {
     CutAfter(u64),
     /// Sends this many bytes and then nothing, with the connection open.
     StallAfter(u64),
+    /// Sends this many bytes, and the rest once the path is healed: for who must be caught in the middle.
+    HoldAfter(u64),
     /// Answers with this status and no file.
     Status(u16),
     /// Answers 503 and asks to come back after so many seconds.
@@ -56,6 +58,11 @@ impl Faults {
 
     pub(super) fn heal(&mut self, path: &str) {
         self.by_path.remove(path);
+    }
+
+    /// Whether answers on this path are to wait in their middle.
+    pub(super) fn holds(&self, path: &str) -> bool {
+        self.by_path.get(path).is_some_and(|active| active.iter().any(|a| matches!(a.fault, Fault::HoldAfter(_))))
     }
 
     /// The faults for one request, which uses them up.
