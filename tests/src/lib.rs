@@ -54,10 +54,11 @@ pub fn device_off(factory: &Factory, broker: Option<&str>, change: impl FnOnce(&
     Device::new(&agent(), &factory.root()?, options)
 }
 
-/// A device of this factory. Its agent runs.
+/// A device of this factory. Its agent runs and answers.
 pub fn device(factory: &Factory, broker: Option<&str>, change: impl FnOnce(&mut DeviceOptions)) -> Result<Device> {
     let mut device = device_off(factory, broker, change)?;
     device.start()?;
+    device.wait("answers", LONG, Device::answers)?;
     Ok(device)
 }
 

@@ -36,7 +36,7 @@ fn a_running_agent_takes_bundles_and_refuses_bad_ones() -> Result<()> {
     factory.ship(&Dials::healthy("v1.22.0"))?;
     let mut device = device_off(&factory, None, |options| options.repository = None)?;
     device.start()?;
-    device.wait("answers", LONG, |device| device.status().is_ok())?;
+    device.wait("answers", LONG, slipway_sim::Device::answers)?;
     let pack = |name: &str| -> Result<String> {
         let file = device.path(name);
         factory.bundle(&file)?;

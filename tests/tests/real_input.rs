@@ -102,7 +102,7 @@ fn a_real_package_with_real_provenance() -> Result<()> {
     let mut options = DeviceOptions::named("edge-npm");
     options.repository = Some(server.url());
     options.broker = Some(broker.url());
-    let soak = "health = { soak = \"1s\", deadline = \"10s\", interval = \"100ms\" }";
+    let soak = "health = { soak = \"1s\", deadline = \"120s\", interval = \"100ms\" }";
     options.component = Some(format!("[[component]]\nname = \"sigstore-js\"\nchannel = \"stable\"\n{soak}\n"));
     let root = std::fs::read(operator.repo.join("public/metadata/1.root.json"))?;
     let mut device = Device::new(&agent(), &root, options)?;

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 /// A release is on probation until this is there.
 const GATE: &str = "/etc/slipway/may-commit";
 
-fn component(health: SocketAddr) -> String {
+fn component(health: SocketAddr, deadline: &str) -> String {
     let gate = gate(GATE);
     format!(
         r#"
@@ -24,7 +24,7 @@ adopt = {{ path = "/usr/local/bin/edgecore", version = "v1.21.0" }}
 snapshot.files = ["/etc/kubeedge/config/edgecore.yaml"]
 [component.health]
 soak = "2s"
-deadline = "5m"
+deadline = "{deadline}"
 interval = "200ms"
 [[component.health.check]]
 name = "healthz"
@@ -40,7 +40,7 @@ fn a_node_is_taken_over_updated_rolled_back_and_survives_a_power_cut() -> Result
     let factory = factory()?;
     // No channel yet: nothing is pulled before the test says so.
     let health = slipway_world::address();
-    machine.node(&factory, health, &std::fs::read(agent().exe)?, &component(health))?;
+    machine.node(&factory, health, &std::fs::read(agent().exe)?, &component(health, "8s"))?;
     machine.put(GATE, b"", 0o644)?;
     machine.verb("boot", &[])?;
     machine.ok("systemctl enable --now edgecore slipway-agent")?;
@@ -55,7 +55,8 @@ fn a_node_is_taken_over_updated_rolled_back_and_survives_a_power_cut() -> Result
         machine.exec("slipway-agent check")
     };
 
-    // Without the drop-in the unit goes on with the old program, healthy as it is: nothing may be committed that never ran.
+    // Without the drop-in the unit goes on with the old program, healthy as it is: nothing may be committed that never ran. This alone
+    // waits for the deadline.
     let output = attempt(&Dials::healthy("v1.22.0"))?;
     assert_eq!(output.status.code(), Some(4), "{}{}", text(&output.stdout), machine.journal());
     let said = text(&output.stderr);
@@ -65,7 +66,8 @@ fn a_node_is_taken_over_updated_rolled_back_and_survives_a_power_cut() -> Result
     // With it, the proven release of the adopted version takes its place, and the one from before, once forgiven, follows.
     let conf = "edgecore.service.d/slipway.conf";
     machine.unit(conf, &unit_file(conf)?)?;
-    machine.ok("systemctl daemon-reload && systemctl restart edgecore && slipway-agent forgive")?;
+    machine.configure(&factory, None, &component(health, "5m"))?;
+    machine.ok("systemctl daemon-reload && systemctl restart edgecore slipway-agent && slipway-agent forgive")?;
     factory.ship(&Dials::healthy("v1.21.0"))?;
     assert!(machine.ok("slipway-agent status")?.contains("v1.21.0 (adopted)"));
     machine.ok("slipway-agent check")?;
