@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 fn start_with(port: u16, extra: &str) -> (mpsc::Sender<ToBroker>, mpsc::Receiver<FromBroker>) {
     let settings: MqttSettings = toml::from_str(&format!("url = 'mqtt://127.0.0.1:{port}'\nkeep_alive = '5s'\n{extra}")).unwrap();

@@ -127,11 +127,10 @@ async fn http_by_status() {
 
 #[tokio::test]
 async fn http_without_answer() {
-    // Bound and closed again: nobody listens.
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let closed = slipway_world::address();
     let (silent, task) = server("").await;
     let found = outcomes(&format!(
-        "[[check]]\nname = \"closed\"\nhttp = \"http://127.0.0.1:{closed}/\"\n\
+        "[[check]]\nname = \"closed\"\nhttp = \"http://{closed}/\"\n\
          [[check]]\nname = \"silent\"\nhttp = \"http://127.0.0.1:{silent}/\"\ntimeout = \"200ms\"\n"
     ))
     .await;

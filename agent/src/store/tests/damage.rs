@@ -273,7 +273,7 @@ fn survives(dir: &Path) -> bool {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    for _ in 0..500 {
+    for _ in 0..2000 {
         // The watchdog of the unit, so to say.
         match child.try_wait().unwrap() {
             Some(status) => return status.success() && dir.join("survived").exists(),
