@@ -340,7 +340,7 @@ fn answer(shared: &mut Shared, ask: &Ask) -> Reply {
     }
 }
 
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 /// Somebody else may take a port between our finding it free and the registry's asking for it.
 const ATTEMPTS: usize = 5;
 
