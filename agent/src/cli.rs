@@ -11,6 +11,7 @@ use crate::status::kebab;
 use crate::store::Store;
 use crate::supervisor::Tools;
 use crate::{clock, durable, mqtt, status, store};
+use help::Command;
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use slipway_protocol::{ComponentName, Event, Refusal, Sha256};
 use std::ffi::OsString;
@@ -20,49 +21,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+mod help;
 mod live;
 mod restore;
 mod verify;
-
-const HELP: &str = "\
-Keeps what runs on this node up to date, and installs nothing whose build it cannot prove.
-
-Usage: slipway-agent COMMAND [OPTIONS]
-
-Commands:
-  run                  Run the service
-  status               What runs here, what is under way, how the last attempt ended
-  check                Look for a release now
-  install FILE         Install from an offline bundle
-  rollback             Go back to the previous release, or call a running update off
-  history              Past reports, newest first
-  forgive              Let a release that failed here be tried again
-  trust                Whose word counts here: roots, versions, expiries, the time, what is stale
-  restore              Put the last committed agent back if a new one has failed; otherwise do nothing
-  verify FILE|DIGEST   Verify an artifact's provenance; installs nothing
-
-Options:
-  -c, --config FILE    Configuration [default: /etc/slipway/agent.toml]
-      --component C    Which component; needed only where several are configured
-      --json           For machines: JSON, of history and of what happens one object a line
-  -n, --limit N        history: at most N reports [default: 20]
-      --artifact D     forgive: only the artifact with this SHA-256
-  -h, --help           This
-  -V, --version        The version
-
-restore:
-      --watch            Go on until the update of the agent is over: what the restore unit does
-      --state DIR        The agent's state [default: /var/lib/slipway]
-
-verify:
-      --bundle FILE          The Sigstore bundle [default: FILE.sigstore.json]
-      --policy FILE          The policy [default: the component's, from the configuration]
-      --trusted-root FILE    Sigstore's trust root [default: the public-good one]
-      --name NAME            The artifact's name in the provenance [default: the file's]
-      --release-version V    The version that a policy's tag is bound to
-
-Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused, with a code such as SLW-V-POLICY-SOURCE; 4 rolled back.
-";
 
 /// How long another holder of the state is waited for.
 const BUSY_SECS: u64 = 10;
@@ -93,13 +55,14 @@ impl From<std::io::Error> for Stop {
 }
 
 /// All options; each command takes what it needs.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Args {
     config: Option<PathBuf>,
     component: Option<ComponentName>,
     json: bool,
     limit: Option<usize>,
     artifact: Option<Sha256>,
+    freeze: bool,
     file: Option<OsString>,
     bundle: Option<PathBuf>,
     policy: Option<PathBuf>,
@@ -108,6 +71,8 @@ struct Args {
     version: Option<slipway_protocol::Version>,
     watch: bool,
     state: Option<PathBuf>,
+    /// Whose help is wanted.
+    of: Option<&'static Command>,
 }
 
 /// Runs the command that `args` (without the program's name) say.
@@ -120,7 +85,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut err = std::io::stderr();
     let code = match stopped {
         Stop::Usage(why) => {
-            let _ = writeln!(err, "slipway-agent: {why}\nTry `slipway-agent --help`.");
+            let _ = writeln!(err, "slipway-agent: {why}\nTry `slipway-agent --help`, or after a command.");
             2
         }
         Stop::Refused(refusal) => {
@@ -139,7 +104,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Stop> {
     let (command, args) = parse(args)?;
     match command.as_str() {
-        "help" => Ok(write!(std::io::stdout(), "{HELP}")?),
+        "help" => Ok(write!(std::io::stdout(), "{}", args.help())?),
         "version" => Ok(writeln!(std::io::stdout(), "slipway-agent {}", env!("CARGO_PKG_VERSION"))?),
         "verify" => verify::run(&args),
         "restore" => restore::run(&args),
@@ -149,7 +114,10 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Stop> {
         "history" => ask(&args, |_| Ok(Request::History { component: args.component.clone(), limit: args.limit.unwrap_or(20) })),
         "check" => ask(&args, |config| Ok(Request::Check { component: args.component(config)? })),
         "rollback" => ask(&args, |config| Ok(Request::Rollback { component: args.component(config)? })),
-        "forgive" => ask(&args, |config| Ok(Request::Forgive { component: args.component(config)?, artifact: args.artifact })),
+        "forgive" => ask(&args, |config| {
+            let component = args.component(config)?;
+            Ok(if args.freeze { Request::Dismiss { component } } else { Request::Forgive { component, artifact: args.artifact } })
+        }),
         "install" => {
             let file = args.file.clone().ok_or_else(|| Stop::Usage("install wants the offline bundle's path".into()))?;
             let path = std::path::absolute(PathBuf::from(&file))?;
@@ -164,10 +132,18 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Stop> {
 
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(String, Args), Stop> {
     let mut parser = lexopt::Parser::from_args(args);
-    let (mut command, mut args) = (None, Args::default());
+    let (mut command, mut args, mut given) = (None::<&'static Command>, Args::default(), Vec::new());
     while let Some(arg) = parser.next()? {
+        given.extend(match &arg {
+            Long(name) => Some((*name).to_owned()),
+            Short('n') => Some("limit".to_owned()),
+            _ => None,
+        });
         match arg {
-            Short('h') | Long("help") => return Ok(("help".into(), args)),
+            Short('h') | Long("help") => {
+                args.of = command;
+                return Ok(("help".into(), args));
+            }
             Short('V') | Long("version") => return Ok(("version".into(), args)),
             Short('c') | Long("config") => args.config = Some(parser.value()?.into()),
             Long("component") => args.component = Some(parser.value()?.parse()?),
@@ -176,25 +152,34 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(String, Args), Sto
             Long("json") => args.json = true,
             Short('n') | Long("limit") => args.limit = Some(parser.value()?.parse()?),
             Long("artifact") => args.artifact = Some(parser.value()?.parse()?),
+            Long("freeze") => args.freeze = true,
             Long("bundle") => args.bundle = Some(parser.value()?.into()),
             Long("policy") => args.policy = Some(parser.value()?.into()),
             Long("trusted-root") => args.trusted_root = Some(parser.value()?.into()),
             Long("name") => args.name = Some(parser.value()?.string()?),
             Long("release-version") => args.version = Some(parser.value()?.parse()?),
-            Value(value) if command.is_none() => command = Some(value.string()?),
+            Value(value) if command.is_none() => {
+                let name = value.string()?;
+                command = Some(Command::of(&name).ok_or_else(|| Stop::Usage(format!("no command {name:?}")))?);
+            }
             Value(value) if args.file.is_none() => args.file = Some(value),
             other => return Err(other.unexpected().into()),
         }
     }
     let command = command.ok_or_else(|| Stop::Usage("a command is wanted".into()))?;
-    let takes_file = matches!(command.as_str(), "install" | "verify");
-    match args.file.as_ref().filter(|_| !takes_file) {
-        Some(file) => Err(Stop::Usage(format!("{command} takes no {}", file.display()))),
-        None => Ok((command, args)),
+    let strange = given.iter().find(|option| !command.takes(option)).map(|option| format!("--{option}"));
+    let strange = strange.or_else(|| args.file.as_ref().filter(|_| !command.takes_file()).map(|file| file.display().to_string()));
+    match strange {
+        Some(strange) => Err(Stop::Usage(format!("{} takes no {strange}", command.name))),
+        None => Ok((command.name.to_owned(), args)),
     }
 }
 
 impl Args {
+    fn help(&self) -> String {
+        self.of.map_or_else(help::overview, Command::help)
+    }
+
     fn config(&self) -> Result<Config, Refusal> {
         Config::load(&self.config.clone().unwrap_or_else(|| config::DEFAULT_PATH.into()))
     }

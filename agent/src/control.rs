@@ -6,7 +6,7 @@ use crate::record::Ending;
 use crate::status::Status;
 use crate::trust::View;
 use serde::{Deserialize, Serialize};
-use slipway_protocol::{Actor, Class, ComponentName, Refusal, Report, Sha256, json};
+use slipway_protocol::{Actor, Class, ComponentName, Refusal, Report, Sha256, Version, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -65,6 +65,11 @@ pub enum Request {
         /// Which artifact; all when absent.
         artifact: Option<Sha256>,
     },
+    /// Show a possible freeze no more.
+    Dismiss {
+        /// Of which component.
+        component: ComponentName,
+    },
 }
 
 /// What the agent answers; the last answer is anything but [`Response::Report`].
@@ -75,6 +80,8 @@ pub enum Response {
     Report(Report),
     /// It is over; how the last attempt ended.
     Done(Option<Ending>),
+    /// It is over, and this is what there was to forgive.
+    Forgiven(Forgiven),
     /// The picture.
     Status(Box<Status>),
     /// What is trusted.
@@ -83,6 +90,19 @@ pub enum Response {
     History(Vec<Report>),
     /// Not like this.
     Refused(Refusal),
+}
+
+/// What a person has forgiven.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Forgiven {
+    /// Of which component.
+    pub component: ComponentName,
+    /// Releases that may be installed again.
+    pub releases: Vec<Version>,
+    /// Whether downloads had cost something that no longer counts.
+    pub cost: bool,
+    /// The release whose absence is no longer shown as a possible freeze.
+    pub freeze: Option<Version>,
 }
 
 /// Opens the socket. One left by an agent that was killed is replaced; one that answers belongs to another agent.

@@ -26,6 +26,7 @@ pub use budget::{Account, Budget};
 pub use client::{Client, HttpSettings};
 pub use part::{free_space, preallocate};
 pub use tar::TarSource;
+pub(crate) use transport::shown;
 
 use slipway_protocol::{Refusal, Sha256, Sha512};
 use std::fmt;

@@ -70,6 +70,7 @@ pub fn step(settings: &Settings, record: &Record, input: Input, now: &Now) -> Tr
         Input::Answer { .. } => {}
         Input::Rollback => draft.rollback(),
         Input::Forgive(artifact) => draft.forgive(artifact),
+        Input::Dismiss => draft.dismiss(),
     }
     draft.finish()
 }

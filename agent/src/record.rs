@@ -81,6 +81,9 @@ pub struct Missed {
     pub shown: Version,
     /// Since when, by the device's wall clock.
     pub since: jiff::Timestamp,
+    /// A person has seen it and wants it shown no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dismissed: bool,
 }
 
 /// Condemned artifacts remembered per component: with a release a week, more than a year.

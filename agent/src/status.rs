@@ -3,6 +3,7 @@
 use crate::config::Component;
 use crate::edges::Edges;
 use crate::record::{Ending, Installed, Missed, Plan, Record, State};
+use crate::store::OUTBOX_LIMIT;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use slipway_protocol::{Actor, ChannelName, Class, ComponentName, FleetName, NodeName, Refusal, Sha256, Version};
@@ -24,8 +25,11 @@ pub struct Status {
     pub node: NodeName,
     /// Its fleet.
     pub fleet: FleetName,
-    /// Whether the broker is reached; absent without one, or when no service runs.
+    /// Whether the service reaches the broker; absent when none is configured or no service runs.
     pub broker: Option<bool>,
+    /// Whether a broker is configured.
+    #[serde(default)]
+    pub broker_configured: bool,
     /// Reports that the broker has not acknowledged yet.
     pub outbox: usize,
     /// The latest time that is certain: metadata is judged by it if the clock is behind.
@@ -140,7 +144,8 @@ impl Status {
             node: node.clone(),
             fleet: fleet.clone(),
             broker,
-            outbox: edges.store.borrow().outbox(0, usize::MAX).len(),
+            broker_configured: edges.store.borrow().has_broker(),
+            outbox: edges.store.borrow().waiting(),
             latest_known_time: known.latest,
             time_unsure: known.unsure,
             roles,
@@ -152,14 +157,8 @@ impl Status {
     #[must_use]
     pub fn table(&self) -> String {
         let mut out = String::new();
-        let broker = match self.broker {
-            Some(true) => "connected",
-            Some(false) => "not connected",
-            None => "no service runs, or none is configured",
-        };
-        let reports = if self.outbox == 1 { "report" } else { "reports" };
         let _ = writeln!(out, "Node:      {} (fleet {})", self.node, self.fleet);
-        let _ = writeln!(out, "Broker:    {broker}; {} {reports} waiting", self.outbox);
+        let _ = writeln!(out, "Broker:    {}", self.broker_line());
         let trust: Vec<String> =
             self.roles.iter().map(|role| format!("{} v{} until {}", role.name, role.version, day(role.expires))).collect();
         let _ = writeln!(out, "Metadata:  {}", if trust.is_empty() { "none yet".to_owned() } else { trust.join(", ") });
@@ -171,11 +170,11 @@ impl Status {
         let rows: Vec<[String; 7]> = std::iter::once(header).chain(self.components.iter().map(ComponentStatus::row)).collect();
         let _ = write!(out, "\n{}", columns(&rows));
         for component in &self.components {
-            if let Some(missed) = &component.missed {
-                let Missed { version, shown, since } = missed;
+            if let Some(missed) = component.missed.as_ref().filter(|missed| !missed.dismissed) {
+                let Missed { version, shown, since, .. } = missed;
                 let _ = writeln!(
                     out,
-                    "\n{}: possible freeze: a notice named {version} on {}, the repository shows {shown}",
+                    "\n{}: possible freeze: a notice named {version} on {}, the repository shows {shown}; `slipway-agent forgive --freeze` dismisses this",
                     component.component,
                     day(*since)
                 );
@@ -196,6 +195,25 @@ impl Status {
             }
         }
         out
+    }
+}
+
+impl Status {
+    fn broker_line(&self) -> String {
+        let broker = match (self.broker, self.broker_configured) {
+            (Some(true), _) => "connected",
+            (Some(false), _) => "not connected",
+            (None, true) => "configured; no service runs",
+            (None, false) => "none configured",
+        };
+        let reports = if self.outbox == 1 { "report" } else { "reports" };
+        match self.outbox {
+            0 if !self.broker_configured => broker.to_owned(),
+            waiting if waiting >= OUTBOX_LIMIT => {
+                format!("{broker}; {waiting} {reports} waiting, and no more fit: the oldest give way, results last")
+            }
+            waiting => format!("{broker}; {waiting} {reports} waiting"),
+        }
     }
 }
 

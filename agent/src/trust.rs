@@ -399,8 +399,9 @@ impl Trust {
         let (root, _) = self.sigstore_root(repository, memory)?;
         let root = SigstoreRoot::parse(&root)?;
         let mut policies: Vec<Policy> = local_policy(component)?.into_iter().collect();
-        if let Some(target) = self.optional_target(repository, &policy_target(&component.name))? {
-            policies.push(parse_policy(target.bytes())?);
+        let path = policy_target(&component.name);
+        if let Some(target) = self.optional_target(repository, &path)? {
+            policies.push(Policy::read(&path, target.bytes())?);
         }
         if policies.is_empty() {
             return Err(NO_POLICY.with("none", format_args!("a policy for {}", component.name)));
@@ -451,17 +452,11 @@ fn policy_target(component: &ComponentName) -> String {
 
 fn local_policy(component: &Component) -> Result<Option<Policy>, Refusal> {
     let Some(path) = &component.policy else { return Ok(None) };
-    let policy =
-        parse_policy(&read_limited(path)?).map_err(|why| Refusal { seen: format!("{}: {}", path.display(), why.seen), ..why })?;
+    let policy = Policy::read(path.display(), &read_limited(path)?)?;
     if policy.component() != &component.name {
         return Err(NO_POLICY.with(format_args!("{} is for {}", path.display(), policy.component()), &component.name));
     }
     Ok(Some(policy))
-}
-
-fn parse_policy(bytes: &[u8]) -> Result<Policy, Refusal> {
-    let text = std::str::from_utf8(bytes).map_err(|error| NO_POLICY.with(error, "UTF-8 text"))?;
-    Policy::parse(text)
 }
 
 /// A file of ours, if it is there and not larger than anything we ever store.

@@ -1,7 +1,7 @@
 //! Shows what a command was answered: a line per event, a bar while bytes come, tables at the end, or JSON lines.
 
 use super::{Stop, ended};
-use crate::control::Response;
+use crate::control::{Forgiven, Response};
 use crate::record::Ending;
 use crate::status::{columns, kebab, minute};
 use slipway_protocol::{Event, Report};
@@ -27,7 +27,7 @@ impl Shown {
         self.ending = match response {
             Response::Done(ending) => Some(Ok(ending)),
             Response::Refused(refusal) => Some(Err(refusal.into())),
-            Response::Status(_) | Response::Trust(_) | Response::History(_) => Some(Ok(None)),
+            Response::Forgiven(_) | Response::Status(_) | Response::Trust(_) | Response::History(_) => Some(Ok(None)),
             Response::Report(_) => return,
         };
     }
@@ -51,6 +51,7 @@ impl Shown {
                     lines?.join("\n")
                 }
                 Response::Report(report) => serde_json::to_string(report)?,
+                Response::Forgiven(forgiven) => serde_json::to_string(forgiven)?,
                 Response::Done(ending) => serde_json::to_string(ending)?,
                 Response::Refused(refusal) => serde_json::to_string(refusal)?,
             };
@@ -60,6 +61,7 @@ impl Shown {
             Response::Status(status) => write!(out, "{}", status.table()),
             Response::Trust(view) => write!(out, "{}", view.table()),
             Response::History(reports) => write!(out, "{}", table(reports)),
+            Response::Forgiven(forgiven) => write!(out, "{}", told(forgiven)),
             Response::Report(report) if report.event == Event::Progress => {
                 if self.terminal {
                     let percent = usize::from(report.percent.unwrap_or(0)).min(100);
@@ -91,6 +93,17 @@ fn line(report: &Report) -> String {
     let version = report.to.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
     let why = report.refusal.as_ref().map(|refusal| format!(": {}", refusal.code)).unwrap_or_default();
     format!("{} {}{version}{why}", report.component, kebab(report.event))
+}
+
+fn told(forgiven: &Forgiven) -> String {
+    let Forgiven { component, releases, cost, freeze } = forgiven;
+    let mut lines: Vec<String> = releases.iter().map(|version| format!("{version} may be tried again")).collect();
+    lines.extend(cost.then(|| "what downloads have cost counts no more".to_owned()));
+    lines.extend(freeze.as_ref().map(|version| format!("that {version} is not shown is no longer a possible freeze")));
+    if lines.is_empty() {
+        lines.push("there is nothing to forgive".to_owned());
+    }
+    lines.into_iter().map(|line| format!("{component}: {line}\n")).collect()
 }
 
 fn table(reports: &[Report]) -> String {

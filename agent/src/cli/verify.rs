@@ -27,7 +27,7 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
     let question = question.ok_or_else(needs_name)?;
     let policy = policy(args)?;
     let root = match &args.trusted_root {
-        Some(file) => SigstoreRoot::parse(&read_limited(file)?)?,
+        Some(file) => SigstoreRoot::parse(&read(file)?)?,
         None => policy.embedded_root()?,
     };
     let bundle = read_bundle(&bundle)
@@ -55,7 +55,13 @@ fn policy(args: &Args) -> Result<Policy, Stop> {
             file.ok_or_else(|| Stop::Usage(format!("{component} has no policy file on this device: name one with --policy")))?
         }
     };
-    Ok(Policy::read(file.display(), &read_limited(&file)?)?)
+    Ok(Policy::read(file.display(), &read(&file)?)?)
+}
+
+/// What cannot be read at all is no refusal, whichever file it is.
+fn read(file: &Path) -> Result<Vec<u8>, Stop> {
+    File::open(file).map_err(|error| Stop::Failed(format!("{}: {error}", file.display())))?;
+    Ok(read_limited(file)?)
 }
 
 fn read_bundle(path: &Path) -> std::io::Result<Vec<u8>> {

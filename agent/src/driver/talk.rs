@@ -2,14 +2,22 @@
 
 use super::{Driver, Durable, Follower, Live, first_refresh, plan_version, report};
 use crate::clock;
-use crate::control::{Request, Response};
+use crate::control::{Forgiven, Request, Response};
 use crate::machine::{Input, Told};
 use crate::mqtt::{FromBroker, ToBroker, WINDOW};
-use crate::record::{By, Ring, Source, State};
+use crate::record::{By, Condemned, Ring, Source, State};
 use crate::status;
-use slipway_protocol::{ComponentName, Event, Notice, Report};
+use slipway_protocol::{Actor, Class, ComponentName, Event, Notice, Refusal, Report, Sha256};
 use tokio::sync::mpsc;
 
+/// What a person asked for waits for the disk.
+const NOT_YET: Refusal = Refusal::of(
+    "SLW-A-STORE-BEHIND",
+    Class::System,
+    Actor::Device,
+    "writing down what was asked for",
+    "free some space: it is done as soon as the disk takes it",
+);
 /// Least time between two progress reports of one component.
 const PROGRESS_SECS: u64 = 1;
 
@@ -171,7 +179,8 @@ impl Driver {
                 self.ask(component, to, Input::Ring(operator_ring(Source::Bundle(path))));
             }
             Request::Rollback { component } => self.ask(component, to, Input::Rollback),
-            Request::Forgive { component, artifact } => self.ask(component, to, Input::Forgive(artifact)),
+            Request::Forgive { component, artifact } => self.forgive(component, to, artifact),
+            Request::Dismiss { component } => self.dismiss(component, to),
         }
     }
 
@@ -181,16 +190,34 @@ impl Driver {
             let _ = to.try_send(Response::Refused(status::UNKNOWN_COMPONENT.with(component, known)));
             return;
         }
-        let forgive = matches!(input, Input::Forgive(_));
-        if !forgive {
-            self.read_slot(&component);
-        }
+        self.read_slot(&component);
         self.followers.push(Follower { component: component.clone(), to });
         self.input(&component, input);
-        // To forgive is over at once, and how an earlier attempt ended is no answer to it.
-        if forgive && let Some(follower) = self.followers.pop_if(|follower| follower.component == component) {
-            let _ = follower.to.try_send(Response::Done(None));
-        }
+    }
+
+    /// Over at once: how an earlier attempt ended is no answer to it.
+    fn forgive(&mut self, component: ComponentName, to: mpsc::Sender<Response>, artifact: Option<Sha256>) {
+        let Some(live) = self.live.get(&component) else { return self.ask(component, to, Input::Forgive(artifact)) };
+        let meant = |one: &&Condemned| artifact.is_none_or(|artifact| artifact == one.artifact);
+        let releases = live.record.condemned.iter().filter(meant).map(|one| one.version.clone()).collect();
+        let cost = self.edges.store.borrow_mut().forgive_cost(artifact.as_ref(), clock::known().trusted());
+        let told = Response::Forgiven(Forgiven { component: component.clone(), releases, cost, freeze: None });
+        self.at_once(&component, &to, Input::Forgive(artifact), told);
+    }
+
+    fn dismiss(&mut self, component: ComponentName, to: mpsc::Sender<Response>) {
+        let Some(live) = self.live.get(&component) else { return self.ask(component, to, Input::Dismiss) };
+        let freeze = live.record.missed.as_ref().filter(|missed| !missed.dismissed).map(|missed| missed.version.clone());
+        let told = Response::Forgiven(Forgiven { component: component.clone(), releases: Vec::new(), cost: false, freeze });
+        self.at_once(&component, &to, Input::Dismiss, told);
+    }
+
+    fn at_once(&mut self, component: &ComponentName, to: &mpsc::Sender<Response>, input: Input, told: Response) {
+        let answer = match self.input(component, input) {
+            Durable::Yes => told,
+            Durable::NotYet => Response::Refused(NOT_YET),
+        };
+        let _ = to.try_send(answer);
     }
 
     fn status(&self) -> status::Status {

@@ -138,7 +138,15 @@ impl Draft<'_> {
         let Some(hint) = hint.filter(|hint| *hint > shown) else { return };
         if self.next.missed.as_ref().is_none_or(|missed| missed.version != *hint) {
             self.tell(Event::Refused, Some(hint), Some(&checks::FREEZE.with(shown, hint)));
-            self.next.missed = Some(Missed { version: hint.clone(), shown: shown.clone(), since: self.now.wall });
+            self.next.missed =
+                Some(Missed { version: hint.clone(), shown: shown.clone(), since: self.now.wall, dismissed: false });
+        }
+    }
+
+    /// A person knows of it. Remembered, so that the same notice, which anybody can send again, does not bring it back.
+    pub(super) fn dismiss(&mut self) {
+        if let Some(missed) = &mut self.next.missed {
+            missed.dismissed = true;
         }
     }
 

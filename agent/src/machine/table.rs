@@ -107,6 +107,7 @@ fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
         ("an older order's answer", Input::Answer { epoch: epoch - 1, answer: Answer::Fetched(Ok(())) }),
         ("rollback asked", Input::Rollback),
         ("forgive asked", Input::Forgive(None)),
+        ("freeze dismissed", Input::Dismiss),
     ]
 }
 
@@ -378,9 +379,20 @@ fn a_notice_that_names_more_than_the_repository_shows_is_a_possible_freeze_told_
     }
     let codes: Vec<_> = told.iter().map(|told| (told.to.clone().unwrap(), told.refusal.clone().unwrap().code)).collect();
     assert_eq!(codes, [SLOT_B, 5].map(|n| (plan(n).version, checks::FREEZE.code.clone())));
+    // Dismissed, it stays so for the same release; another one is told of.
+    record = step(&settings, &record, Input::Dismiss, &at(8000)).next;
+    for (n, refused) in [(5, 0), (6, 1)] {
+        record = step(&settings, &record, Input::Ring(hinted(n)), &at(8000 + u64::from(n) * 10)).next;
+        let answer = Input::Answer { epoch: record.epoch, answer: candidate(SLOT_A) };
+        let t = step(&settings, &record, answer, &at(8000 + u64::from(n) * 10));
+        let freezes = t.told.iter().filter(|told| told.refusal.as_ref().is_some_and(|why| why.code == checks::FREEZE.code));
+        assert_eq!(freezes.count(), refused, "{n}");
+        record = t.next;
+        assert_eq!(record.missed.as_ref().map(|missed| missed.dismissed), Some(refused == 0));
+    }
     // It shows: forgotten.
     record = step(&settings, &record, Input::Ring(ring(By::Timer)), &at(9000)).next;
-    record = step(&settings, &record, Input::Answer { epoch: record.epoch, answer: candidate(5) }, &at(9000)).next;
+    record = step(&settings, &record, Input::Answer { epoch: record.epoch, answer: candidate(6) }, &at(9000)).next;
     assert_eq!(record.missed, None);
 }
 

@@ -64,6 +64,8 @@ pub enum Input {
     },
     /// The operator wants the previous release back, or the running update called off.
     Rollback,
+    /// The operator has seen the possible freeze and wants it shown no more.
+    Dismiss,
     /// The operator lets a condemned artifact be tried again; all of them when `None`.
     Forgive(Option<Sha256>),
 }

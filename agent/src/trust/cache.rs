@@ -90,13 +90,27 @@ pub async fn follow(
         let Some(fetch) = fetch else { break };
         ended = match place.get(fetch.kind, &fetch.path, fetch.limit).await {
             Ok(Small::Bytes(bytes)) => refresh.answer(Answer::Bytes(&bytes)).map_err(NoCandidate::from),
-            Ok(Small::Missing) => refresh.answer(Answer::Missing).map_err(NoCandidate::from),
+            Ok(Small::Missing) => refresh.answer(Answer::Missing).map_err(|why| missing(why, place, &fetch.path).into()),
             // The refresh says no more than that nothing is known; the error says why, and when to try again.
             Err(error) => refresh.answer(Answer::Failed(&error.refusal.to_string())).map_err(|_stale| error.into()),
         };
     }
     ended?;
     Ok(refresh.finish()?)
+}
+
+/// The first file that every repository has: without it, most likely this is none.
+fn missing(why: Refusal, place: &Place, path: &str) -> Refusal {
+    if path != "timestamp.json" {
+        return why;
+    }
+    Refusal {
+        seen: format!("no {}", place.metadata.shown(path)),
+        advice: "most likely `url` in [repository] is not the folder that holds metadata/ and targets/, or nothing was published there yet: \
+                 look whether that address opens from this network; `slipway publish` puts the file there"
+            .into(),
+        ..why
+    }
 }
 
 /// A disk that does not take something now may take it later.

@@ -64,6 +64,15 @@ impl Transport {
         }
     }
 
+    /// Where a file of that name would be, for a person.
+    #[must_use]
+    pub fn shown(&self, path: &str) -> String {
+        match self {
+            Self::Http(_, base) => base.join(path).map_or_else(|_| path.to_owned(), |url| crate::fetch::shown(&url)),
+            Self::Tar(_, prefix) => format!("{prefix}{path} in the offline bundle"),
+        }
+    }
+
     /// A small file.
     pub(super) async fn get(&self, path: &str, limit: u64) -> Result<Small, FetchError> {
         match self {
