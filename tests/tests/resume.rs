@@ -8,7 +8,7 @@ use slipway_world::server::Fault;
 use slipway_world::wait;
 
 #[test]
-fn a_download_survives_a_dropped_connection_and_a_sigkill() -> Result<()> {
+fn pain_7_a_download_survives_a_dropped_connection_and_a_sigkill() -> Result<()> {
     let factory = factory()?;
     // Larger than several checkpoints.
     let release = factory.release(&Dials { pad: 24 << 20, ..Dials::healthy("v1.22.0") })?;
