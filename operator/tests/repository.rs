@@ -251,7 +251,7 @@ fn a_channel_follows_releases_of_this_repository_and_its_floor_only_rises() {
     operator.repo.channel(&component(), &name, &withdraw, now()).unwrap();
     assert!(operator.repo.status(now()).unwrap().to_string().contains("halted, withdrawn v1.23.1"));
     let back = operator.repo.channel(&component(), &name, &to("v1.23.1"), now()).unwrap_err();
-    assert!(back.wanted.contains("as a new one"), "{back:?}");
+    assert!(back.wanted.contains("under a new version"), "{back:?}");
 }
 
 #[test]
