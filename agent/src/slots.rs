@@ -373,6 +373,12 @@ impl Slots {
         let target = Path::new("../slots").join(component.as_str()).join(slot.as_str());
         let swap = || {
             durable::create_dir_all_durable(&self.root.join("current"))?;
+            if link.symlink_metadata().is_ok_and(|there| there.is_dir()) {
+                // A folder is not replaced by a rename. What somebody put there is kept for him.
+                let foreign = link.with_file_name(format!(".foreign-{component}"));
+                durable::remove_tree_durable(&foreign)?;
+                fs::rename(&link, &foreign)?;
+            }
             durable::swap_link(&link, &target)
         };
         swap().map_err(|error| durable::refusal(&link, &error))

@@ -443,3 +443,117 @@ fn a_proof_that_cannot_be_read_is_fetched_again_and_nothing_is_rolled_back() {
         assert!(matches!(t.effects.as_slice(), [Effect::Check { .. }]));
     }
 }
+
+#[test]
+fn the_devices_own_trouble_is_not_tried_without_end_and_never_forgotten() {
+    let settings = Settings::default();
+    let broken = Refusal::of("X-DISK", slipway_protocol::Class::System, slipway_protocol::Actor::Device, "d", "");
+    let mut record = Record { committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
+    // The timer rings every hour for a week. Each try stops what runs.
+    let (mut tries, mut told) = (Vec::new(), 0);
+    for hour in 0..168_u64 {
+        let now = at(10_000 + hour * 3600);
+        record = step(&settings, &record, Input::Ring(ring(By::Timer)), &now).next;
+        let answer = |record: &Record, answer| Input::Answer { epoch: record.epoch, answer };
+        let t = step(&settings, &record, answer(&record, candidate(SLOT_B)), &now);
+        told += t.told.iter().filter(|told| told.event == Event::Waiting).count();
+        record = t.next;
+        if matches!(record.state, State::Downloading { .. }) {
+            tries.push(hour);
+            for step_answer in [
+                Answer::Fetched(Ok(())),
+                Answer::Staged(Ok(artifact(SLOT_B))),
+                Answer::Prepared(Err(Failure { refusal: broken.clone(), again: Again::Never })),
+                Answer::Restored(Ok(())),
+            ] {
+                record = step(&settings, &record, answer(&record, step_answer), &now).next;
+            }
+        }
+        assert_eq!(record.state, State::Idle);
+        // Durable: what is kept of it goes through the disk.
+        record = serde_json::from_slice(&serde_json::to_vec(&record).unwrap()).unwrap();
+    }
+    assert!((5..=14).contains(&tries.len()), "{tries:?}");
+    assert!(tries.windows(2).all(|pair| pair[1] - pair[0] <= 25), "not given up either: {tries:?}");
+    assert!(told >= 1 && told <= tries.len() + 1, "told {told} times");
+    assert!(record.condemned.is_empty(), "nothing speaks against the release");
+    let refusal = record.last.clone().and_then(|last| last.refusal).unwrap();
+    assert!(refusal.code == checks::HELD_OFF.code && refusal.seen.contains("X-DISK"), "{refusal}");
+
+    // A person, another release, and a new start of the device do not wait.
+    let soon = at(10_000 + 168 * 3600);
+    let tried = |record: &Record, by, n, now: &Now| {
+        let rung = step(&settings, record, Input::Ring(ring(by)), now).next;
+        let t = step(&settings, &rung, Input::Answer { epoch: rung.epoch, answer: candidate(n) }, now);
+        matches!(t.next.state, State::Downloading { .. })
+    };
+    let held =
+        Record { trouble: record.trouble.clone().map(|t| crate::record::Trouble { until: moment(0, u64::MAX), ..t }), ..record };
+    assert!(!tried(&held, By::Timer, SLOT_B, &soon));
+    assert!(tried(&held, By::Operator, SLOT_B, &soon));
+    assert!(tried(&held, By::Timer, SLOT_B + 2, &soon));
+    assert!(tried(&held, By::Timer, SLOT_B, &Now { moment: moment(1, 50), ..at(0) }));
+}
+
+#[test]
+fn a_damaged_release_is_looked_for_until_it_is_back_and_its_configuration_with_it() {
+    let settings = Settings::default();
+    let answer = |record: &Record, answer| Input::Answer { epoch: record.epoch, answer };
+    // A new release dies, and the way back is damaged.
+    let state = State::RollingBack {
+        from: Some(plan(SLOT_B).slot),
+        plan: Some(plan(SLOT_B)),
+        to: Some(release(SLOT_A)),
+        reason: checks::DIED,
+        condemn: None,
+        retry: Retry::default(),
+    };
+    let record = Record { epoch: 7, state, committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
+    let t = step(&settings, &record, answer(&record, Answer::Damaged(checks::LINK_MOVED)), &at(1000));
+    let [Effect::Check { mend: Some(mend), .. }] = t.effects.as_slice() else { panic!("{t:?}") };
+    assert_eq!(*mend, release(SLOT_A));
+    // Nothing has it: never given up, each time told once, what was put by is kept.
+    let (mut record, mut secs) = (t.next, 1000);
+    for _ in 0..200 {
+        let refused = Answer::Checked(Verdict::Refused { refusal: checks::HALTED, version: None });
+        let t = step(&settings, &record, answer(&record, refused), &at(secs));
+        let pause = wake_at(&settings, &t.next).and_then(|at| at.since(&moment(0, secs))).unwrap();
+        assert!((1..=settings.retry_most).contains(&pause), "{pause}");
+        secs += pause;
+        record = step(&settings, &t.next, Input::Wake, &at(secs)).next;
+        assert!(matches!(record.state, State::Checking { .. }));
+    }
+    // It is there again, and comes back with the configuration that it knows.
+    for step_answer in [candidate(SLOT_A), Answer::Fetched(Ok(()))] {
+        record = step(&settings, &record, answer(&record, step_answer), &at(secs)).next;
+    }
+    let t = step(&settings, &record, answer(&record, Answer::Staged(Ok(release(SLOT_A).payload))), &at(secs));
+    let (from, to) = (Some(plan(SLOT_B).slot), Some(release(SLOT_A)));
+    assert_eq!(t.effects, [Effect::Restore { from, to, anyway: false }]);
+    let end = step(&settings, &t.next, answer(&t.next, Answer::Restored(Ok(()))), &at(secs)).next;
+    assert_eq!((end.state, end.damage, end.committed), (State::Idle, None, Some(release(SLOT_A))));
+}
+
+#[test]
+fn the_release_before_takes_the_place_of_a_damaged_one_only_where_the_floor_allows_it() {
+    let settings = Settings::default();
+    for (floor, stands_in) in [(Some(plan(SLOT_B).version), false), (Some(plan(SLOT_A).version), true)] {
+        let record = Record {
+            epoch: 7,
+            committed: Some(release(SLOT_B)),
+            previous: Some(release(SLOT_A)),
+            floor,
+            ..Record::new("edgecore".parse().unwrap())
+        };
+        let found = Input::Damaged { slot: release(SLOT_B).slot, reason: checks::LINK_MOVED };
+        let record = step(&settings, &record, found, &at(1000)).next;
+        let refused = Answer::Checked(Verdict::Refused { refusal: checks::HALTED, version: None });
+        let t = step(&settings, &record, Input::Answer { epoch: record.epoch, answer: refused }, &at(1000));
+        assert_eq!(t.next.condemned, [], "nothing speaks against what was lost");
+        let back = Effect::Restore { from: Some(release(SLOT_B).slot), to: Some(release(SLOT_A)), anyway: false };
+        assert_eq!(t.effects == [back], stands_in, "{:?}", t.effects);
+        // A person decides for himself.
+        let asked = step(&settings, &record, Input::Rollback, &at(1001));
+        assert!(matches!(&asked.next.state, State::RollingBack { to: Some(to), condemn: None, .. } if *to == release(SLOT_A)));
+    }
+}

@@ -147,6 +147,39 @@ fn the_link_swaps_and_only_the_agents_own_is_believed() {
     assert_eq!(slots.list(&name()).unwrap().len(), 2);
     fs::write(&link, b"a file").unwrap();
     assert_eq!(slots.current(&name()).unwrap_err().code, "SLW-A-LINK-FOREIGN");
+    // A folder in its place gives way, and is kept.
+    fs::remove_file(&link).unwrap();
+    fs::create_dir_all(link.join("bin")).unwrap();
+    slots.point(&name(), &old).unwrap();
+    assert_eq!(slots.current(&name()).unwrap(), Some(old));
+    assert!(dir.path().join("current/.foreign-edgecore/bin").is_dir());
+    assert_eq!(slots.components().unwrap(), [name()]);
+}
+
+/// What is damaged cannot be started by anybody, is replaced although it is current, and takes no room for longer than it must.
+#[test]
+fn a_damaged_slot_is_set_aside_and_replaced_although_it_is_current() {
+    let (dir, slots) = world();
+    let slot = stage(&slots, "v1.22.0", b"sound").unwrap();
+    slots.point(&name(), &slot).unwrap();
+    let payload = Sha256::of(b"sound");
+    slots.set_aside(&name(), &slot, &payload).unwrap();
+    slots.check_payload(&name(), &slot, &payload).unwrap();
+    assert!(stage(&slots, "v1.22.0", b"sound").is_err(), "what is sound and current is not replaced");
+    fs::write(slots.payload_path(&name(), &slot), b"other").unwrap();
+    assert!(Slots::is_damage(&slots.check_payload(&name(), &slot, &payload).unwrap_err()));
+    for _ in 0..2 {
+        slots.set_aside(&name(), &slot, &payload).unwrap();
+        let gone = slots.check_payload(&name(), &slot, &payload).unwrap_err();
+        assert!(Slots::is_damage(&gone) && slots.missing(&name(), &slot).is_some(), "{gone}");
+    }
+    let aside = dir.path().join(format!("slots/edgecore/.damaged-{slot}"));
+    assert_eq!(fs::read(aside.join("bin/edgecore")).unwrap(), b"other", "kept as evidence");
+    stage(&slots, "v1.22.0", b"sound").unwrap();
+    slots.check_payload(&name(), &slot, &payload).unwrap();
+    assert_eq!((slots.current(&name()).unwrap(), slots.missing(&name(), &slot)), (Some(slot.clone()), None));
+    slots.keep_only(&name(), &[slot]).unwrap();
+    assert!(!aside.exists());
 }
 
 #[test]
