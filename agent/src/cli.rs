@@ -324,6 +324,8 @@ fn ended(ending: Option<&Ending>, back: bool) -> Result<(), Stop> {
         }
         Some(Ending { event: Event::RolledBack, refusal, .. }) => match refusal {
             Some(refusal) if refusal.code == checks::ASKED.code => Ok(()),
+            // What was lost is back: that is what was wanted.
+            Some(refusal) if Slots::is_damage(refusal) => Ok(write!(std::io::stderr(), "{}", refusal.explain())?),
             Some(refusal) => {
                 let _ = write!(std::io::stderr(), "{}", refusal.explain());
                 Err(Stop::RolledBack)
