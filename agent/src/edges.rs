@@ -6,7 +6,7 @@ use crate::clock::{self, Moment};
 use crate::config::{Component, Config};
 use crate::crashpoint::crashpoint;
 use crate::durable;
-use crate::fetch::{Budget, Client, Download, FetchError, RetryAdvice, TarSource, free_space};
+use crate::fetch::{BUDGET, Budget, Client, Download, FetchError, RetryAdvice, TarSource, free_space};
 use crate::health::{Prober, Subject};
 use crate::machine::{Again, Answer, Candidate, Effect, Failure, Verdict};
 use crate::record::{CheckResult, Installed, Plan, ProcessState, Ring, Sample, SlotName, Source};
@@ -327,7 +327,12 @@ impl Edges {
                 tar.copy_to_part(&name, &download, percent, checkpoint).await
             }
         };
-        fetched.map(|_| ()).map_err(Failure::from)
+        fetched.map(|_| ()).map_err(|error| {
+            if error.refusal.code == BUDGET.code {
+                self.store.borrow_mut().close_account(&artifact.sha256, clock::known().trusted());
+            }
+            Failure::from(error)
+        })
     }
 
     fn budget(&self, artifact: &Sha256, size: u64) -> Budget {

@@ -23,6 +23,7 @@ pub mod tar;
 mod transport;
 
 pub use budget::{Account, Budget};
+pub(crate) use checks::BUDGET;
 pub use client::{Client, HttpSettings};
 pub use part::{free_space, preallocate};
 pub use tar::TarSource;

@@ -8,7 +8,7 @@ use slipway_world::server::Fault;
 
 /// A server that drops every connection and cannot resume: on a metered line somebody pays for each time.
 #[test]
-fn pain_08_a_download_that_costs_too_much_ends_is_told_once_and_goes_on_when_a_person_says_so() -> Result<()> {
+fn pain_8_a_download_that_costs_too_much_ends_is_told_once_and_goes_on_when_a_person_says_so() -> Result<()> {
     let factory = factory()?;
     let release = factory.release(&Dials { pad: 6 << 20, ..Dials::healthy("v1.22.0") })?;
     let (path, size) = (factory.artifact_path(&release), release.archives[0].size);

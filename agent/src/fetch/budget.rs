@@ -22,13 +22,16 @@ pub struct Account {
     pub since: Timestamp,
     /// Bytes.
     pub spent: u64,
+    /// A download ended here: what is missing would fit, but nobody sends only that, and to ask on would cost a little each time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
 }
 
 impl Account {
     /// An account that begins now.
     #[must_use]
     pub const fn new(now: Timestamp) -> Self {
-        Self { since: now, spent: 0 }
+        Self { since: now, spent: 0, closed: false }
     }
 
     /// The account as it stands now. A clock that was ahead when it began does not keep it open for years.
@@ -64,12 +67,13 @@ impl Budget {
     /// # Errors
     /// Names what was spent, what is allowed, and until when.
     pub fn covers(&self, wanted: u64) -> Result<(), Refusal> {
-        let Account { since, spent } = self.account;
-        if spent.saturating_add(wanted) <= self.allowed {
+        let Account { since, spent, closed } = self.account;
+        if wanted == 0 || !closed && spent.saturating_add(wanted) <= self.allowed {
             return Ok(());
         }
+        let needed = if closed { "missing, which no server sent without the rest" } else { "needed" };
         let show = |time: Timestamp| time.strftime("%Y-%m-%d %H:%MZ").to_string();
-        let seen = format_args!("{spent} bytes since {}, and {wanted} more are needed", show(since)).to_string();
+        let seen = format_args!("{spent} bytes since {}, and {wanted} more are {needed}", show(since)).to_string();
         Err(checks::BUDGET.with(seen, format_args!("at most {} bytes until {}", self.allowed, show(self.account.until()))))
     }
 }
@@ -82,13 +86,13 @@ mod tests {
     fn an_account_is_open_for_a_day_whatever_the_clock_says() {
         let time = |text: &str| text.parse::<Timestamp>().unwrap();
         let began = time("2026-11-22T12:00:00Z");
-        let account = Account { since: began, spent: 7 };
+        let account = Account { since: began, spent: 7, closed: true };
         for (now, wanted) in [
             ("2026-11-22T12:00:00Z", account),
             ("2026-11-23T11:59:59Z", account),
             ("2026-11-23T12:00:00Z", Account::new(time("2026-11-23T12:00:00Z"))),
             // The clock was ahead when it began: it is open for a day from now.
-            ("2020-01-01T00:00:00Z", Account { since: time("2020-01-01T00:00:00Z"), spent: 7 }),
+            ("2020-01-01T00:00:00Z", Account { since: time("2020-01-01T00:00:00Z"), ..account }),
         ] {
             assert_eq!(account.at(time(now)), wanted, "{now}");
         }
@@ -98,7 +102,7 @@ mod tests {
     fn what_does_not_fit_is_refused_with_numbers_and_a_time() {
         let since = "2026-11-22T12:00:00Z".parse().unwrap();
         let size = 10 * EXTRA;
-        let budget = |spent| Budget::new(Account { since, spent }, size, 3);
+        let budget = |spent| Budget::new(Account { since, spent, closed: false }, size, 3);
         for (spent, wanted, fits) in [
             (0, size, true),
             (2 * size, size, true),
@@ -115,6 +119,9 @@ mod tests {
         assert_eq!(refusal.code, "SLW-A-BUDGET");
         assert_eq!(refusal.seen, format!("{} bytes since 2026-11-22 12:00Z, and {size} more are needed", 3 * size));
         assert_eq!(refusal.wanted, format!("at most {} bytes until 2026-11-23 12:00Z", 3 * size + EXTRA));
-        assert!(Budget::new(Account { since, spent: 9 }, u64::MAX, u32::MAX).covers(7).is_ok(), "no overflow");
+        assert!(Budget::new(Account { spent: 9, ..budget(0).account }, u64::MAX, u32::MAX).covers(7).is_ok(), "no overflow");
+        let closed = Budget { account: Account { closed: true, ..budget(size).account }, ..budget(0) };
+        assert!(closed.covers(0).is_ok(), "what is complete costs nothing");
+        assert!(closed.covers(1).unwrap_err().seen.ends_with("and 1 more are missing, which no server sent without the rest"));
     }
 }

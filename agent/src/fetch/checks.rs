@@ -2,7 +2,7 @@
 
 use slipway_protocol::{Actor, Class, Refusal};
 
-pub(super) const BUDGET: Refusal = Refusal::of(
+pub(crate) const BUDGET: Refusal = Refusal::of(
     "SLW-A-BUDGET",
     Class::Network,
     Actor::Operator,

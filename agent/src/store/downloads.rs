@@ -89,6 +89,12 @@ impl Store {
         !spent.is_empty()
     }
 
+    /// A download ended by its budget: it is not begun again before its day is over, or a person says so.
+    pub fn close_account(&mut self, artifact: &Sha256, now: Timestamp) {
+        let account = Account { closed: true, ..self.account(artifact, now) };
+        self.put_cursor(artifact, Cursor { at: self.cursor(artifact), account });
+    }
+
     fn put_cursor(&mut self, artifact: &Sha256, cursor: Cursor) {
         self.cursors.insert(*artifact, cursor);
         let mut changes = Changes::default();

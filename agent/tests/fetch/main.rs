@@ -118,7 +118,7 @@ impl Case {
 
     fn budget(&self) -> Budget {
         let since = "2026-11-22T12:00:00Z".parse().unwrap();
-        Budget::new(Account { since, spent: self.spent.get() }, SIZE, self.times.get())
+        Budget::new(Account { spent: self.spent.get(), ..Account::new(since) }, SIZE, self.times.get())
     }
 
     fn keep(&self, mark: Mark) {

@@ -73,6 +73,7 @@ fn settings_that_cannot_be_are_refused() {
     let tls = client_config(&TlsSettings::default()).unwrap();
     let refused = |settings: HttpSettings| Client::new(&settings, &tls).expect_err("these settings are wrong");
     assert_eq!(refused(HttpSettings { connect_timeout: Duration::ZERO, ..settings() }).code, "SLW-A-HTTP-SETTINGS");
+    assert!(refused(HttpSettings { byte_budget: 0, ..settings() }).seen.contains("byte_budget"));
     let proxy = refused(HttpSettings { proxy: Some("http://user:secret@[".to_owned()), ..settings() });
     assert_eq!(proxy.code, "SLW-A-HTTP-SETTINGS");
     assert!(!proxy.to_string().contains("secret"), "{proxy}");

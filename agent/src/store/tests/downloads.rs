@@ -23,7 +23,7 @@ fn a_download_goes_on_after_a_restart_and_its_cost_outlives_its_part() {
     let (mut store, healed) = open(dir.path());
     assert!(healed.is_empty(), "{healed:?}");
     assert_eq!((store.cursor(&a), store.cursor(&b)), (8192, 0));
-    assert_eq!(store.account(&a, time("2026-11-23T11:00:00Z")), Account { since: noon, spent: 9100 });
+    assert_eq!(store.account(&a, time("2026-11-23T11:00:00Z")), Account { since: noon, spent: 9100, closed: false });
     store.clear_cursor(&a).unwrap();
     assert_eq!((store.cursor(&a), store.account(&a, noon).spent), (0, 9100), "the part has served, and was paid for");
     store.collect_cursors(&[], time("2026-11-23T11:00:00Z"));
@@ -44,8 +44,10 @@ fn what_a_download_cost_is_forgiven_by_a_person_and_its_part_kept() {
     for artifact in [a, b] {
         store.set_cursor(&artifact, Mark { at: 7, spent: 9 }, noon).unwrap();
     }
+    store.close_account(&a, noon);
+    assert!(store.account(&a, noon).closed);
     assert!(store.forgive_cost(Some(&a), noon) && !store.forgive_cost(Some(&a), noon), "there is nothing to forgive twice");
-    assert_eq!((store.account(&a, noon).spent, store.account(&b, noon).spent), (0, 9));
+    assert_eq!((store.account(&a, noon), store.account(&b, noon).spent), (Account::new(noon), 9));
     assert!(store.forgive_cost(None, noon));
     drop(store);
     let (mut store, _) = open(dir.path());
