@@ -1,7 +1,5 @@
 //! A repository URL that leads to a web server without a repository: the refusal says where it looked and what to set right.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
-
 use slipway_agent::fetch::{Client, HttpSettings};
 use slipway_agent::tls::{TlsSettings, client_config};
 use slipway_agent::trust::{NoCandidate, Place, Transport, follow};
