@@ -225,7 +225,16 @@ impl Plain {
         match record.process {
             Some(id) => Some((id, id.alive()?)),
             None => {
-                process::marked(&format!("{MARK}={}", record.mark)).map(|(pid, stat)| (Id { pid, started: stat.started }, stat))
+                let (pid, stat) = process::marked(&format!("{MARK}={}", record.mark))?;
+                let id = Id { pid, started: stat.started };
+                if i32::try_from(pid) == Ok(stat.group) {
+                    return Some((id, stat));
+                }
+                // It leads a group; what only inherited its mark is left of one that ended, and is not what was started.
+                if let Err(error) = killpg(Pid::from_raw(stat.group), Signal::SIGKILL) {
+                    tracing::warn!(component = %self.component, pid, %error, "a child was left behind");
+                }
+                None
             }
         }
     }

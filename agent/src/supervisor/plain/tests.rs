@@ -155,6 +155,30 @@ async fn an_agent_killed_between_start_and_record_finds_the_process_by_its_mark(
     dead(&second).await;
 }
 
+/// Else it would count as running for as long as that child lives.
+#[tokio::test]
+async fn a_child_that_outlived_what_was_started_is_ended_and_not_taken_for_it() {
+    let node = Node::new("sleep 1000 & wait");
+    let first = node.plain();
+    first.start().unwrap();
+    let process = pid(&first.look());
+    let mut record: Record = serde_json::from_slice(&fs::read(node.path("run/process.json")).unwrap()).unwrap();
+    record.process = None;
+    let children = || fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+    until(|| (!children().trim().is_empty()).then_some(())).await;
+    let child: u32 = children().trim().parse().unwrap();
+    kill(Pid::from_raw(i32::try_from(process).unwrap()), Signal::SIGKILL).unwrap();
+    dead(&first).await;
+    first.write(&record).unwrap();
+    drop(first);
+    let second = node.plain();
+    assert!(matches!(second.look(), ProcessState::Dead(_)), "its child is not it");
+    until(|| process::stat(child).is_none_or(|stat| stat.over).then_some(())).await;
+    second.start().unwrap();
+    assert_ne!(pid(&second.look()), process);
+    second.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn another_process_with_the_same_id_or_from_another_boot_is_not_it() {
     let node = Node::new(STAYS);
