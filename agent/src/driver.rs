@@ -300,7 +300,12 @@ impl Driver {
         for report in &reports {
             log(report);
         }
+        let committed = reports.iter().any(|report| report.event == Event::Committed);
         self.tell(component, reports);
+        if committed {
+            // What was changed while it was watched is found now, and not tomorrow.
+            self.read_slot(component);
+        }
         for effect in t.effects {
             self.order(component, epoch, effect);
         }

@@ -57,6 +57,12 @@ pub fn is_no_room(refusal: &Refusal) -> bool {
     refusal.code == FULL.code
 }
 
+/// Whether a refusal of [`refusal`] says that there is no room.
+#[must_use]
+pub fn says_full(refusal: &Refusal) -> bool {
+    refusal.code == FULL.code
+}
+
 /// Whether a refusal of [`refusal`] says that the disk does not give what is on it.
 #[must_use]
 pub fn is_unreadable(refusal: &Refusal) -> bool {
@@ -158,17 +164,21 @@ pub fn remove_file_durable(path: &Path) -> io::Result<()> {
     if forget(fs::remove_file(path))? { sync_dir(parent(path)?) } else { Ok(()) }
 }
 
-/// Removes a directory with all that is in it; one that is not there is fine. It first leaves its name, so that nobody ever
+/// Removes a directory with all that is in it, or a file; one that is not there is fine. It first leaves its name, so that nobody ever
 /// sees half of it.
 ///
 /// # Errors
 /// It is there and cannot be removed completely.
 pub fn remove_tree_durable(path: &Path) -> io::Result<()> {
     let temporary = temporary(path)?;
-    forget(fs::remove_dir_all(&temporary))?;
+    let remove = || match fs::remove_dir_all(&temporary) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => fs::remove_file(&temporary),
+        removed => removed,
+    };
+    forget(remove())?;
     if forget(fs::rename(path, &temporary))? {
         sync_dir(parent(path)?)?;
-        fs::remove_dir_all(&temporary)?;
+        remove()?;
         sync_dir(parent(path)?)?;
     }
     Ok(())

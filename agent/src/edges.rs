@@ -94,6 +94,8 @@ struct Part {
     busy: Mutex<()>,
     /// Held beside it by those that touch the process: a download may take hours, and the process must not stay dead for so long.
     handled: Mutex<()>,
+    /// The process of a release on probation whose bytes were read again after its start.
+    hashed: Cell<Option<u32>>,
 }
 
 impl Edges {
@@ -125,6 +127,7 @@ impl Edges {
                     own: Own::of(component, &state, &slots, tools),
                     busy: Mutex::default(),
                     handled: Mutex::default(),
+                    hashed: Cell::default(),
                 },
             );
         }
@@ -447,9 +450,20 @@ impl Edges {
         // After a reboot the service manager has started whatever the link named.
         part.supervisor.stop().await?;
         crashpoint!("switch: stopped");
-        self.slots.point(&part.config.name, &plan.slot)?;
+        self.point(&part.config.name, &plan.slot)?;
         crashpoint!("switch: link is swapped");
         part.supervisor.start().await
+    }
+
+    /// Swaps the link. It takes an inode for a moment: on a disk that has none left the reserve gives one.
+    fn point(&self, component: &ComponentName, slot: &SlotName) -> Result<(), Refusal> {
+        match self.slots.point(component, slot) {
+            Err(refusal) if durable::says_full(&refusal) => {
+                self.store.borrow_mut().give_up_reserve();
+                self.slots.point(component, slot)
+            }
+            pointed => pointed,
+        }
     }
 
     async fn restore(&self, part: &Part, from: Option<&SlotName>, to: Option<&Installed>, anyway: bool) -> Answer {
@@ -493,7 +507,7 @@ impl Edges {
         crashpoint!("restore: configuration is back");
         match to {
             Some(to) => {
-                self.slots.point(component, &to.slot)?;
+                self.point(component, &to.slot)?;
                 crashpoint!("restore: link is back");
                 part.supervisor.start().await?;
             }
@@ -573,6 +587,19 @@ impl Edges {
         }
         match self.prober.sample(&part.config.health, &part.supervisor, &subject).await {
             Ok(mut sample) => {
+                if let ProcessState::Running(process) = &sample.process
+                    && part.hashed.get() != Some(process.pid)
+                {
+                    // Between the last look at the bytes and their start somebody may have exchanged them.
+                    let pid = process.pid;
+                    match self.whole(component, &plan.slot, payload).await {
+                        Ok(()) => part.hashed.set(Some(pid)),
+                        Err(refusal) if Slots::is_damage(&refusal) => {
+                            sample.process = ProcessState::Dead(format!("not what was verified: {refusal}"));
+                        }
+                        Err(refusal) => tracing::warn!(%component, %refusal, "could not read what runs"),
+                    }
+                }
                 sample.checks.extend(self.runs_it(component, &subject, &sample.process));
                 if part.config.health.broker {
                     let outcome = if self.connected.get() { Ok(()) } else { Err("not connected".to_owned()) };
