@@ -163,7 +163,10 @@ pub fn until(device: &mut CrashDevice, what: &str, mut condition: impl FnMut(&Cr
         ended.is_some() || condition(device)
     });
     let state = device.status().map_or_else(|error| format!("{error:#}"), |status| format!("{status:?}"));
-    waited.with_context(|| format!("{state}\nruns: {:?}\n{}", device.running(), device.log()))?;
+    waited.with_context(|| {
+        let process = std::fs::read_to_string(device.state().join("run/edgecore/process.json")).unwrap_or_default();
+        format!("{state}\nruns: {:?}\nprocess: {}\n{}", device.running(), process.trim_end(), device.log())
+    })?;
     match ended {
         Some(status) => bail!("{what}: the agent ended with {status}:\n{}", device.log()),
         None => Ok(()),
