@@ -1,4 +1,5 @@
-//! Whether the documents still tell the truth where a program can find out: the tests and files that they name exist.
+//! Whether the documents still tell the truth where a program can find out: the tests and files that they name exist. And whether every
+//! promise against what users of others suffer has a test.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -80,4 +81,22 @@ fn every_link_to_a_file_leads_somewhere() {
         }
     }
     assert!(checked > 8, "{checked}");
+}
+
+/// What users of other updaters suffer, and what Slipway promises and tests about it: the rows' numbers are in the names of tests.
+const PAINS: [u32; 19] = [1, 2, 3, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 23, 24, 25];
+
+/// The rows that a test's name promises something about: `pain_3_6_a_sentence` is about 3 and 6.
+fn pains(name: &str) -> impl Iterator<Item = u32> {
+    name.strip_prefix("pain_").into_iter().flat_map(|rest| rest.split('_').map_while(|word| word.parse().ok()))
+}
+
+#[test]
+fn every_promise_against_what_users_suffer_has_a_test() {
+    let tested: BTreeSet<u32> = functions().iter().flat_map(|name| pains(name)).collect();
+    let missing: Vec<_> = PAINS.into_iter().filter(|pain| !tested.contains(pain)).collect();
+    assert!(missing.is_empty(), "no test is named pain_N_… for {missing:?}");
+    // It would notice, and numbers further on in a sentence are no rows.
+    assert_eq!(pains("pain_3_06_releases_of_25_files").collect::<Vec<_>>(), [3, 6]);
+    assert_eq!(pains("spain_3_is_sunny").count(), 0);
 }
