@@ -1,21 +1,21 @@
 //! Carries out what the machine orders: one function per effect, each of which may be done again after a cut at any instruction.
 //!
+//! `activate` has the orders that touch what runs, `look` the looks at it.
+//!
 //! Nothing is decided here. What an effect works with is authorised anew from the bytes on disk, never taken from the record.
 
 use crate::clock::{self, Moment};
 use crate::config::{Component, Config};
-use crate::crashpoint::crashpoint;
 use crate::durable;
 use crate::fetch::{BUDGET, Budget, Client, Download, FetchError, RetryAdvice, TarSource, free_space};
-use crate::health::{Prober, Subject};
+use crate::health::Prober;
 use crate::machine::{Again, Answer, Candidate, Effect, Failure, Verdict};
-use crate::record::{CheckResult, Installed, Plan, ProcessState, Ring, Sample, SlotName, Source};
+use crate::record::{Installed, Plan, Ring, SlotName, Source};
 use crate::restore::{Failed, Place};
 use crate::selfupdate::Own;
 use crate::slots::{SLOT_FORMAT, SlotRecord, Slots};
-use crate::snapshot;
 use crate::store::Store;
-use crate::supervisor::{Run, Supervisor, Tools};
+use crate::supervisor::{Supervisor, Tools};
 use crate::tls;
 use crate::trust::{Asked, Found, Memory, NoCandidate, Proof, Transport, Trust, View};
 use crate::unpack;
@@ -25,10 +25,12 @@ use slipway_verify::{Authorized, Release};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use tokio::sync::Mutex;
 use url::Url;
+
+mod activate;
+mod look;
 
 const SPACE: Refusal = Refusal::of(
     "SLW-A-SPACE",
@@ -401,274 +403,6 @@ impl Edges {
         let adopted = self.slots.adopt(component, &adopt.path, adopt.version.clone())?;
         self.slots.point(component, &adopted.slot)?;
         Ok(Some(adopted))
-    }
-
-    /// Looks at the slot's bytes once more, stops the component, and puts its configuration and data by. What fails before it is stopped
-    /// has touched nothing, and may work later.
-    async fn prepare(&self, part: &Part, plan: &Plan, payload: Sha256, put_by: bool) -> Result<(), Failure> {
-        let never = |refusal| Failure { refusal, again: Again::Never };
-        let component = &part.config.name;
-        self.authorize(component, plan).await?;
-        self.whole(component, &plan.slot, payload).await.map_err(never)?;
-        if let Some(own) = &part.own {
-            return own.prepare(self.committed(component).as_ref(), plan).await.map_err(never);
-        }
-        let (dir, settings) = (self.snapshot_dir(component, &plan.slot), part.config.snapshot.clone());
-        if put_by && dir.exists() {
-            return part.supervisor.stop().await.map_err(never);
-        }
-        // One from an earlier attempt must never be taken for this one's.
-        let link = self.slots.link(component);
-        let fresh = || {
-            [dir.as_path(), &link].into_iter().filter_map(Path::parent).try_for_each(durable::create_dir_all_durable)?;
-            durable::remove_tree_durable(&dir)
-        };
-        let fresh = fresh().map_err(|error| durable::refusal(&dir, &error));
-        let rehearsed = match fresh {
-            Ok(()) => {
-                let (dir, settings) = (dir.clone(), settings.clone());
-                blocking(move || snapshot::rehearse(&dir, &settings, &link)).await
-            }
-            failed => failed,
-        };
-        rehearsed.map_err(|refusal| {
-            let again = if refusal.class == Class::System { Again::Later } else { Again::Never };
-            Failure { refusal, again }
-        })?;
-        crashpoint!("prepare: rehearsed");
-        part.supervisor.stop().await.map_err(never)?;
-        crashpoint!("prepare: stopped");
-        blocking(move || snapshot::take(&dir, &settings)).await.map_err(never)
-    }
-
-    async fn switch(&self, part: &Part, plan: &Plan, payload: Sha256) -> Result<(), Refusal> {
-        if let Some(own) = &part.own {
-            return own.switch(plan).await;
-        }
-        // Days may lie between the two halves of an activation.
-        self.whole(&part.config.name, &plan.slot, payload).await?;
-        // After a reboot the service manager has started whatever the link named.
-        part.supervisor.stop().await?;
-        crashpoint!("switch: stopped");
-        self.point(&part.config.name, &plan.slot)?;
-        crashpoint!("switch: link is swapped");
-        part.supervisor.start().await
-    }
-
-    /// Swaps the link. It takes an inode for a moment: on a disk that has none left the reserve gives one.
-    fn point(&self, component: &ComponentName, slot: &SlotName) -> Result<(), Refusal> {
-        match self.slots.point(component, slot) {
-            Err(refusal) if durable::says_full(&refusal) => {
-                self.store.borrow_mut().give_up_reserve();
-                self.slots.point(component, slot)
-            }
-            pointed => pointed,
-        }
-    }
-
-    async fn restore(&self, part: &Part, from: Option<&SlotName>, to: Option<&Installed>, anyway: bool) -> Answer {
-        // Before anything is stopped: what cannot be started in its place is no reason to.
-        if let Some(to) = to
-            && let Err(damage) = self.sound(&part.config.name, to).await
-        {
-            return if Slots::is_damage(&damage) { Answer::Damaged(damage) } else { Answer::Restored(Err(damage)) };
-        }
-        Answer::Restored(self.go_back(part, from, to, anyway).await)
-    }
-
-    async fn go_back(&self, part: &Part, from: Option<&SlotName>, to: Option<&Installed>, anyway: bool) -> Result<(), Refusal> {
-        let component = &part.config.name;
-        if let Some(own) = &part.own {
-            return own.restore(from, to, self.committed(component).as_ref()).await;
-        }
-        let snapshot = from.map(|slot| self.snapshot_dir(component, slot)).filter(|dir| {
-            let there = dir.exists();
-            if !there {
-                // A release on its own configuration beats none at all.
-                tracing::error!(%component, snapshot = %dir.display(), "gone: configuration and data stay as the left release made them");
-            }
-            there
-        });
-        let current = self.slots.current(component).ok().flatten();
-        let back = to.is_some_and(|to| current.as_ref() == Some(&to.slot));
-        if let Some(dir) = snapshot.clone().filter(|_| anyway && back) {
-            // It runs already, without its configuration: not stopped again before there is room for that.
-            blocking(move || snapshot::rehearse_restore(&dir)).await?;
-        }
-        part.supervisor.stop().await?;
-        crashpoint!("restore: stopped");
-        let missing = match snapshot {
-            Some(dir) => self.put_back(part, from, to, dir).await.err(),
-            None => None,
-        };
-        if let Some(refusal) = missing.clone().filter(|_| !anyway) {
-            return Err(refusal);
-        }
-        crashpoint!("restore: configuration is back");
-        match to {
-            Some(to) => {
-                self.point(component, &to.slot)?;
-                crashpoint!("restore: link is back");
-                part.supervisor.start().await?;
-            }
-            None => {
-                self.slots.unpoint(component)?;
-                // A unit may have run a program of its own before us, and nobody else starts it again.
-                if matches!(part.config.run.run, Run::Unit(_))
-                    && let Err(refusal) = part.supervisor.start().await
-                {
-                    tracing::warn!(%component, %refusal, "there is no release to go back to, and its unit does not start without one");
-                }
-            }
-        }
-        match missing {
-            None => Ok(()),
-            Some(why) => {
-                let seen = format!("{}; it was started on configuration and data as the left release made them", why.seen);
-                Err(Refusal { seen, ..why })
-            }
-        }
-    }
-
-    /// Configuration and data as they were. On a full disk what a way back does not need gives way first.
-    async fn put_back(&self, part: &Part, from: Option<&SlotName>, to: Option<&Installed>, dir: PathBuf) -> Result<(), Refusal> {
-        let snapshot = dir.clone();
-        let Err(refusal) = blocking(move || snapshot::restore(&snapshot)).await else { return Ok(()) };
-        if !durable::is_no_room(&refusal) {
-            return Err(refusal);
-        }
-        self.make_room(&part.config.name, from, to);
-        blocking(move || snapshot::restore(&dir)).await
-    }
-
-    /// Gives up the reserve, the release that is left, snapshots of others and downloads: all of it can be had again.
-    fn make_room(&self, component: &ComponentName, from: Option<&SlotName>, to: Option<&Installed>) {
-        tracing::warn!(%component, "no room to put configuration back: the reserve, downloads and the release that is left give way");
-        self.store.borrow_mut().give_up_reserve();
-        let mut cleared = vec![self.parts_in(&self.state.join("downloads"), |_| false)];
-        let snapshots = self.state.join("snapshots").join(component.as_str());
-        cleared.push(self.parts_in(&snapshots, |name| from.is_some_and(|slot| slot.as_str() == name)));
-        if let Some(left) = from.filter(|left| to.is_none_or(|to| to.slot != **left)) {
-            // The link names it still, and nothing starts from it: better than the program of one release on the data of another.
-            let path = self.slots.path(component, left);
-            cleared.push(durable::remove_tree_durable(&path).map_err(|error| durable::refusal(&path, &error)));
-        }
-        for refusal in cleared.into_iter().filter_map(Result::err) {
-            tracing::warn!(%component, %refusal, "could not be cleared away");
-        }
-    }
-
-    /// Reads the slot of a committed release.
-    ///
-    /// # Errors
-    /// It is not what was committed: see [`Slots::is_damage`].
-    pub async fn sound(&self, component: &ComponentName, installed: &Installed) -> Result<(), Refusal> {
-        self.whole(component, &installed.slot, installed.payload).await
-    }
-
-    async fn whole(&self, component: &ComponentName, slot: &SlotName, payload: Sha256) -> Result<(), Refusal> {
-        let (slots, name, slot) = (self.slots.clone(), component.clone(), slot.clone());
-        blocking(move || slots.check_payload(&name, &slot, &payload)).await
-    }
-
-    /// One look at a component on probation; a service manager that does not answer is no sign of life or death.
-    pub async fn look(&self, component: &ComponentName, plan: &Plan, payload: Sha256) -> Option<(Sample, String)> {
-        let part = self.parts.get(component)?;
-        let subject = Subject {
-            component: component.clone(),
-            version: plan.version.clone(),
-            slot: plan.slot.clone(),
-            dir: self.slots.path(component, &plan.slot),
-        };
-        if part.supervisor.went_down()
-            && let Err(refusal) = self.start_after_boot(part, plan, payload).await
-        {
-            tracing::warn!(%component, %refusal, "did not start after the boot");
-        }
-        match self.prober.sample(&part.config.health, &part.supervisor, &subject).await {
-            Ok(mut sample) => {
-                if let ProcessState::Running(process) = &sample.process
-                    && part.hashed.get() != Some(process.pid)
-                {
-                    // Between the last look at the bytes and their start somebody may have exchanged them.
-                    let pid = process.pid;
-                    match self.whole(component, &plan.slot, payload).await {
-                        Ok(()) => part.hashed.set(Some(pid)),
-                        Err(refusal) if Slots::is_damage(&refusal) => {
-                            sample.process = ProcessState::Dead(format!("not what was verified: {refusal}"));
-                        }
-                        Err(refusal) => tracing::warn!(%component, %refusal, "could not read what runs"),
-                    }
-                }
-                sample.checks.extend(self.runs_it(component, &subject, &sample.process));
-                if part.config.health.broker {
-                    let outcome = if self.connected.get() { Ok(()) } else { Err("not connected".to_owned()) };
-                    sample.checks.push(CheckResult { name: "broker".to_owned(), required: true, outcome });
-                }
-                let ill = matches!(sample.process, ProcessState::Dead(_))
-                    || sample.checks.iter().any(|c| c.required && c.outcome.is_err());
-                let evidence = if ill { part.supervisor.evidence().await } else { String::new() };
-                Some((sample, evidence))
-            }
-            Err(refusal) => {
-                tracing::warn!(%component, %refusal, "could not look");
-                None
-            }
-        }
-    }
-
-    /// Whether what runs is what was activated. A unit without the drop-in would start the old program for ever, be healthy, and a
-    /// release would be committed that never ran.
-    fn runs_it(&self, component: &ComponentName, subject: &Subject, process: &ProcessState) -> Option<CheckResult> {
-        let ProcessState::Running(process) = process else { return None };
-        let proc = PathBuf::from(format!("/proc/{}", process.pid));
-        let link = self.slots.link(component);
-        let dir = std::fs::canonicalize(&subject.dir).unwrap_or_else(|_| subject.dir.clone());
-        // Without CAP_SYS_PTRACE only the command line is readable, whose first word is the program as the unit names it.
-        let program = std::fs::read_link(proc.join("exe")).unwrap_or_default();
-        // A script's program is its interpreter; then an argument names the script.
-        let words = std::fs::read(proc.join("cmdline")).unwrap_or_default();
-        let named = words.split(|byte| *byte == 0).map(|word| Path::new(std::ffi::OsStr::from_bytes(word)));
-        let ours = program.starts_with(&dir) || named.into_iter().any(|word| word.starts_with(&link) || word.starts_with(&dir));
-        let shown = words.split(|byte| *byte == 0).next().map(String::from_utf8_lossy).unwrap_or_default();
-        let wrong = || format!("process {} is {shown}, wanted {}/bin/{component}", process.pid, link.display());
-        Some(CheckResult { name: "program".to_owned(), required: true, outcome: if ours { Ok(()) } else { Err(wrong()) } })
-    }
-
-    /// Pause between two looks.
-    pub fn interval(&self, component: &ComponentName) -> std::time::Duration {
-        self.parts.get(component).map_or(std::time::Duration::from_secs(2), |part| part.config.health.interval)
-    }
-
-    async fn start_after_boot(&self, part: &Part, plan: &Plan, payload: Sha256) -> Result<(), Refusal> {
-        self.whole(&part.config.name, &plan.slot, payload).await?;
-        part.supervisor.start().await
-    }
-
-    /// Whether the agent is who runs a component's process, and it ended.
-    pub fn is_due(&self, component: &ComponentName) -> bool {
-        // While an effect works on the process, whether it should run is that effect's business.
-        self.parts.get(component).is_some_and(|part| part.handled.try_lock().is_ok() && part.supervisor.is_due())
-    }
-
-    /// Starts a committed component's process again, from the bytes that were committed.
-    ///
-    /// # Errors
-    /// They are not there any more: see [`Slots::is_damage`].
-    pub async fn revive(&self, component: &ComponentName, committed: &Installed) -> Result<(), Refusal> {
-        let Some(part) = self.parts.get(component) else { return Ok(()) };
-        let Ok(_free) = part.handled.try_lock() else { return Ok(()) };
-        // An update may have moved the link since this was asked for.
-        if self.slots.current(component)?.as_ref() != Some(&committed.slot) {
-            return Ok(());
-        }
-        self.sound(component, committed).await?;
-        match part.supervisor.ensure_running() {
-            Ok(true) => tracing::warn!(%component, "had ended and was started again"),
-            Ok(false) => {}
-            Err(refusal) => tracing::warn!(%component, %refusal, "could not be started again"),
-        }
-        Ok(())
     }
 
     fn committed(&self, component: &ComponentName) -> Option<Installed> {

@@ -24,7 +24,7 @@
 //! | RollingBack | the answer of restore; in a pause, time | five tries, then Inconsistent | tried again at once |
 //! | Inconsistent | time, or a person | tried every `retry_most` at most, without end | tried again at once |
 //!
-//! [`Record::damage`] goes with all of these: while the committed release is not in its slot, [`Draft::settle`] does not come to rest in
+//! [`Record::damage`] goes with all of these: while the committed release is not in its slot, `Draft::settle` does not come to rest in
 //! `Idle` but in a pause of Checking, in which that very release is looked for.
 
 use crate::clock::{Moment, Now};
