@@ -1,6 +1,4 @@
 //! The agent under clocks that are wrong, and after years without power: by `libfaketime`, which tells a program another time.
-//!
-//! Seen to fail with expiry judged by the clock alone (1970: "not yet valid"), and with stored metadata judged for expiry at start.
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::{SignedDuration, Timestamp};

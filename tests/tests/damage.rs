@@ -2,8 +2,8 @@
 //! metadata, no floor is lowered, nothing runs that was not proven, and the release that should run does in the end.
 //!
 //! Each row is damaged, then the agent is killed and started three times, then it is offered a signed release below its floor, then a
-//! new one. That the rows notice was seen by taking the hash before a start away (a changed program ran), by a database that is believed
-//! whatever its generation (the floor went back), and by a store that keeps what it heals to itself (nothing was reported).
+//! new one. That the rows notice was seen with an agent that did not hash before it started a committed program again (the changed one ran), one
+//! that kept what it healed to itself (nothing was reported), and one that could not replace a folder by its link.
 
 use anyhow::{Context as _, Result, ensure};
 use slipway_tests::crash::device::CrashDevice;

@@ -1,8 +1,8 @@
 //! Disks that are full at every moment of an update, that have no inode left, or that fail: the agent lives, answers and says why, the
 //! component runs, and when there is room again it all goes on by itself.
 //!
-//! Needs root, for small disks on loop devices; skipped without, except in CI. That the rows notice was seen with an agent that asked for
-//! no space before the download (bytes were fetched for nothing), and with one whose witness shared the fate of the database.
+//! Needs root, for small disks on loop devices; skipped without, except in CI. That the rows notice was seen with an agent that needed room to
+//! start a process and an inode to swap the link: a rollback on a full disk left nothing running.
 
 use anyhow::{Result, ensure};
 use slipway_protocol::Refusal;

@@ -1,6 +1,4 @@
 //! What comes and goes: a medium that is pulled out in the middle of an installation, and a reader who looks while files are being made.
-//!
-//! Seen to fail with a bundle read by `mmap` (the agent died of SIGBUS), and with slots written under their own names.
 
 use anyhow::{Context as _, Result, ensure};
 use slipway_agent::slots::Slots;

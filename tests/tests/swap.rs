@@ -3,7 +3,8 @@
 //!
 //! Between the last look at the bytes and the kernel's own reading of them lie milliseconds that no program can close against whoever may
 //! write there, which is root alone and outside the threat model. A release that was exchanged in them is found out while it is watched
-//! and never committed, which is what the test then asks for. Seen to fail with the second verification taken away.
+//! and never committed, which is what the test then asks for. Seen to fail with an agent that did not read the bytes again after their start:
+//! it committed what had been exchanged 150 ms after the slot appeared.
 
 use anyhow::{Context as _, Result, ensure};
 use slipway_tests::crash::device::CrashDevice;
