@@ -3,10 +3,6 @@
 //!
 //! Which points there are is what the agent itself writes down while nobody interrupts it (`crashpoint!` in `agent/src/crashpoint.rs`); no
 //! list is kept here. Beside it `tests/sweep` kills at every system call, without knowing what it is for.
-//!
-//! Seen to fail: by an effect that is ordered before its record is durable (the update is forgotten: "the update ends"), by a slot that is
-//! renamed before it is synced and then written to, and by a restore that swaps the link before it brings configuration back ("the old
-//! release is left with the configuration format: 2").
 
 use anyhow::{Context as _, Result, ensure};
 use slipway_tests::crash::device::CrashDevice;

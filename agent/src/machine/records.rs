@@ -1,8 +1,9 @@
 //! From any persisted state a start comes to rest: records that no life led to, on disks that know nothing of them.
 //!
 //! States without their slot, deadlines that are over or at the end of time, a way back to what was never installed, an epoch that cannot
-//! rise: all of it read back from JSON, as it is after a start. Seen to fail by a `settle` that forgets the damaged release, by a
-//! `started` that believes a check in the far future, and by a `Staging` that is not ordered anew.
+//! rise: all of it read back from JSON, as it is after a start.
+//! Seen to fail, while it was written, by damage that was noted without a committed release, and by an `Inconsistent` whose way back had
+//! never been committed: both were looked for without end.
 
 use super::lives::{World, artifact, dies, moment, plan, release};
 use super::*;
