@@ -90,7 +90,11 @@ const ROWS: &[Row] = &[
             STORE,
         ),
     ),
-    row("database-no-permission", |_, d| Ok(fs::set_permissions(d.state().join("state"), fs::Permissions::from_mode(0o000))?), &[]),
+    row(
+        "database-no-permission",
+        |_, d| Ok(fs::set_permissions(d.state().join("state"), fs::Permissions::from_mode(0o000))?),
+        &[],
+    ),
     // The witness.
     row("witness-empty", |_, d| truncate(&witness(d), |_| 0), WITNESS),
     row("witness-half", |_, d| truncate(&witness(d), |length| length / 2), &[]),
