@@ -18,6 +18,10 @@ const REQUEST_LIMITS: json::Limits = json::Limits { bytes: 16 * 1024, depth: 4 }
 /// Answers on the way to one command; a command that does not read is let go.
 const ANSWERS: usize = 256;
 
+/// How often, and how far apart, a socket that answers is asked again before another agent is taken to be there: 3 s.
+const TRIES: u8 = 15;
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
+
 const SOCKET: Refusal = Refusal::of(
     "SLW-A-SOCKET",
     Class::System,
@@ -111,8 +115,14 @@ pub struct Forgiven {
 /// When another agent listens there, or it cannot be made.
 pub async fn listen(path: &Path) -> Result<UnixListener, Refusal> {
     let failed = |error: std::io::Error| SOCKET.with(format_args!("{}: {error}", path.display()), "a socket");
-    if UnixStream::connect(path).await.is_ok() {
-        return Err(SOCKET.with(format_args!("{}: another agent answers there", path.display()), "one agent"));
+    // A process that an agent was starting when it was killed holds its socket for a moment.
+    let mut tries = 0_u8;
+    while UnixStream::connect(path).await.is_ok() {
+        tries = tries.saturating_add(1);
+        if tries >= TRIES {
+            return Err(SOCKET.with(format_args!("{}: another agent answers there", path.display()), "one agent"));
+        }
+        tokio::time::sleep(PAUSE).await;
     }
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(failed)?;

@@ -74,6 +74,7 @@ pub struct Driver {
     polls: bool,
     edges: Rc<Edges>,
     live: BTreeMap<ComponentName, Live>,
+    mode: Mode,
     news: (mpsc::UnboundedSender<News>, mpsc::UnboundedReceiver<News>),
     broker: Option<(mpsc::Sender<ToBroker>, mpsc::Receiver<FromBroker>)>,
     connected: bool,
@@ -133,6 +134,7 @@ impl Driver {
             polls: config.repository.url.is_some(),
             edges: Rc::new(edges),
             live,
+            mode: Mode::OneShot,
             news: mpsc::unbounded_channel(),
             broker: None,
             connected: false,
@@ -161,7 +163,7 @@ impl Driver {
     /// # Errors
     /// When it cannot be adopted: an agent that went on would begin with an update that has no way back.
     pub fn adopt(&mut self) -> Result<(), Refusal> {
-        for component in self.names() {
+        for component in self.driven() {
             let new = self.live.get(&component).is_some_and(|live| live.record.committed.is_none());
             if new && let Some(adopted) = self.edges.adopt(&component)? {
                 self.input(&component, Input::Adopted(adopted));
@@ -183,7 +185,8 @@ impl Driver {
         let mut look_after = tokio::time::interval(LOOK_AFTER);
         look_after.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let plain = self.live.values().any(|live| matches!(live.config.run.run, crate::supervisor::Run::Command { .. }));
-        for component in self.names() {
+        self.mode = mode;
+        for component in self.driven() {
             if let Some(left) = self.edges.left(&component) {
                 if let Some(live) = self.live.get_mut(&component) {
                     live.evidence = left.evidence;
@@ -210,7 +213,7 @@ impl Driver {
                 break;
             }
             // What comes in between must not put it off: a person who looks every second would stop all retries.
-            due = due.min(in_future(self.sleep(mode)));
+            due = due.min(in_future(self.sleep()));
             tokio::select! {
                 () = &mut stop => break,
                 Some(news) = self.news.1.recv() => self.hear(news),
@@ -229,7 +232,7 @@ impl Driver {
                 _ = look_after.tick(), if plain => self.look_after(),
                 () = tokio::time::sleep_until(due) => {
                     due = in_future(LONGEST_SLEEP);
-                    self.tick(mode);
+                    self.tick();
                 }
             }
         }
@@ -248,6 +251,16 @@ impl Driver {
         self.live.keys().cloned().collect()
     }
 
+    /// The components that this process carries on with. The agent itself is its service's: a command that did it would take its own
+    /// program for what systemd started, and condemn a good release while systemd is between two starts.
+    fn driven(&self) -> Vec<ComponentName> {
+        self.live.values().filter(|live| self.drives(live)).map(|live| live.config.name.clone()).collect()
+    }
+
+    fn drives(&self, live: &Live) -> bool {
+        self.mode == Mode::Service || !live.config.is_agent()
+    }
+
     // ---- one input ---------------------------------------------------------------------------------------------------
 
     /// The heart: decide, make durable, then act.
@@ -257,6 +270,10 @@ impl Driver {
         }
         let now = clock::now();
         let Some(live) = self.live.get_mut(component) else { return Durable::Yes };
+        if matches!(&input, Input::Ring(Ring { by: By::Timer | By::Operator, source: Source::Network, .. })) {
+            // Not for a notice: whoever sends those must not be able to put the timer off.
+            live.timer = now.moment.after(next_refresh(self.refresh, now.dice));
+        }
         let settings = live.config.machine();
         let t = machine::step(&settings, &live.record, input.clone(), &now);
         if t.next == live.record && t.told.is_empty() && t.effects.is_empty() {
@@ -366,18 +383,22 @@ impl Driver {
 
     // ---- time ----------------------------------------------------------------------------------------------------------
 
-    fn sleep(&self, mode: Mode) -> Duration {
+    fn sleep(&self) -> Duration {
         if !self.backlog.is_empty() || self.edges.store.borrow().degraded().is_some() {
             return STORE_AGAIN;
         }
         let now = clock::now();
-        let wakes = self.live.values().filter_map(|live| machine::wake_at(&live.config.machine(), &live.record));
-        let timers = self.live.values().filter(|_| self.polls && mode == Mode::Service).map(|live| live.timer.clone());
+        let wakes = self
+            .live
+            .values()
+            .filter(|live| self.drives(live))
+            .filter_map(|live| machine::wake_at(&live.config.machine(), &live.record));
+        let timers = self.live.values().filter(|_| self.polls && self.mode == Mode::Service).map(|live| live.timer.clone());
         let until = |moment: Moment| if moment.reached(&now.moment) { 0 } else { moment.since(&now.moment).unwrap_or(0) };
         wakes.chain(timers).map(until).min().map_or(LONGEST_SLEEP, |secs| LONGEST_SLEEP.min(Duration::from_secs(secs)))
     }
 
-    fn tick(&mut self, mode: Mode) {
+    fn tick(&mut self) {
         for (component, input) in std::mem::take(&mut self.backlog) {
             self.input(&component, input);
         }
@@ -385,13 +406,10 @@ impl Driver {
         if self.edges.store.borrow().degraded().is_some() && self.edges.store.borrow_mut().recover() {
             tracing::info!("the disk takes the database again");
         }
-        for component in self.names() {
+        for component in self.driven() {
             let Some(live) = self.live.get_mut(&component) else { continue };
             let wake = machine::wake_at(&live.config.machine(), &live.record).is_some_and(|moment| moment.reached(&now.moment));
-            let rings = self.polls && mode == Mode::Service && live.timer.reached(&now.moment);
-            if rings {
-                live.timer = now.moment.after(next_refresh(self.refresh, now.dice));
-            }
+            let rings = self.polls && self.mode == Mode::Service && live.timer.reached(&now.moment);
             if wake {
                 self.input(&component, Input::Wake);
             }

@@ -273,6 +273,12 @@ fn pain_2_3_6_16_22_the_agent_updates_itself_and_comes_back_from_everything() ->
     assert_eq!(machine.committed(AGENT).as_deref(), Some("v0.2.0"));
     machine.ok("mv /root/slipway-agent-restore.service /etc/systemd/system && systemctl daemon-reload")?;
 
+    // Nor by a command in the service's place: it would take itself for what systemd has started.
+    machine.ok("systemctl stop slipway-agent")?;
+    let refused = machine.exec("slipway-agent check --component slipway-agent")?;
+    assert!(text(&refused.stderr).contains("SLW-A-SELF-SERVICE"), "{}{}", text(&refused.stderr), machine.journal());
+    machine.ok("systemctl start slipway-agent")?;
+
     // A good one.
     machine.put(GATE, b"", 0o644)?;
     ring(&broker, "v0.3.0")?;

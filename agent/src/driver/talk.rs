@@ -18,6 +18,14 @@ const NOT_YET: Refusal = Refusal::of(
     "writing down what was asked for",
     "free some space: it is done as soon as the disk takes it",
 );
+/// A release of the agent is activated and watched by the service: see [`crate::selfupdate`].
+const NO_SERVICE: Refusal = Refusal::of(
+    "SLW-A-SELF-SERVICE",
+    Class::Configuration,
+    Actor::Operator,
+    "who updates the agent itself",
+    "start slipway-agent.service, and ask again",
+);
 /// Least time between two progress reports of one component.
 const PROGRESS_SECS: u64 = 1;
 
@@ -185,9 +193,13 @@ impl Driver {
     }
 
     fn ask(&mut self, component: ComponentName, to: mpsc::Sender<Response>, input: Input) {
-        if !self.live.contains_key(&component) {
+        let Some(live) = self.live.get(&component) else {
             let known = self.names().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let _ = to.try_send(Response::Refused(status::UNKNOWN_COMPONENT.with(component, known)));
+            return;
+        };
+        if !self.drives(live) {
+            let _ = to.try_send(Response::Refused(NO_SERVICE.with("a command by itself", "the agent's service")));
             return;
         }
         self.read_slot(&component);
