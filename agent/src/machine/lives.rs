@@ -112,6 +112,8 @@ pub(super) struct World {
     // the disk: survives power cuts
     pub(super) parts: BTreeSet<Sha256>,
     pub(super) slots: BTreeSet<SlotName>,
+    /// Slots that the disk has lost.
+    lost: BTreeSet<SlotName>,
     pub(super) link: Option<SlotName>,
     /// The release whose form the configuration has: an older one cannot read a newer one's.
     config: u32,
@@ -143,6 +145,7 @@ impl World {
             channel: 0,
             parts: BTreeSet::new(),
             slots: BTreeSet::new(),
+            lost: BTreeSet::new(),
             link: None,
             config: 0,
             snapshots: BTreeMap::new(),
@@ -378,8 +381,11 @@ impl World {
             Action::MoveLink(n) => {
                 // A hand that moves the link while Slipway itself is about to is a race no order can win; it is put right afterwards.
                 let calm = matches!(self.record.state, State::Idle | State::Checking { .. } | State::Downloading { .. });
-                if let Some(at) = pick(*n, self.slots.len()).filter(|_| calm) {
-                    self.link = self.slots.iter().nth(at).cloned();
+                // Nor does any bring back the configuration after a boot into a release that was only staged.
+                let slots = [&self.record.committed, &self.record.previous].into_iter().flatten().map(|it| it.slot.clone());
+                let slots: Vec<SlotName> = slots.filter(|slot| calm && self.slots.contains(slot)).collect();
+                if let Some(at) = pick(*n, slots.len()) {
+                    self.link = slots.get(at).cloned();
                     self.restart();
                 }
             }
@@ -393,6 +399,7 @@ impl World {
                 let under_way = crate::status::plan(&record.state).is_some_and(|plan| plan.slot == slot);
                 if !under_way {
                     self.slots.remove(&slot);
+                    self.lost.insert(slot.clone());
                     self.withheld.extend(withheld.then(|| number(&slot)));
                     self.look_at_slot();
                 }
@@ -403,10 +410,7 @@ impl World {
                 self.input(Input::Forgive(None), true);
             }
         }
-        let known = |slot: &SlotName| {
-            let committed = [&self.record.committed, &self.record.previous];
-            self.slots.contains(slot) || committed.into_iter().flatten().any(|installed| installed.slot == *slot)
-        };
+        let known = |slot: &SlotName| self.slots.contains(slot) || self.lost.contains(slot);
         assert!(self.link.as_ref().is_none_or(known), "the link names a slot that is not there");
     }
 
