@@ -375,7 +375,7 @@ impl Driver {
                 self.input(&component, Input::Answer { epoch, answer });
             }
             News::Damaged { component, slot, reason } => {
-                self.input(&component, Input::Damaged { slot, reason });
+                self.damaged(&component, slot, reason);
             }
             News::Progress { component, epoch, percent } => self.progress(&component, epoch, percent),
         }

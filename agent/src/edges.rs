@@ -195,11 +195,14 @@ impl Edges {
                 Err(refusal) => return Verdict::Refused { refusal, version: None },
             },
         };
-        if let Some(installed) = mend {
+        // The agent's own stays until its successor is whole: something of it may start, and nothing else would.
+        if let Some(installed) = mend.filter(|_| part.own.is_none()) {
             let (slots, name, damaged) = (self.slots.clone(), component.clone(), installed.clone());
             if let Err(refusal) = blocking(move || slots.set_aside(&name, &damaged.slot, &damaged.payload)).await {
                 tracing::error!(%component, %refusal, "what is damaged could not be set aside");
             }
+        }
+        if let Some(installed) = mend {
             match self.look_for(component, ring, transport.as_ref(), Some(&installed.version)).await {
                 Verdict::Candidate(candidate) if candidate.plan.artifact == installed.artifact => {
                     return Verdict::Candidate(candidate);
@@ -403,6 +406,16 @@ impl Edges {
         let adopted = self.slots.adopt(component, &adopt.path, adopt.version.clone())?;
         self.slots.point(component, &adopted.slot)?;
         Ok(Some(adopted))
+    }
+
+    /// Whether the agent's own damaged slot was made whole from the program that runs.
+    pub fn heal(&self, component: &ComponentName, committed: &Installed) -> bool {
+        let Some(own) = self.parts.get(component).and_then(|part| part.own.as_ref()) else { return false };
+        let healed = own.heal(committed);
+        if let Err(refusal) = &healed {
+            tracing::warn!(%component, %refusal, "what runs cannot take its place");
+        }
+        healed.is_ok()
     }
 
     fn committed(&self, component: &ComponentName) -> Option<Installed> {

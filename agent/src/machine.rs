@@ -368,12 +368,14 @@ impl Draft<'_> {
         self.restore(from, Some(plan), self.next.committed.clone(), reason, condemned);
     }
 
-    /// The link was moved while nothing of ours was under way: the committed release comes back, its data stay.
+    /// The link was moved while nothing of ours was under way: the committed release comes back, its data stay. Unless it was damaged, and
+    /// another release was left meanwhile: then that one wrote them last.
     fn put_back(&mut self, link: Option<SlotName>) {
         let to = self.next.committed.clone();
         let reason = checks::LINK_MOVED.with(shown(link.as_ref()), shown(to.as_ref().map(|installed| &installed.slot)));
         self.tell(Event::RollingBack, to.clone().map(|installed| installed.version).as_ref(), Some(&reason));
-        self.restore(None, None, to, reason, None);
+        let from = self.next.damage.as_ref().and_then(|damage| damage.from.clone());
+        self.restore(from, None, to, reason, None);
     }
 
     fn restore(

@@ -271,7 +271,7 @@ impl Place {
 }
 
 /// Copies a program, if it is the one with this digest.
-fn copy_verified(from: &Path, to: &Path, digest: &Sha256) -> Result<(), Refusal> {
+pub(crate) fn copy_verified(from: &Path, to: &Path, digest: &Sha256) -> Result<(), Refusal> {
     let failed = |error: io::Error| durable::refusal(from, &error);
     let bytes = std::fs::read(from).map_err(failed)?;
     let seen = Sha256::of(&bytes);

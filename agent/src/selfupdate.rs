@@ -13,7 +13,7 @@
 use crate::clock;
 use crate::crashpoint::crashpoint;
 use crate::record::{Installed, Plan, SlotName};
-use crate::restore::{Armed, Place};
+use crate::restore::{Armed, Place, copy_verified};
 use crate::slots::Slots;
 use crate::supervisor::{AGENT_UNIT, RESTORE_UNIT, Systemd, Tools};
 use slipway_protocol::{Actor, Class, ComponentName, Refusal};
@@ -201,6 +201,16 @@ impl Own {
         self.watchman.start().await?;
         tokio::time::sleep(PATIENCE).await;
         Err(UNWATCHED.with(format_args!("{RESTORE_UNIT} did nothing for {PATIENCE:?}"), "the committed agent put back"))
+    }
+
+    /// Puts the program that runs back into its damaged slot, if it is what was committed. For any other component the slot is set aside
+    /// and fetched again; a device that loses its power meanwhile would find no agent that could do that.
+    ///
+    /// # Errors
+    /// Another program runs, what runs is damaged too, or the disk fails.
+    pub fn heal(&self, committed: &Installed) -> Result<(), Refusal> {
+        let payload = self.slots.payload_path(&self.component, &committed.slot);
+        copy_verified(Path::new("/proc/self/exe"), &payload, &committed.payload)
     }
 
     /// No update of the agent is under way: nobody needs to watch.

@@ -272,20 +272,26 @@ impl Slots {
     /// # Errors
     /// The disk fails.
     pub fn set_aside(&self, component: &ComponentName, slot: &SlotName, payload: &Sha256) -> Result<(), Refusal> {
-        let damaged = self.check_payload(component, slot, payload).is_err_and(|refusal| Self::is_damage(&refusal));
-        let (home, path) = (self.home(component), self.path(component, slot));
-        if !damaged || path.symlink_metadata().is_err() {
+        if !self.is_damaged(component, slot, payload) {
             return Ok(());
         }
+        self.move_aside(component, slot).map_err(|error| durable::refusal(&self.path(component, slot), &error))
+    }
+
+    /// Whether something is there under this name that is not what it should be.
+    fn is_damaged(&self, component: &ComponentName, slot: &SlotName, payload: &Sha256) -> bool {
+        self.path(component, slot).symlink_metadata().is_ok()
+            && self.check_payload(component, slot, payload).is_err_and(|refusal| Self::is_damage(&refusal))
+    }
+
+    fn move_aside(&self, component: &ComponentName, slot: &SlotName) -> io::Result<()> {
+        let home = self.home(component);
         let aside = home.join(format!("{DAMAGED_SLOT}{slot}"));
-        let set_aside = || {
-            durable::remove_tree_durable(&aside)?;
-            crashpoint!("slot: before it is set aside");
-            fs::rename(&path, &aside)?;
-            crashpoint!("slot: after it is set aside");
-            durable::sync_dir(&home)
-        };
-        set_aside().map_err(|error| durable::refusal(&path, &error))
+        durable::remove_tree_durable(&aside)?;
+        crashpoint!("slot: before it is set aside");
+        fs::rename(self.path(component, slot), &aside)?;
+        crashpoint!("slot: after it is set aside");
+        durable::sync_dir(&home)
     }
 
     /// The Sigstore bundle that proves the build.
@@ -480,8 +486,10 @@ impl SlotWriter {
         if size != record.payload_size {
             return Err(MISMATCH.with(format_args!("{size} bytes"), format_args!("{} bytes", record.payload_size)));
         }
-        // What is current and gone, or was set aside, is to be replaced.
-        if slots.path(&component, &slot).symlink_metadata().is_ok() {
+        // What is current and gone, set aside, or damaged is to be replaced.
+        let promised = slots.read(&component, &slot).map_or(record.payload, |there| there.payload);
+        let damaged = slots.is_damaged(&component, &slot, &promised);
+        if !damaged && slots.path(&component, &slot).symlink_metadata().is_ok() {
             slots.refuse_current(&component, &slot)?;
         }
         let json = serde_json::to_vec_pretty(record).map_err(|error| MISMATCH.with(error, "JSON"))?;
@@ -496,6 +504,9 @@ impl SlotWriter {
             let home = slots.home(&component);
             let place = home.join(slot.as_str());
             crashpoint!("slot: before its name");
+            if damaged {
+                slots.move_aside(&component, &slot)?;
+            }
             durable::remove_tree_durable(&place)?;
             crashpoint!("slot: its name is free");
             fs::rename(&dir, &place)?;

@@ -328,6 +328,17 @@ fn pain_2_3_6_16_22_the_agent_updates_itself_and_comes_back_from_everything() ->
         machine.committed(AGENT).as_deref() == Some("v0.3.0")
             && machine.running(AGENT).is_ok_and(|program| program.contains("/slots/slipway-agent/v0.3.0-"))
     })?;
+    // The disk forgets its program: the one that runs takes its place at once, for the next start has no other.
+    machine.ok("cd /var/lib/slipway/current/slipway-agent/bin && echo rot >rot && mv rot slipway-agent")?;
+    let _ = machine.exec("slipway-agent check --component slipway-agent")?;
+    machine.wait("its own program is whole", |machine| {
+        let same =
+            "cmp /var/lib/slipway/current/slipway-agent/bin/slipway-agent /proc/$(systemctl show -P MainPID slipway-agent)/exe";
+        machine.exec(same).is_ok_and(|output| output.status.success())
+    })?;
+    assert!(reports(&machine)?.iter().any(|report| report["event"] == "healed"), "{:?}", reports(&machine)?);
+    machine.ok("systemctl restart slipway-agent")?;
+    assert!(machine.running(AGENT)?.contains("/slots/slipway-agent/v0.3.0-"));
     assert_eq!(pid(&machine, "edgecore")?, before.0, "what the agent looks after was never touched");
     Ok(())
 }

@@ -9,7 +9,7 @@
 use super::{Driver, Live, News};
 use crate::clock;
 use crate::machine::Input;
-use crate::record::{Installed, State};
+use crate::record::{Installed, SlotName, State};
 use crate::slots::Slots;
 use slipway_protocol::{ComponentName, Refusal};
 use std::rc::Rc;
@@ -21,6 +21,13 @@ impl Driver {
     fn committed(&self, component: &ComponentName) -> Option<Installed> {
         let record = &self.live.get(component)?.record;
         record.committed.clone().filter(|_| record.damage.is_none())
+    }
+
+    /// What is damaged is fetched again; the agent's own program comes from the one that runs, if that is whole.
+    pub(super) fn damaged(&mut self, component: &ComponentName, slot: SlotName, reason: Refusal) {
+        let committed = self.committed(component).filter(|committed| committed.slot == slot);
+        let healed = committed.is_some_and(|committed| self.edges.heal(component, &committed));
+        self.input(component, if healed { Input::Healed(reason) } else { Input::Damaged { slot, reason } });
     }
 
     /// Reads the committed release beside the loop.
@@ -41,7 +48,7 @@ impl Driver {
     pub(super) async fn read_slot_now(&mut self, component: &ComponentName) {
         let Some(committed) = self.committed(component) else { return };
         if let Some(reason) = damage(self.edges.sound(component, &committed).await) {
-            self.input(component, Input::Damaged { slot: committed.slot, reason });
+            self.damaged(component, committed.slot, reason);
         }
     }
 
@@ -57,7 +64,7 @@ impl Driver {
     pub(super) fn miss_slot(&mut self, component: &ComponentName) {
         let Some(committed) = self.committed(component) else { return };
         if let Some(reason) = self.edges.slots.missing(component, &committed.slot) {
-            self.input(component, Input::Damaged { slot: committed.slot, reason });
+            self.damaged(component, committed.slot, reason);
         }
     }
 

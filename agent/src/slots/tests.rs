@@ -178,8 +178,14 @@ fn a_damaged_slot_is_set_aside_and_replaced_although_it_is_current() {
     stage(&slots, "v1.22.0", b"sound").unwrap();
     slots.check_payload(&name(), &slot, &payload).unwrap();
     assert_eq!((slots.current(&name()).unwrap(), slots.missing(&name(), &slot)), (Some(slot.clone()), None));
-    slots.keep_only(&name(), &[slot]).unwrap();
+    slots.keep_only(&name(), std::slice::from_ref(&slot)).unwrap();
     assert!(!aside.exists());
+
+    // The agent's own stays in its place until there is a whole one.
+    fs::write(slots.payload_path(&name(), &slot), b"other").unwrap();
+    stage(&slots, "v1.22.0", b"sound").unwrap();
+    slots.check_payload(&name(), &slot, &payload).unwrap();
+    assert_eq!(fs::read(aside.join("bin/edgecore")).unwrap(), b"other", "kept as evidence");
 }
 
 #[test]
