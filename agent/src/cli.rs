@@ -209,7 +209,7 @@ fn log(default: &str) {
 }
 
 /// Opens everything. A command that looks something up holds the state for a moment: whoever comes second waits for it.
-async fn open(config: &Config) -> Result<Driver, Refusal> {
+async fn open(config: &Config, mode: Mode) -> Result<Driver, Refusal> {
     let node = config.node_name()?;
     let state = &config.node.state;
     durable::create_dir_all_durable(state).map_err(|error| durable::refusal(state, &error))?;
@@ -227,7 +227,7 @@ async fn open(config: &Config) -> Result<Driver, Refusal> {
         tracing::error!(%refusal, "state was damaged and healed");
     }
     let edges = Edges::open(config, node.clone(), store, &Tools::default())?;
-    let mut driver = Driver::new(config, node, edges)?;
+    let mut driver = Driver::new(config, node, edges, mode)?;
     driver.healed(damage);
     Ok(driver)
 }
@@ -241,14 +241,14 @@ fn service(args: &Args) -> Result<(), Stop> {
     let config = args.config()?;
     tokio::task::LocalSet::new().block_on(&runtime()?, async {
         let listener = control::listen(&config.node.socket).await?;
-        let mut driver = open(&config).await?;
+        let mut driver = open(&config, Mode::Service).await?;
         if let Some(settings) = &config.mqtt {
             driver.set_broker(mqtt::start(settings.clone(), &config.node_name()?, &config.node.fleet)?);
         }
         let (requests, coming) = mpsc::channel(8);
         tokio::task::spawn_local(control::serve(listener, requests));
         driver.adopt()?;
-        driver.run(Mode::Service, coming, signalled()).await;
+        driver.run(coming, signalled()).await;
         let _ = std::fs::remove_file(&config.node.socket);
         Ok(())
     })
@@ -282,7 +282,7 @@ fn ask(args: &Args, request: impl FnOnce(&Config) -> Result<Request, Stop>) -> R
     tokio::task::LocalSet::new().block_on(&runtime()?, async {
         let asked = control::ask(&config.node.socket, &request, |response| shown.show(response)).await?;
         if asked.is_none() {
-            let mut driver = open(&config).await?;
+            let mut driver = open(&config, Mode::OneShot).await?;
             if let Some(response) = driver.look_up(&request) {
                 shown.show(response);
                 return Ok(());
@@ -298,7 +298,7 @@ fn ask(args: &Args, request: impl FnOnce(&Config) -> Result<Request, Stop>) -> R
             };
             driver.adopt()?;
             let working = async move {
-                driver.run(Mode::OneShot, coming, signalled()).await;
+                driver.run(coming, signalled()).await;
                 // Lets go of the answers that it still owes when it was interrupted: printing would wait for them for ever.
                 drop(driver);
             };

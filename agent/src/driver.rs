@@ -108,7 +108,7 @@ impl Driver {
     ///
     /// # Errors
     /// When what was left cannot be read.
-    pub fn new(config: &Config, node: NodeName, edges: Edges) -> Result<Self, Refusal> {
+    pub fn new(config: &Config, node: NodeName, edges: Edges, mode: Mode) -> Result<Self, Refusal> {
         let now = clock::now();
         let mut live = BTreeMap::new();
         for component in &config.components {
@@ -134,7 +134,7 @@ impl Driver {
             polls: config.repository.url.is_some(),
             edges: Rc::new(edges),
             live,
-            mode: Mode::OneShot,
+            mode,
             news: mpsc::unbounded_channel(),
             broker: None,
             connected: false,
@@ -173,19 +173,13 @@ impl Driver {
     }
 
     /// Runs until `stop` resolves, or in [`Mode::OneShot`] until there is nothing to do. Must run inside a `LocalSet`.
-    pub async fn run(
-        &mut self,
-        mode: Mode,
-        mut requests: mpsc::Receiver<(Request, mpsc::Sender<Response>)>,
-        stop: impl Future<Output = ()>,
-    ) {
+    pub async fn run(&mut self, mut requests: mpsc::Receiver<(Request, mpsc::Sender<Response>)>, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         let watchdog = watchdog_interval();
         let mut alive = tokio::time::interval(watchdog.unwrap_or(LONGEST_SLEEP));
         let mut look_after = tokio::time::interval(LOOK_AFTER);
         look_after.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let plain = self.live.values().any(|live| matches!(live.config.run.run, crate::supervisor::Run::Command { .. }));
-        self.mode = mode;
         for component in self.driven() {
             if let Some(left) = self.edges.left(&component) {
                 if let Some(live) = self.live.get_mut(&component) {
@@ -198,18 +192,18 @@ impl Driver {
                 None
             });
             self.input(&component, Input::Started { link });
-            match mode {
+            match self.mode {
                 Mode::Service => self.read_slot(&component),
                 // Whoever waits for one command's answer wants it to be about what is really there.
                 Mode::OneShot => self.read_slot_now(&component).await,
             }
         }
-        if mode == Mode::Service {
+        if self.mode == Mode::Service {
             let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
         }
         let mut due = in_future(LONGEST_SLEEP);
         loop {
-            if mode == Mode::OneShot && self.followers.is_empty() && requests.is_closed() && requests.is_empty() {
+            if self.mode == Mode::OneShot && self.followers.is_empty() && requests.is_closed() && requests.is_empty() {
                 break;
             }
             // What comes in between must not put it off: a person who looks every second would stop all retries.
