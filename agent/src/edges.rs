@@ -195,11 +195,24 @@ impl Edges {
                 Err(refusal) => return Verdict::Refused { refusal, version: None },
             },
         };
+        if let Some(installed) = mend
+            && self.sound(component, installed).await.is_ok()
+        {
+            return Verdict::Whole;
+        }
         // The agent's own stays until its successor is whole: something of it may start, and nothing else would.
         if let Some(installed) = mend.filter(|_| part.own.is_none()) {
             let (slots, name, damaged) = (self.slots.clone(), component.clone(), installed.clone());
             if let Err(refusal) = blocking(move || slots.set_aside(&name, &damaged.slot, &damaged.payload)).await {
                 tracing::error!(%component, %refusal, "what is damaged could not be set aside");
+            }
+            // No repository has what was adopted. Where it came from may.
+            if let Some(adopt) = part.config.adopt.as_ref().filter(|_| installed.adopted) {
+                let (slots, name, path, lost) = (self.slots.clone(), component.clone(), adopt.path.clone(), installed.clone());
+                match blocking(move || slots.adopt_again(&name, &path, &lost)).await {
+                    Ok(()) => return Verdict::Whole,
+                    Err(refusal) => tracing::warn!(%component, %refusal, "what was adopted is not where it came from"),
+                }
             }
         }
         if let Some(installed) = mend {
@@ -210,7 +223,7 @@ impl Edges {
                 Verdict::Refused { refusal, .. } => {
                     tracing::warn!(%component, %refusal, "the damaged release cannot be had again")
                 }
-                Verdict::Candidate(_) | Verdict::Held(_) => {}
+                Verdict::Candidate(_) | Verdict::Held(_) | Verdict::Whole => {}
                 failed @ Verdict::Failed(_) => return failed,
             }
         }

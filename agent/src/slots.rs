@@ -443,6 +443,20 @@ impl Slots {
         Ok(record.installed())
     }
 
+    /// Copies what was adopted once more from where it came from, if that is still the same, byte by byte.
+    ///
+    /// # Errors
+    /// It is not, or the disk fails.
+    pub fn adopt_again(&self, component: &ComponentName, existing: &Path, lost: &Installed) -> Result<(), Refusal> {
+        let read = File::open(existing).and_then(|file| copy_hashed(file, &mut io::sink()));
+        let (seen, _) = read.map_err(|error| durable::refusal(existing, &error))?;
+        if seen != lost.payload {
+            return Err(CHANGED.with(seen, lost.payload));
+        }
+        self.adopt(component, existing, lost.version.clone())?;
+        self.check_payload(component, &lost.slot, &lost.payload)
+    }
+
     fn refuse_current(&self, component: &ComponentName, slot: &SlotName) -> Result<(), Refusal> {
         match self.current(component)? {
             Some(current) if current == *slot => Err(IN_USE.with(current, "another slot")),

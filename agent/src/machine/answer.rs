@@ -58,6 +58,7 @@ impl Draft<'_> {
             Verdict::Candidate(candidate) => self.judge_candidate(*candidate, &ring, news),
             Verdict::Held(held) => self.hold(&held, ring, retry, news),
             Verdict::Refused { refusal, version } => self.refuse(&refusal, version.as_ref(), news),
+            Verdict::Whole => self.whole_again(),
             Verdict::Failed(Failure { refusal, again }) => match self.again(retry, again) {
                 Some(retry) => {
                     self.end(Event::Retrying, None, Some(&refusal), false);
@@ -77,9 +78,11 @@ impl Draft<'_> {
         if let Some(committed) = &self.next.committed {
             // The same archive under a newer version is an update: its manifest may name another member.
             if committed.version == plan.version && committed.artifact == plan.artifact {
-                return match self.next.damage {
-                    None => self.up_to_date(&plan.version, plan.floor.as_ref(), news),
-                    Some(_) => self.take(plan),
+                return match (&self.next.damage, barred) {
+                    (None, _) => self.up_to_date(&plan.version, plan.floor.as_ref(), news),
+                    // Told once, and not each time that it is looked for.
+                    (Some(_), Some(refusal)) => self.refuse(&refusal, Some(&plan.version), news),
+                    (Some(_), None) => self.take(plan),
                 };
             }
             if committed.version == plan.version && !committed.adopted {

@@ -50,9 +50,11 @@ impl Draft<'_> {
                 self.restore(None, None, left, reason.clone(), None);
             }
             State::RollingBack { from, condemn, .. } => {
+                // It was known, and what was tried instead may be tried again: without a pause that would go round and round.
+                let round = self.next.damage.is_some() && condemn.is_none();
                 self.condemn(condemn);
                 self.note_damage(reason, from);
-                self.mend_now();
+                if round { self.settle() } else { self.mend_now() }
             }
             State::Inconsistent { from, .. } => {
                 self.note_damage(reason, from);
@@ -104,6 +106,12 @@ impl Draft<'_> {
             self.collect();
             return self.refuse(&refusal, Some(&plan.version), true);
         }
+        self.whole_again();
+    }
+
+    /// It comes back with the configuration that it knows. It may run: whether it does is not known, and a start ends that.
+    pub(super) fn whole_again(&mut self) {
+        let Some(committed) = self.next.committed.clone() else { return self.settle() };
         let damage = self.next.damage.take();
         let (from, reason) = damage.map_or((None, checks::LINK_MOVED), |damage| (damage.from, damage.reason));
         self.restore(from, None, Some(committed), reason, None);
@@ -151,5 +159,71 @@ impl Draft<'_> {
         let at = if at.secs > most.secs { most } else { at };
         let ring = Ring { by: By::Timer, source: plan.source, hint: None };
         self.next.state = State::Checking { ring, retry: Retry { failures: 1, since: None, at: Some(at) } };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lives::{artifact, moment, plan, release};
+    use super::super::*;
+
+    fn damaged() -> Record {
+        let damage = crate::record::Damage { reason: checks::LINK_MOVED, from: Some(plan(3).slot), failures: 2 };
+        let ring = Ring { by: By::Timer, source: Source::Network, hint: None };
+        Record {
+            epoch: 7,
+            state: State::Checking { ring, retry: Retry::default() },
+            committed: Some(release(1)),
+            floor: Some(plan(1).version),
+            damage: Some(damage),
+            ..Record::new("edgecore".parse().unwrap())
+        }
+    }
+
+    fn answer(record: &Record, answer: Answer) -> Transition {
+        let now = Now { moment: moment(0, 1000), wall: jiff::Timestamp::UNIX_EPOCH, dice: 0 };
+        step(&Settings::default(), record, Input::Answer { epoch: record.epoch, answer }, &now)
+    }
+
+    fn candidate(n: u32, barred: Option<Refusal>) -> Answer {
+        Answer::Checked(Verdict::Candidate(Box::new(Candidate { plan: plan(n), barred })))
+    }
+
+    /// Until there is a pause, with every activation failing in a way that neither condemns nor is the device's.
+    #[test]
+    fn a_newer_release_that_cannot_be_prepared_is_not_tried_round_and_round() {
+        let (mut record, mut tried) = (damaged(), 0);
+        while wake_at(&Settings::default(), &record).is_none() {
+            for what in [
+                candidate(4, None),
+                Answer::Fetched(Ok(())),
+                Answer::Staged(Ok(artifact(4))),
+                Answer::Prepared(Err(Failure { refusal: checks::NOTHING_BEFORE, again: Again::Never })),
+                Answer::Damaged(checks::LINK_MOVED),
+            ] {
+                record = answer(&record, what).next;
+            }
+            tried += 1;
+            assert!(tried < 3, "{record:?}");
+        }
+        assert!(matches!(record.state, State::Checking { .. }) && record.damage.is_some(), "{record:?}");
+    }
+
+    #[test]
+    fn a_damaged_release_that_costs_too_much_today_is_told_once() {
+        let first = answer(&damaged(), candidate(1, Some(checks::HALTED)));
+        assert_eq!(first.told.iter().map(|told| told.event).collect::<Vec<_>>(), [Event::Refused]);
+        assert!(wake_at(&Settings::default(), &first.next).is_some() && first.next.damage.is_some());
+        let again = Record { state: damaged().state, ..first.next };
+        assert_eq!(answer(&again, candidate(1, Some(checks::HALTED))).told, []);
+    }
+
+    #[test]
+    fn a_release_that_is_in_its_slot_after_all_comes_back_without_being_fetched() {
+        let t = answer(&damaged(), Answer::Checked(Verdict::Whole));
+        let (from, to) = (Some(plan(3).slot), Some(release(1)));
+        assert_eq!(t.effects, [Effect::Restore { from, to, anyway: false }]);
+        let end = answer(&t.next, Answer::Restored(Ok(()))).next;
+        assert_eq!((end.state, end.damage), (State::Idle, None));
     }
 }

@@ -127,6 +127,8 @@ pub enum Verdict {
     },
     /// It could not be found out.
     Failed(Failure),
+    /// The damaged release that was to be looked for is in its slot as it was committed: the disk gave it after all, or it was put there.
+    Whole,
 }
 
 /// A release that is authorised, before the device's own conditions are judged.

@@ -232,3 +232,25 @@ fn an_existing_program_is_adopted_once() {
     fs::write(slots.payload_path(&name(), &installed.slot), b"changed").unwrap();
     assert_eq!(adopt().unwrap_err().code, "SLW-A-SLOT-CHANGED");
 }
+
+#[test]
+fn a_lost_adopted_program_comes_back_from_where_it_came_from_if_that_is_the_same() {
+    let (dir, slots) = world();
+    let existing = dir.path().join("edgecore-of-the-distribution");
+    let write = |bytes: &[u8]| {
+        fs::write(&existing, bytes).unwrap();
+        fs::set_permissions(&existing, Permissions::from_mode(0o755)).unwrap();
+    };
+    write(b"adopted");
+    let lost = slots.adopt(&name(), &existing, "v1.20.0".parse().unwrap()).unwrap();
+    slots.point(&name(), &lost.slot).unwrap();
+    fs::write(slots.payload_path(&name(), &lost.slot), b"damaged").unwrap();
+    slots.set_aside(&name(), &lost.slot, &lost.payload).unwrap();
+    write(b"another");
+    assert_eq!(slots.adopt_again(&name(), &existing, &lost).unwrap_err().code, "SLW-A-SLOT-CHANGED");
+    assert_eq!(slots.list(&name()).unwrap(), [], "nothing else gets a slot");
+    write(b"adopted");
+    slots.adopt_again(&name(), &existing, &lost).unwrap();
+    assert!(slots.read(&name(), &lost.slot).unwrap().adopted);
+    slots.check_payload(&name(), &lost.slot, &lost.payload).unwrap();
+}

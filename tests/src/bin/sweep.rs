@@ -258,6 +258,9 @@ fn interrupt(world: &World, device: &mut CrashDevice, point: &Point) -> Outcome 
             happened = true;
             device.let_go();
         }
+        if happened {
+            device.check_if_held_off();
+        }
         device.ended().map(|_| true).or_else(|| device.finished().then_some(false))
     });
     let crashed = match ended {
@@ -292,6 +295,7 @@ fn recover(device: &mut CrashDevice) -> Result<()> {
                 let _ = device.start();
             }
         }
+        device.check_if_held_off();
         device.finished()
     })?;
     if starts >= 20 {

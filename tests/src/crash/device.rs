@@ -253,6 +253,14 @@ interval = "100ms"
         }) && matches!(self.running().as_slice(), [slot] if slot.starts_with(&format!("{version}-")))
     }
 
+    /// Does what the report of an update that is held off asks of a person: the cause is gone, so let it be tried at once.
+    pub fn check_if_held_off(&self) {
+        let last = self.status().ok().and_then(|status| status.last?.refusal);
+        if last.is_some_and(|refusal| refusal.code == "SLW-A-HELD-OFF") {
+            let _ = self.ask(&Request::Check { component: slipway_sim::factory::edgecore_name() });
+        }
+    }
+
     /// Whether the scenario is over, and over as it should be.
     #[must_use]
     pub fn finished(&self) -> bool {
