@@ -223,13 +223,49 @@ impl Own {
 
     /// Whether this very process was started from that slot.
     fn runs(&self, slot: &SlotName) -> bool {
-        let dir = self.slots.path(&self.component, slot);
-        let dir = std::fs::canonicalize(&dir).unwrap_or(dir);
-        program().starts_with(dir)
+        was_started_from(&program(), &self.slots, &self.component, slot)
     }
+}
+
+/// Also when the slot was damaged, set aside and made anew since: until it is started again, the process goes on from where that is now.
+fn was_started_from(program: &Path, slots: &Slots, component: &ComponentName, slot: &SlotName) -> bool {
+    let within = |dir: PathBuf| {
+        let parent = dir.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
+        let dir = parent.and_then(|parent| Some(parent.join(dir.file_name()?))).unwrap_or(dir);
+        program.starts_with(dir)
+    };
+    within(slots.path(component, slot)) || within(slots.aside(component, slot))
 }
 
 /// The file that this process runs; with ` (deleted)` behind it if that is gone.
 fn program() -> PathBuf {
     std::fs::read_link("/proc/self/exe").unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_whose_slot_was_set_aside_under_it_still_runs_from_that_slot() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("real"), dir.path().join("state"));
+        std::fs::create_dir_all(real.join("slots/agent")).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let (slots, component): (_, ComponentName) = (Slots::new(&link), "agent".parse().unwrap());
+        let slot = |name: &str| SlotName::try_from(name.to_owned()).unwrap();
+        let real = std::fs::canonicalize(real).unwrap();
+        for (program, runs) in [
+            ("slots/agent/v1.2.0-abc/bin/agent", true),
+            ("slots/agent/v1.2.0-abc/bin/agent (deleted)", true),
+            ("slots/agent/.damaged-v1.2.0-abc/bin/agent", true),
+            ("slots/agent/.damaged-v1.2.0-abc/bin/agent (deleted)", true),
+            ("slots/agent/.damaged-v1.2.0-abcd/bin/agent", false),
+            ("slots/agent/v1.3.0-abc/bin/agent", false),
+            ("slots/other/v1.2.0-abc/bin/agent", false),
+            ("bin/agent", false),
+        ] {
+            assert_eq!(was_started_from(&real.join(program), &slots, &component, &slot("v1.2.0-abc")), runs, "{program}");
+        }
+    }
 }

@@ -162,6 +162,12 @@ impl Slots {
         payload_in(&self.path(component, slot), component)
     }
 
+    /// Where a slot is that was set aside; what runs from it runs on.
+    #[must_use]
+    pub fn aside(&self, component: &ComponentName, slot: &SlotName) -> PathBuf {
+        self.home(component).join(format!("{DAMAGED_SLOT}{slot}"))
+    }
+
     fn home(&self, component: &ComponentName) -> PathBuf {
         self.root.join("slots").join(component.as_str())
     }
@@ -286,7 +292,7 @@ impl Slots {
 
     fn move_aside(&self, component: &ComponentName, slot: &SlotName) -> io::Result<()> {
         let home = self.home(component);
-        let aside = home.join(format!("{DAMAGED_SLOT}{slot}"));
+        let aside = self.aside(component, slot);
         durable::remove_tree_durable(&aside)?;
         crashpoint!("slot: before it is set aside");
         fs::rename(self.path(component, slot), &aside)?;
