@@ -58,7 +58,11 @@ impl Draft<'_> {
             Verdict::Candidate(candidate) => self.judge_candidate(*candidate, &ring, news),
             Verdict::Held(held) => self.hold(&held, ring, retry, news),
             Verdict::Refused { refusal, version } => self.refuse(&refusal, version.as_ref(), news),
-            Verdict::Whole => self.whole_again(),
+            Verdict::Whole => {
+                // What was asked for was not looked at, a bundle perhaps.
+                self.keep(ring);
+                self.whole_again();
+            }
             Verdict::Failed(Failure { refusal, again }) => match self.again(retry, again) {
                 Some(retry) => {
                     self.end(Event::Retrying, None, Some(&refusal), false);

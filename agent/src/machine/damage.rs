@@ -224,6 +224,14 @@ mod tests {
         let (from, to) = (Some(plan(3).slot), Some(release(1)));
         assert_eq!(t.effects, [Effect::Restore { from, to, anyway: false }]);
         let end = answer(&t.next, Answer::Restored(Ok(()))).next;
-        assert_eq!((end.state, end.damage), (State::Idle, None));
+        assert_eq!((&end.state, &end.damage), (&State::Idle, &None));
+        assert!(wake_at(&Settings::default(), &end).is_some(), "what the check was for is looked for afterwards");
+
+        // A person waits for what he asked for, not for that.
+        let ring = Ring { by: By::Operator, source: Source::Bundle("/media/usb/bundle.tar".into()), hint: None };
+        let record = Record { state: State::Checking { ring: ring.clone(), retry: Retry::default() }, ..damaged() };
+        let t = answer(&record, Answer::Checked(Verdict::Whole));
+        let t = answer(&t.next, Answer::Restored(Ok(())));
+        assert!(t.effects.contains(&Effect::Check { ring, mend: None }), "{:?}", t.effects);
     }
 }
