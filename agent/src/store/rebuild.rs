@@ -93,7 +93,10 @@ pub(super) fn rebuild(
     };
     let mut record = older.unwrap_or_else(|| Record::new(component.clone()));
     record.epoch = record.epoch.max(it.epoch).saturating_add(1);
-    record.committed = it.committed.as_ref().map(Installed::from);
+    let committed = it.committed.as_ref().map(Installed::from);
+    // What was found of another release says nothing of this one, and what that was left for is not this one's configuration.
+    record.damage.take_if(|_| record.committed != committed);
+    record.committed = committed;
     record.previous = it.previous.as_ref().map(Installed::from);
     record.floor = record.floor.max(it.floor.clone());
     if let Some(newest) = &it.condemned

@@ -151,6 +151,18 @@ fn every_phase_becomes_rest_or_a_rollback() {
 }
 
 #[test]
+fn the_damage_of_a_release_is_not_that_of_its_successor() {
+    let reason = slipway_protocol::Refusal::of("X", Class::System, Actor::Device, "x", "");
+    let damage = Some(crate::record::Damage { reason, from: Some(installed("v1.23.1").slot), failures: 1 });
+    let older = Record { state: State::Idle, committed: Some(installed("v1.22.0")), damage: damage.clone(), ..record() };
+    for (now, kept) in [("v1.22.0", damage), ("v1.23.1", None)] {
+        let committed = Record { committed: Some(installed(now)), ..older.clone() };
+        let rebuilt = rebuild::rebuild(&name(), &rebuild::remember(&committed, 5), Some(older.clone()), None, None);
+        assert_eq!((rebuilt.committed, rebuilt.damage), (committed.committed, kept), "{now}");
+    }
+}
+
+#[test]
 fn openings_that_were_not_survived_end_with_a_new_database() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = open(dir.path());
