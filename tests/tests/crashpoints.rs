@@ -119,6 +119,7 @@ fn kill_at_all(wanted: impl Fn(u32) -> Vec<u32>) -> Result<()> {
     Ok(())
 }
 
+/// Seen to fail: of a slot that gets its name before its documents, two points are bad. Takes what a hundred updates take.
 #[test]
 fn the_agent_survives_being_killed_at_every_point_it_names() -> Result<()> {
     kill_at_all(|_| vec![1])
