@@ -6,7 +6,8 @@ use std::time::Duration;
 /// The fields of `/proc/PID/stat` that are used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Stat {
-    /// Ended and not yet reaped, or being torn down.
+    /// Ended and not yet reaped, or being torn down. Its first thread may be a zombie while others still hold its files and ports: a
+    /// successor that started then would find the port taken.
     pub(super) over: bool,
     /// Its process group.
     pub(super) group: i32,
@@ -24,8 +25,10 @@ fn parse(text: &str) -> Option<Stat> {
     let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?;
     let group = fields.nth(1)?.parse().ok()?;
-    let started = fields.nth(16)?.parse().ok()?;
-    Some(Stat { over: matches!(state, "Z" | "X" | "x"), group, started })
+    let threads: u32 = fields.nth(14)?.parse().ok()?;
+    let started = fields.nth(1)?.parse().ok()?;
+    let over = matches!(state, "X" | "x") || state == "Z" && threads <= 1;
+    Some(Stat { over, group, started })
 }
 
 /// A process that is just executing another program has no environment for a moment: so often, and so far apart, is it looked for.
@@ -61,6 +64,8 @@ mod tests {
         let line = "42 (a) Z (b) S 1 40 39 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 10 11";
         assert_eq!(parse(line), Some(Stat { over: false, group: 40, started: 987_654 }));
         assert_eq!(parse(&line.replace(") S", ") Z")).map(|stat| stat.over), Some(true));
+        let threads = line.replace(") S", ") Z").replace(" 20 0 1 0 ", " 20 0 3 0 ");
+        assert_eq!(parse(&threads).map(|stat| stat.over), Some(false), "two threads are still ending");
         assert_eq!(parse("42 (a) S 1"), None);
         assert_eq!(parse(""), None);
     }
