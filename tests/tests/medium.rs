@@ -1,11 +1,11 @@
 //! What comes and goes: a medium that is pulled out in the middle of an installation, and a reader who looks while files are being made.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use slipway_agent::record::SlotName;
 use slipway_agent::slots::Slots;
 use slipway_protocol::{Event, Platform};
 use slipway_sim::factory::edgecore_name;
 use slipway_tests::crash::device::CrashDevice;
+use slipway_tests::crash::verdict;
 use slipway_tests::crash::world::{REWRITE, Scenario, World, script};
 use slipway_tests::disk::{Disk, Here, own_mounts};
 use slipway_tests::trouble;
@@ -111,7 +111,8 @@ fn pulled_in_time(world: &World, bundle: &Path, dir: &Path, goes: Goes) -> Resul
     })?;
     if output.status.success() {
         let slots = Slots::new(&device.state());
-        slots.list(&edgecore_name())?.iter().try_for_each(|slot| is_whole(world, &slots, slot))?;
+        let name = edgecore_name();
+        slots.list(&name)?.iter().try_for_each(|slot| verdict::whole(&world.setting, &slots, &name, slot))?;
         device.stop()?;
         return Ok(false);
     }
@@ -139,15 +140,6 @@ fn pulled_in_time(world: &World, bundle: &Path, dir: &Path, goes: Goes) -> Resul
     ensure!(device.log().matches("event=Started").count() == 1, "{}", device.log());
     device.stop()?;
     Ok(true)
-}
-
-/// A slot holds the program of the version that it says.
-fn is_whole(world: &World, slots: &Slots, slot: &SlotName) -> Result<()> {
-    let record = slots.read(&edgecore_name(), slot)?;
-    slots.check_payload(&edgecore_name(), slot, &record.payload)?;
-    let known = world.setting.programs.get(&record.payload.to_string());
-    ensure!(known.is_some_and(|version| *version == record.version.to_string()), "{slot} holds {known:?}");
-    Ok(())
 }
 
 /// Where on its disk a file's content is, so many thirds into it.
@@ -188,7 +180,7 @@ fn pain_23_nothing_is_ever_seen_half_done_under_its_final_name() -> Result<()> {
         let reader = scope.spawn(|| -> Result<()> {
             while !over.load(Ordering::Relaxed) {
                 for slot in slots.list(&name)? {
-                    is_whole(&world, &slots, &slot)?;
+                    verdict::whole(&world.setting, &slots, &name, &slot)?;
                     looks.fetch_add(1, Ordering::Relaxed);
                 }
             }

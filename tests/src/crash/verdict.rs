@@ -96,7 +96,10 @@ fn memory(device: &CrashDevice) -> Result<Memory> {
 }
 
 /// A slot that appears under its name is whole, and holds the program of the version that it says.
-fn whole(setting: &Setting, slots: &Slots, component: &ComponentName, slot: &SlotName) -> Result<()> {
+///
+/// # Errors
+/// It is not, and why.
+pub fn whole(setting: &Setting, slots: &Slots, component: &ComponentName, slot: &SlotName) -> Result<()> {
     let record = slots.read(component, slot)?;
     slots.check_payload(component, slot, &record.payload)?;
     let version = setting.programs.get(&record.payload.to_string()).map(String::as_str);
