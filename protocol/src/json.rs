@@ -1,11 +1,14 @@
-//! Strict JSON: bounded size and depth, and no object may name a member twice.
+//! Strict JSON: bounded size and depth, no object may name a member twice, and no array stands for an object.
 //!
 //! Parsers differ on duplicates (first wins, last wins); whoever signs with one and installs with another can be made to
-//! disagree about what was signed. So signed bytes with a duplicate are refused before anything reads them.
+//! disagree about what was signed. So signed bytes with a duplicate are refused before anything reads them. Likewise serde
+//! reads `["a", 1]` for a struct of two members, which no other parser does; [`from_slice`] does not.
 
 use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeSet;
 use std::fmt;
+
+mod objects;
 
 /// What a JSON document may cost.
 #[derive(Clone, Copy, Debug)]
@@ -39,10 +42,22 @@ impl std::error::Error for Error {}
 /// Parses `bytes` into `T` after [`check`].
 ///
 /// # Errors
-/// As [`check`], or the document does not have the shape of `T`.
+/// As [`check`] and [`from_slice`].
 pub fn parse<T: DeserializeOwned>(bytes: &[u8], limits: Limits) -> Result<T, Error> {
     check(bytes, limits)?;
-    serde_json::from_slice(bytes).map_err(Error::Syntax)
+    from_slice(bytes).map_err(Error::Syntax)
+}
+
+/// Parses `bytes` that [`check`] has passed before. As `serde_json::from_slice`, but a struct is an object only, never an
+/// array of its members' values.
+///
+/// # Errors
+/// The document does not have the shape of `T`.
+pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = T::deserialize(objects::Objects(&mut reader))?;
+    reader.end()?;
+    Ok(value)
 }
 
 /// Checks size, syntax, depth and that no object names a member twice; nothing else.

@@ -6,27 +6,39 @@
 //! |---|---|
 //! | `hashedrekord` 0.0.1 | the artifact |
 //! | `hashedrekord` 0.0.2 (Rekor v2) | what was signed: the artifact, or the DSSE encoding |
-//! | `dsse` 0.0.1, `intoto` 0.0.2 | the DSSE payload |
+//! | `dsse` 0.0.1, `intoto` 0.0.1 and 0.0.2 | the DSSE payload |
 //!
-//! `dsse`'s `envelopeHash` and `intoto`'s `hash` are not compared: they are of the submitter's own JSON, which nobody else has.
+//! All but one hold the signature as well. `intoto` 0.0.1 holds the hash of the whole envelope file in its place, which is written again from the
+//! bundle and compared ([`crate::envelope`]). `dsse`'s `envelopeHash` and the `hash` of `intoto` 0.0.2 are not compared: they are of the
+//! submitter's own JSON, of which there are several forms, and the signature binds already.
 
+use crate::bundle::{Content, Entry, Kind};
 use crate::error::Check;
-use crate::key::Hash;
+use crate::key::{self, Hash, Key};
+use crate::{certificate, envelope};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use sigstore_types::{DerCertificate, DerPublicKey, KindVersion, SignatureContent, TransparencyLogEntry};
-use slipway_protocol::Refusal;
+use sigstore_types::{DerCertificate, DerPublicKey};
+use slipway_protocol::{Refusal, json};
+use x509_cert::der::Encode as _;
 
 /// What an entry's body says, whatever its kind.
 pub(crate) struct Body {
     /// The algorithm of its digest. In `hashedrekord` it is also the one that was signed with.
     pub(crate) hash: Hash,
     digest: Vec<u8>,
-    signature: Vec<u8>,
+    binding: Binding,
     verifier: Verifier,
-    payload_type: Option<String>,
+}
+
+/// What in a body is about the one signature, and no other over the same payload.
+enum Binding {
+    /// The signature itself; in `intoto` 0.0.2 with the payload's type.
+    Signature { signature: Vec<u8>, payload_type: Option<String> },
+    /// The SHA-256 of the envelope's file, signature and all: `intoto` 0.0.1.
+    File(Vec<u8>),
 }
 
 /// Whom the signature in a body is by, in DER.
@@ -37,7 +49,7 @@ pub(crate) enum Verifier {
 }
 
 #[derive(Deserialize)]
-struct Entry<S> {
+struct EntryBody<S> {
     spec: S,
 }
 
@@ -62,11 +74,11 @@ struct RekordData {
 struct RekordSignature {
     content: String,
     #[serde(rename = "publicKey")]
-    public_key: Content,
+    public_key: RekordKey,
 }
 
 #[derive(Deserialize)]
-struct Content {
+struct RekordKey {
     content: String,
 }
 
@@ -111,6 +123,20 @@ struct IntotoSignature {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+struct Intoto1 {
+    content: Intoto1Content,
+    public_key: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Intoto1Content {
+    hash: Digest,
+    payload_hash: Digest,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Rekord2Spec {
     hashed_rekord_v002: Rekord2,
 }
@@ -151,10 +177,10 @@ fn malformed(why: impl std::fmt::Display) -> Refusal {
     Check::LogBodyMalformed.refuse(why, "the body of an entry of its kind")
 }
 
-fn spec<S: DeserializeOwned>(entry: &TransparencyLogEntry) -> Result<S, Refusal> {
+fn spec<S: DeserializeOwned>(entry: &Entry) -> Result<S, Refusal> {
     // The gate has refused bodies with duplicate members.
-    let entry: Entry<S> = serde_json::from_slice(entry.canonicalized_body.as_bytes()).map_err(malformed)?;
-    Ok(entry.spec)
+    let body: EntryBody<S> = json::from_slice(entry.body.as_bytes()).map_err(malformed)?;
+    Ok(body.spec)
 }
 
 fn only<S>(signatures: Vec<S>) -> Result<S, Refusal> {
@@ -191,38 +217,46 @@ impl Digest {
 
 impl Body {
     /// Reads an entry's body, which must be of a kind that can be about `content`.
-    pub(crate) fn read(entry: &TransparencyLogEntry, content: &SignatureContent) -> Result<Self, Refusal> {
-        let kind = entry.kind_version;
-        let message = matches!(content, SignatureContent::MessageSignature(_));
-        match (kind, message) {
-            (KindVersion::HashedRekordV001, true) => {
+    pub(crate) fn read(entry: &Entry, content: &Content) -> Result<Self, Refusal> {
+        let message = matches!(content, Content::Message(_));
+        match (entry.kind, message) {
+            (Kind::HashedRekord001, true) => {
                 let spec: Rekord = spec(entry)?;
-                let (hash, digest) = spec.data.hash.read()?;
                 let signature = decoded(&spec.signature.content)?;
-                Ok(Self { hash, digest, signature, verifier: verifier(&spec.signature.public_key.content)?, payload_type: None })
+                Self::signed(&spec.data.hash, signature, None, verifier(&spec.signature.public_key.content)?)
             }
-            (KindVersion::HashedRekordV002, _) => Self::second_generation(spec::<Rekord2Spec>(entry)?.hashed_rekord_v002),
-            (KindVersion::DsseV001, false) => {
+            (Kind::HashedRekord002, _) => Self::second_generation(spec::<Rekord2Spec>(entry)?.hashed_rekord_v002),
+            (Kind::Dsse001, false) => {
                 let spec: Dsse = spec(entry)?;
-                let (hash, digest) = spec.payload_hash.read()?;
                 let one = only(spec.signatures)?;
-                let signature = decoded(&one.signature)?;
-                Ok(Self { hash, digest, signature, verifier: verifier(&one.verifier)?, payload_type: None })
+                Self::signed(&spec.payload_hash, decoded(&one.signature)?, None, verifier(&one.verifier)?)
             }
-            (KindVersion::IntotoV002, false) => {
-                let content = spec::<Intoto>(entry)?.content;
+            (Kind::Intoto001, false) => {
+                let Intoto1 { content, public_key } = spec(entry)?;
                 let (hash, digest) = content.payload_hash.read()?;
+                let (Hash::Sha256, file) = content.hash.read()? else {
+                    return Err(malformed("an envelope's hash that is no SHA-256"));
+                };
+                Ok(Self { hash, digest, binding: Binding::File(file), verifier: verifier(&public_key)? })
+            }
+            (Kind::Intoto002, false) => {
+                let content = spec::<Intoto>(entry)?.content;
                 let one = only(content.envelope.signatures)?;
                 // This kind has its signature in base64 twice.
                 let signature = STANDARD.decode(decoded(&one.sig)?).map_err(malformed)?;
                 let payload_type = Some(content.envelope.payload_type);
-                Ok(Self { hash, digest, signature, verifier: verifier(&one.public_key)?, payload_type })
+                Self::signed(&content.payload_hash, signature, payload_type, verifier(&one.public_key)?)
             }
-            _ => Err(Check::LogKind.refuse(
-                format_args!("{} {}", kind.kind(), kind.version()),
+            (kind, _) => Err(Check::LogKind.refuse(
+                kind.words(),
                 if message { "hashedrekord for a signed file" } else { "dsse, intoto or hashedrekord 0.0.2 for an attestation" },
             )),
         }
+    }
+
+    fn signed(digest: &Digest, signature: Vec<u8>, payload_type: Option<String>, verifier: Verifier) -> Result<Self, Refusal> {
+        let (hash, digest) = digest.read()?;
+        Ok(Self { hash, digest, binding: Binding::Signature { signature, payload_type }, verifier })
     }
 
     fn second_generation(entry: Rekord2) -> Result<Self, Refusal> {
@@ -233,35 +267,58 @@ impl Body {
             other => return Err(malformed(format_args!("digest algorithm {other}"))),
         };
         let stated = entry.signature.verifier;
-        // Ed25519 names no digest; which curve the key really is on is seen when it verifies.
-        if !stated.key_details.ends_with(name) && stated.key_details != "PKIX_ED25519" {
-            return Err(Check::LogBodyKey.refuse(stated.key_details, format_args!("a key that signs {name}")));
-        }
         let verifier = match (stated.x509_certificate, stated.public_key) {
             (Some(certificate), None) => Verifier::Certificate(decoded(&certificate.raw_bytes)?),
             (None, Some(key)) => Verifier::Key(decoded(&key.raw_bytes)?),
             _ => return Err(malformed("not exactly one of x509Certificate and publicKey")),
         };
+        // The log states the key's algorithm beside the key, with the digest except for Ed25519: both must be this key's.
+        let details = verifier.key()?.details();
+        let wanted = if details == "PKIX_ED25519" { details.to_owned() } else { format!("{details}_{name}") };
+        if stated.key_details != wanted {
+            return Err(Check::LogBodyKey.refuse(stated.key_details, wanted));
+        }
         let (digest, signature) = (decoded(&entry.data.digest)?, decoded(&entry.signature.content)?);
-        Ok(Self { hash, digest, signature, verifier, payload_type: None })
+        Ok(Self { hash, digest, binding: Binding::Signature { signature, payload_type: None }, verifier })
     }
 
     /// Compares the body with what was signed: `digest` is of the artifact, of the DSSE encoding or of the payload, whichever
     /// [`Self::read`]'s table says.
-    pub(crate) fn check(&self, digest: &[u8], content: &SignatureContent, signer: &Verifier) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, digest: &[u8], content: &Content, signer: &Verifier) -> Result<(), Refusal> {
+        self.by(signer)?;
         if self.digest != digest {
             return Err(Check::LogBodyDigest.refuse(hex::encode(&self.digest), hex::encode(digest)));
         }
-        let signature = signature_of(content)?;
-        if self.signature != signature {
-            return Err(Check::LogBodySignature.refuse(hex::encode(&self.signature), hex::encode(signature)));
+        match (&self.binding, content) {
+            (Binding::Signature { signature: logged, payload_type }, _) => {
+                let signature = signature_of(content);
+                if logged != signature {
+                    return Err(Check::LogBodySignature.refuse(hex::encode(logged), hex::encode(signature)));
+                }
+                match (payload_type, content) {
+                    (Some(kind), Content::Envelope(envelope)) if *kind != envelope.payload_type => {
+                        Err(Check::LogBody.refuse(kind, &envelope.payload_type))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            (Binding::File(logged), Content::Envelope(envelope)) => {
+                let certificate = match signer {
+                    Verifier::Certificate(der) => Some(der.as_slice()),
+                    Verifier::Key(_) => None,
+                };
+                let (kind, payload) = (&envelope.payload_type, envelope.payload.as_bytes());
+                let files =
+                    envelope::files(kind, payload, envelope.signature.as_bytes(), &envelope.keyid, certificate).into_iter();
+                let hashes: Vec<Vec<u8>> = files.map(|file| Hash::Sha256.of(&file)).collect();
+                if hashes.contains(logged) {
+                    return Ok(());
+                }
+                let hashes: Vec<String> = hashes.iter().map(hex::encode).collect();
+                Err(Check::LogBodyEnvelope.refuse(hex::encode(logged), hashes.join(" or ")))
+            }
+            (Binding::File(_), Content::Message(_)) => Err(Check::LogKind.refuse("an envelope's entry", "a signed file's")),
         }
-        if let (Some(kind), SignatureContent::DsseEnvelope(envelope)) = (&self.payload_type, content)
-            && *kind != envelope.payload_type
-        {
-            return Err(Check::LogBody.refuse(kind, &envelope.payload_type));
-        }
-        self.by(signer)
     }
 
     /// Checks whom the entry is by.
@@ -271,6 +328,15 @@ impl Body {
 }
 
 impl Verifier {
+    /// The public key.
+    fn key(&self) -> Result<Key, Refusal> {
+        let spki = match self {
+            Self::Certificate(der) => certificate::parse(der)?.tbs_certificate.subject_public_key_info.to_der(),
+            Self::Key(der) => Ok(der.clone()),
+        };
+        Key::from_spki(&spki.map_err(malformed)?).map_err(key::unsupported)
+    }
+
     fn words(&self) -> String {
         let (kind, der) = match self {
             Self::Certificate(der) => ("certificate", der),
@@ -281,10 +347,9 @@ impl Verifier {
 }
 
 /// The bundle's signature.
-pub(crate) fn signature_of(content: &SignatureContent) -> Result<&[u8], Refusal> {
+pub(crate) fn signature_of(content: &Content) -> &[u8] {
     match content {
-        SignatureContent::MessageSignature(message) => Ok(message.signature.as_bytes()),
-        SignatureContent::DsseEnvelope(envelope) => Ok(envelope.signature.sig.as_bytes()),
-        _ => Err(Check::BundleContent.refuse("another content", "messageSignature or dsseEnvelope")),
+        Content::Message(message) => message.signature.as_bytes(),
+        Content::Envelope(envelope) => envelope.signature.as_bytes(),
     }
 }

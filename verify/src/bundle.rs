@@ -6,11 +6,15 @@
 use crate::certificate;
 use crate::error::Check;
 use crate::log::Checkpoint;
+use format::Document;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use sigstore_types::bundle::VerificationMaterialContent;
-use sigstore_types::{Bundle, KindVersion, MediaType};
+use sigstore_types::MediaType;
 use slipway_protocol::{Refusal, json, manifest};
+
+mod format;
+
+pub(crate) use format::{Bundle, Content, Entry, Envelope, Kind, MessageSignature, Proof, Signer};
 
 /// What evidence of logging is demanded.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -34,9 +38,6 @@ const TIMESTAMP_LIMIT: usize = 32;
 const HASH_LIMIT: usize = 64;
 /// A leaf, and more intermediates than any private authority has.
 const CHAIN_LIMIT: usize = 8;
-
-/// Entries that bind the signature. `intoto` 0.0.1 has none in it, `dsse` 0.0.2 was withdrawn.
-const KINDS: [(&str, &str); 4] = [("hashedrekord", "0.0.1"), ("hashedrekord", "0.0.2"), ("dsse", "0.0.1"), ("intoto", "0.0.2")];
 
 /// The outline of a bundle: which parts there are. `null` is absent, as protobuf's JSON has it.
 #[derive(Deserialize)]
@@ -62,7 +63,7 @@ struct Material {
     certificate: Option<IgnoredAny>,
     x509_certificate_chain: Option<Chain>,
     public_key: Option<IgnoredAny>,
-    tlog_entries: Option<Vec<Entry>>,
+    tlog_entries: Option<Vec<EntryOutline>>,
     timestamp_verification_data: Option<Timestamps>,
 }
 
@@ -73,26 +74,26 @@ struct Chain {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Entry {
+struct EntryOutline {
     inclusion_promise: Option<IgnoredAny>,
-    inclusion_proof: Option<Proof>,
-    kind_version: Option<Kind>,
+    inclusion_proof: Option<ProofOutline>,
+    kind_version: Option<KindVersion>,
 }
 
 #[derive(Deserialize)]
-struct Kind {
+struct KindVersion {
     kind: String,
     version: String,
 }
 
 #[derive(Deserialize)]
-struct Proof {
-    checkpoint: Option<Envelope>,
+struct ProofOutline {
+    checkpoint: Option<Note>,
     hashes: Option<Vec<IgnoredAny>>,
 }
 
 #[derive(Deserialize)]
-struct Envelope {
+struct Note {
     envelope: Option<String>,
 }
 
@@ -122,10 +123,10 @@ pub(crate) fn gate(bytes: &[u8], rule: LogRule, keep_intermediates: bool) -> Res
         json::Error::Syntax(error) => Check::BundleMalformed.refuse(error, "JSON without duplicate members"),
     })?;
     let malformed = |error: &dyn std::fmt::Display| Check::BundleMalformed.refuse(error, "a Sigstore bundle");
-    let outline: Outline = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
+    let outline: Outline = json::from_slice(bytes).map_err(|error| malformed(&error))?;
     outline.check(rule)?;
-    let text = std::str::from_utf8(bytes).map_err(|error| malformed(&error))?;
-    let mut bundle = Bundle::from_json(text).map_err(|error| malformed(&error))?;
+    let document: Document = json::from_slice(bytes).map_err(|error| malformed(&error))?;
+    let mut bundle = document.bundle()?;
     check_chain(&mut bundle, rule, keep_intermediates)?;
     check_entry(&mut bundle, rule)?;
     Ok(bundle)
@@ -134,7 +135,7 @@ pub(crate) fn gate(bytes: &[u8], rule: LogRule, keep_intermediates: bool) -> Res
 /// Whether the first line is a bare DSSE envelope: older builders wrote one a line.
 fn begins_with_envelope(bytes: &[u8]) -> bool {
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    serde_json::from_slice(line).is_ok_and(|outline: Outline| outline.is_envelope())
+    json::from_slice(line).is_ok_and(|outline: Outline| outline.is_envelope())
 }
 
 impl Outline {
@@ -206,16 +207,17 @@ impl Material {
     }
 }
 
-impl Entry {
+impl EntryOutline {
     fn check(&self, version: MediaType, rule: LogRule) -> Result<(), Refusal> {
-        let kind = self.kind_version.as_ref().map(|kind| (kind.kind.as_str(), kind.version.as_str()));
-        if let Some((name, version)) = kind.filter(|kind| !KINDS.contains(kind)) {
-            return Err(Check::LogKind.refuse(format_args!("{name} {version}"), "hashedrekord, dsse 0.0.1 or intoto 0.0.2"));
+        if let Some(KindVersion { kind, version }) = &self.kind_version
+            && Kind::of(kind, version).is_none()
+        {
+            return Err(Check::LogKind.refuse(format_args!("{kind} {version}"), Kind::all()));
         }
         if version == MediaType::Bundle0_1 && self.inclusion_promise.is_none() {
             return Err(Check::LogPromiseMissing.refuse("none", "a SET"));
         }
-        let envelope = |proof: &Proof| -> Option<String> {
+        let envelope = |proof: &ProofOutline| -> Option<String> {
             proof.checkpoint.as_ref()?.envelope.clone().filter(|envelope| !envelope.is_empty())
         };
         match (&self.inclusion_proof, rule) {
@@ -240,12 +242,10 @@ impl Entry {
 /// Looks at what comes after the leaf in a chain. An authority's own certificate has no place there; the rest is dropped unless the
 /// trusted root leaves the certificates between to the bundle.
 fn check_chain(bundle: &mut Bundle, rule: LogRule, keep_intermediates: bool) -> Result<(), Refusal> {
-    let VerificationMaterialContent::X509CertificateChain { certificates } = &mut bundle.verification_material.content else {
-        return Ok(());
-    };
+    let Signer::Certificates { intermediates, .. } = &mut bundle.signer else { return Ok(()) };
     let mut roots = Vec::new();
-    for certificate in certificates.iter().skip(1) {
-        let parsed = certificate::parse(certificate.raw_bytes.as_bytes())?;
+    for certificate in intermediates.iter() {
+        let parsed = certificate::parse(certificate.as_bytes())?;
         if parsed.tbs_certificate.subject == parsed.tbs_certificate.issuer {
             roots.push((certificate.clone(), parsed.tbs_certificate.subject));
         }
@@ -255,35 +255,28 @@ fn check_chain(bundle: &mut Bundle, rule: LogRule, keep_intermediates: bool) -> 
         Some((_, subject)) if rule != LogRule::UnsafePromiseOnly => {
             return Err(Check::CertificateRoot.refuse(subject, "no self-signed certificate"));
         }
-        _ => certificates.retain(|certificate| roots.iter().all(|(root, _)| root != certificate)),
+        _ => intermediates.retain(|certificate| roots.iter().all(|(root, _)| root != certificate)),
     }
     if !keep_intermediates {
-        certificates.truncate(1);
+        intermediates.clear();
     }
     Ok(())
 }
 
 /// Checks the one entry's fields against each other, and drops a proof that has no checkpoint: it proves nothing.
 fn check_entry(bundle: &mut Bundle, rule: LogRule) -> Result<(), Refusal> {
-    let Some(entry) = bundle.verification_material.tlog_entries.first_mut() else {
-        return Ok(());
-    };
-    let body = json::Limits { bytes: LIMITS.bytes, depth: LIMITS.depth };
-    json::check(entry.canonicalized_body.as_bytes(), body)
-        .map_err(|error| Check::LogBodyMalformed.refuse(error, "JSON without duplicate members"))?;
-    let stated: BodyKind = serde_json::from_slice(entry.canonicalized_body.as_bytes())
-        .map_err(|error| Check::LogBodyMalformed.refuse(error, "kind and apiVersion"))?;
-    let kind = entry.kind_version;
-    if stated.kind != kind.kind() || stated.api_version != kind.version() {
-        let seen = format_args!("{} {}", stated.kind, stated.api_version).to_string();
-        return Err(Check::LogBody.refuse(seen, format_args!("{} {}", kind.kind(), kind.version())));
+    let Some(entry) = &mut bundle.entry else { return Ok(()) };
+    let stated: BodyKind = json::parse(entry.body.as_bytes(), LIMITS)
+        .map_err(|error| Check::LogBodyMalformed.refuse(error, "JSON with kind and apiVersion, without duplicate members"))?;
+    if Kind::of(&stated.kind, &stated.api_version) != Some(entry.kind) {
+        return Err(Check::LogBody.refuse(format_args!("{} {}", stated.kind, stated.api_version), entry.kind.words()));
     }
-    if rule == LogRule::UnsafePromiseOnly && entry.inclusion_proof.as_ref().is_some_and(|proof| proof.checkpoint.is_empty()) {
-        entry.inclusion_proof = None;
+    if rule == LogRule::UnsafePromiseOnly && entry.proof.as_ref().is_some_and(|proof| proof.checkpoint.is_empty()) {
+        entry.proof = None;
     }
-    match (entry.kind_version, entry.integrated_time, &entry.inclusion_promise) {
-        (KindVersion::HashedRekordV002, Some(time), _) => Err(Check::LogTime.refuse(time, "none in Rekor v2")),
-        (KindVersion::HashedRekordV002, None, Some(_)) => Err(Check::LogPromise.refuse("a promise", "none in Rekor v2")),
+    match (entry.kind, entry.integrated_time, &entry.promise) {
+        (Kind::HashedRekord002, Some(time), _) => Err(Check::LogTime.refuse(time, "none in Rekor v2")),
+        (Kind::HashedRekord002, None, Some(_)) => Err(Check::LogPromise.refuse("a promise", "none in Rekor v2")),
         (_, None, Some(_)) => Err(Check::LogTime.refuse("none", "the time that the log promised")),
         _ => Ok(()),
     }

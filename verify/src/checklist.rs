@@ -7,7 +7,7 @@
 //! | check | where | refusal |
 //! |---|---|---|
 //! | **Limits and parsing** | | |
-//! | size, depth, duplicate members of the bundle | `bundle`, by `slipway_protocol::json` | `BUNDLE-SIZE`, `BUNDLE-MALFORMED` |
+//! | size, depth, duplicate members of the bundle; arrays in the place of objects (*peer*: takes them) | `bundle`, by `slipway_protocol::json` | `BUNDLE-SIZE`, `BUNDLE-MALFORMED` |
 //! | number of timestamp tokens, certificates, proof hashes, subjects; size of a token | `bundle`, `timestamp`, `statement` | `BUNDLE-TIMESTAMPS`, `BUNDLE-SHAPE`, `LOG-PROOF`, `STATEMENT-SUBJECTS`, `TIMESTAMP-MALFORMED` |
 //! | member names in lowerCamelCase, 64-bit numbers as text or number, bytes in base64 of either alphabet, padded or not, without line breaks | sigstore-types | `BUNDLE-MALFORMED` |
 //! | negative or oversized index or time | sigstore-types | `BUNDLE-MALFORMED` |
@@ -70,13 +70,14 @@
 //! | proof: root hash, tree size and, in Rekor v2, index equal to checkpoint and entry (*peer*: ignores them in v2) | `log` | `LOG-CHECKPOINT-ROOT`, `LOG-TREE-SIZE`, `LOG-INDEX` |
 //! | proof: index below the size, exact number of hashes, path to the root | `log`, by sigstore-merkle | `LOG-INDEX`, `LOG-PROOF` |
 //! | **Entry's body against the bundle** | | |
-//! | kinds that bind the signature, and fit the content; intoto 0.0.1 and dsse 0.0.2 do not | `bundle`, `body` | `LOG-KIND` |
+//! | kinds that bind the signature, and fit the content; dsse 0.0.2 was withdrawn | `bundle`, `body` | `LOG-KIND` |
 //! | no duplicate members, its kind's members | `bundle`, `body` | `LOG-BODY-MALFORMED` |
 //! | kind and version as the entry says (*peer*: not read), payload type in intoto | `bundle`, `body` | `LOG-BODY` |
-//! | verifier is the certificate itself or the caller's key; key details fit the digest | `body` | `LOG-BODY-KEY` |
+//! | verifier is the certificate itself or the caller's key; Rekor v2's key details are that key's and the digest's (*peer*: not read) | `body` | `LOG-BODY-KEY` |
 //! | digest of artifact, payload or DSSE encoding, as the kind has it | `body` | `LOG-BODY-DIGEST` |
 //! | one signature, equal to the bundle's; twice in base64 in intoto | `body` | `LOG-BODY-SIGNATURE` |
-//! | dsse's and intoto's envelope hash | not compared: it is of the submitter's own JSON | none: not reproducible |
+//! | intoto 0.0.1: hash of the envelope file, written again with and without its certificate (*peer*: does not know the kind) | `body`, [`crate::envelope`] | `LOG-BODY-ENVELOPE` |
+//! | envelope hash of dsse and of intoto 0.0.2 | not compared: it is of the submitter's own JSON, and the signature binds | none: not reproducible |
 //! | **Signature** | | |
 //! | over the artifact's bytes or digest; Ed25519 needs the bytes | `signature`, `key` | `SIGNATURE`, `ARTIFACT-FORM` |
 //! | over the DSSE encoding of the decoded payload | `signature`, `key` | `SIGNATURE` |

@@ -132,6 +132,8 @@ checks! {
         "the log entry belongs to another signature: make the Sigstore bundle again";
     LogBodyDigest = "LOG-BODY-DIGEST", MixAndMatch, Attacker, "digest in the log entry",
         "the log entry is about another artifact or statement: make the Sigstore bundle again";
+    LogBodyEnvelope = "LOG-BODY-ENVELOPE", MixAndMatch, Attacker, "hash of the envelope file in the log entry",
+        "the log entry is about another file: make the Sigstore bundle again, from the file as its builder published it";
     LogBodyKey = "LOG-BODY-KEY", MixAndMatch, Attacker, "certificate or key in the log entry",
         "the log entry is about another signer: make the Sigstore bundle again";
     LogBodyMalformed = "LOG-BODY-MALFORMED", Malformed, Builder, "log entry's body",

@@ -98,6 +98,15 @@ impl Key {
         }
     }
 
+    /// The key's kind as sigstore/protobuf-specs names it (`PublicKeyDetails`), without the digest.
+    pub(crate) fn details(&self) -> &'static str {
+        match self {
+            Self::P256(_) => "PKIX_ECDSA_P256",
+            Self::P384(_) => "PKIX_ECDSA_P384",
+            Self::Ed25519(_) => "PKIX_ED25519",
+        }
+    }
+
     /// Verifies a signature over `message`. Ed25519 signs the message itself, whatever `hash` is.
     pub(crate) fn verify(&self, hash: Hash, message: &[u8], signature: &[u8]) -> Result<(), NotSigned> {
         match self {

@@ -8,6 +8,7 @@
 //! | [`provenance`] | whether proven provenance says what the policy asks |
 //! | [`root`] | whether a Sigstore trusted root is fit to be trusted by |
 //! | [`tuf`] | who may release: the operator's TUF repository |
+//! | [`envelope`] | nothing: the files that a log entry may be about |
 //! | [`checklist`] | where each check of the specifications is made |
 //! | [`error`] | the table of checks: every refusal with its code and advice |
 //!
@@ -44,6 +45,7 @@ mod timestamp;
 
 pub mod authorize;
 pub mod checklist;
+pub mod envelope;
 pub mod error;
 pub mod policy;
 pub mod provenance;

@@ -3,14 +3,14 @@
 //! Signer's name, origin, tree size and index must all agree with the trusted root and with each other. A log's time is judged by that log's
 //! window alone; nothing asks what time it is now.
 
+use crate::bundle::{Entry, Proof};
 use crate::error::Check;
 use crate::key::Hash;
 use crate::root::{Log, SigstoreRoot};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use sigstore_types::bundle::InclusionProof;
-use sigstore_types::{KindVersion, Sha256Hash, TransparencyLogEntry};
+use sigstore_types::Sha256Hash;
 use slipway_protocol::Refusal;
 
 /// A log signs once, each witness once, and there are fewer than ten. Every line in the log's name costs a verification.
@@ -98,27 +98,27 @@ impl<'a> NoteSignature<'a> {
 }
 
 /// The log that an entry says it is in, if that log is trusted.
-pub(crate) fn log_of<'r>(entry: &TransparencyLogEntry, root: Option<&'r SigstoreRoot>) -> Result<&'r Log, Refusal> {
-    let id = entry.log_id.key_id.as_bytes();
+pub(crate) fn log_of<'r>(entry: &Entry, root: Option<&'r SigstoreRoot>) -> Result<&'r Log, Refusal> {
+    let id = entry.log_id.as_bytes();
     let log = root.and_then(|root| root.log(id));
     log.ok_or_else(|| Check::LogUnknown.refuse(hex::encode(id), "a log of the trusted root"))
 }
 
 /// The time at which the log promised to include `entry`, if it did: its signature over body, time, index and its own id (SET, Rekor v1).
-pub(crate) fn promised(entry: &TransparencyLogEntry, log: &Log) -> Result<Option<Timestamp>, Refusal> {
+pub(crate) fn promised(entry: &Entry, log: &Log) -> Result<Option<Timestamp>, Refusal> {
     // The gate has seen to it that a promise has a time.
-    let (Some(promise), Some(time)) = (&entry.inclusion_promise, entry.integrated_time) else {
+    let (Some(promise), Some(time)) = (&entry.promise, entry.integrated_time) else {
         return Ok(None);
     };
     // Canonical JSON (RFC 8785). No value in it has a character that JSON would escape.
     let signed = format!(
         r#"{{"body":"{}","integratedTime":{},"logID":"{}","logIndex":{}}}"#,
-        STANDARD.encode(entry.canonicalized_body.as_bytes()),
+        STANDARD.encode(entry.body.as_bytes()),
         time.as_second(),
         hex::encode(log.id),
-        entry.log_index.get()
+        entry.log_index
     );
-    let signature = promise.signed_entry_timestamp.as_bytes();
+    let signature = promise.as_bytes();
     match log.key.verify(Hash::Sha256, signed.as_bytes(), signature) {
         Ok(()) => Ok(Some(time)),
         Err(_) => Err(Check::LogPromise.refuse("another signature", format_args!("a signature of {}", log.name))),
@@ -140,9 +140,9 @@ pub(crate) fn in_force(log: &Log, times: &[Timestamp]) -> Result<(), Refusal> {
 }
 
 /// Checks that `entry` is in `log`: checkpoint by that log, proof to that checkpoint, and every number that appears twice the same.
-pub(crate) fn included(entry: &TransparencyLogEntry, proof: &InclusionProof, log: &Log) -> Result<(), Refusal> {
-    let second_generation = entry.kind_version == KindVersion::HashedRekordV002;
-    let checkpoint = Checkpoint::parse(proof.checkpoint.envelope())?;
+pub(crate) fn included(entry: &Entry, proof: &Proof, log: &Log) -> Result<(), Refusal> {
+    let second_generation = entry.kind.is_second_generation();
+    let checkpoint = Checkpoint::parse(&proof.checkpoint)?;
     if proof.root_hash.as_bytes() != &checkpoint.root {
         return Err(Check::LogCheckpointRoot.refuse(proof.root_hash.to_hex(), hex::encode(checkpoint.root)));
     }
@@ -153,12 +153,12 @@ pub(crate) fn included(entry: &TransparencyLogEntry, proof: &InclusionProof, log
     if second_generation && entry.log_index != proof.log_index {
         return Err(Check::LogIndex.refuse(entry.log_index, proof.log_index));
     }
-    if proof.log_index.get() >= checkpoint.size {
+    if proof.log_index >= checkpoint.size {
         return Err(Check::LogIndex.refuse(proof.log_index, format_args!("less than {}", checkpoint.size)));
     }
-    let leaf = sigstore_merkle::hash_leaf(entry.canonicalized_body.as_bytes());
+    let leaf = sigstore_merkle::hash_leaf(entry.body.as_bytes());
     let root = Sha256Hash::new(checkpoint.root);
-    sigstore_merkle::verify_inclusion_proof(&leaf, proof.log_index.get(), checkpoint.size, &proof.hashes, &root)
+    sigstore_merkle::verify_inclusion_proof(&leaf, proof.log_index, checkpoint.size, &proof.hashes, &root)
         .map_err(|error| Check::LogProof.refuse(error, "a path from the entry to the checkpoint's root hash"))?;
     // Last, because it costs the most.
     checkpoint.signed_by(log, second_generation)

@@ -5,6 +5,7 @@
 //! Nothing asks what time it is now.
 
 use crate::authority::{Authority, Link};
+use crate::bundle::{Bundle, Signer};
 use crate::certificate::{self, CODE_SIGNING, Leaf};
 use crate::error::Check;
 use crate::key;
@@ -12,8 +13,6 @@ use crate::root::SigstoreRoot;
 use jiff::Timestamp;
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use sigstore_crypto::webpki::{ECDSA_P256_SHA256, ECDSA_P256_SHA384, ECDSA_P384_SHA256, ECDSA_P384_SHA384, ED25519};
-use sigstore_types::Bundle;
-use sigstore_types::bundle::VerificationMaterialContent;
 use slipway_protocol::{Refusal, Sha256};
 use std::time::Duration;
 use webpki::{EndEntityCert, Error, KeyUsage};
@@ -74,11 +73,11 @@ fn within(times: &[Timestamp], begin: Timestamp, end: Timestamp) -> Result<(), R
 
 /// The certificates that the bundle brings after its leaf. The gate has left them only where the trusted root needs them.
 fn between(bundle: &Bundle) -> Vec<CertificateDer<'_>> {
-    match &bundle.verification_material.content {
-        VerificationMaterialContent::X509CertificateChain { certificates } => {
-            certificates.iter().skip(1).map(|certificate| CertificateDer::from(certificate.raw_bytes.as_bytes())).collect()
+    match &bundle.signer {
+        Signer::Certificates { intermediates, .. } => {
+            intermediates.iter().map(|certificate| CertificateDer::from(certificate.as_bytes())).collect()
         }
-        _ => Vec::new(),
+        Signer::Key => Vec::new(),
     }
 }
 

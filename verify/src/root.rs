@@ -55,8 +55,7 @@ impl SigstoreRoot {
             json::Error::TooLarge(seen, limit) => Check::RootSize.refuse(seen, format_args!("at most {limit} bytes")),
             json::Error::Syntax(error) => Check::RootMalformed.refuse(error, "JSON without duplicate members"),
         })?;
-        let text = std::str::from_utf8(bytes).map_err(|error| Check::RootMalformed.refuse(error, "UTF-8"))?;
-        let root = TrustedRoot::from_json(text).map_err(|error| Check::RootMalformed.refuse(error, "a trusted root"))?;
+        let root: TrustedRoot = json::from_slice(bytes).map_err(|error| Check::RootMalformed.refuse(error, "a trusted root"))?;
         Self::validate(&root)
     }
 

@@ -1,13 +1,13 @@
 //! Whether the artifact is what was signed: the signature over it or over the statement that names it, and the log entry about both.
 
 use crate::body::{Body, Verifier, signature_of};
+use crate::bundle::{Bundle, Content, Envelope, MessageSignature};
 use crate::error::Check;
 use crate::key::{self, Hash, Key};
 use crate::verify::Artifact;
 use serde::Deserialize;
-use sigstore_types::bundle::MessageSignature;
-use sigstore_types::{Bundle, DsseEnvelope, HashAlgorithm, KindVersion, SignatureContent};
-use slipway_protocol::Refusal;
+use sigstore_types::HashAlgorithm;
+use slipway_protocol::{Refusal, json};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
@@ -54,21 +54,19 @@ pub(crate) fn verify(
     let content = &bundle.content;
     let artifact = Digested::new(artifact);
     let logged = match content {
-        SignatureContent::MessageSignature(message) => {
+        Content::Message(message) => {
             of_artifact(message, key, body, &artifact)?;
             body.map(|body| artifact.by(body.hash).map(<[u8]>::to_vec)).transpose()?
         }
-        SignatureContent::DsseEnvelope(envelope) => {
-            let signed = envelope.pae();
-            let entry = bundle.verification_material.tlog_entries.first();
-            let second_generation = entry.is_some_and(|entry| entry.kind_version == KindVersion::HashedRekordV002);
+        Content::Envelope(envelope) => {
+            let signed = envelope.pre_authentication_encoding();
+            let second_generation = bundle.entry.as_ref().is_some_and(|entry| entry.kind.is_second_generation());
             let hash = hash_of(key, body.filter(|_| second_generation).map(|body| body.hash))?;
-            key.verify(hash, &signed, signature_of(content)?).map_err(|_| wrong(key))?;
+            key.verify(hash, &signed, signature_of(content)).map_err(|_| wrong(key))?;
             covers(envelope, &artifact)?;
             let about = if second_generation { &signed } else { envelope.payload.as_bytes() };
             body.map(|body| body.hash.of(about))
         }
-        _ => return Err(Check::BundleContent.refuse("another content", "messageSignature or dsseEnvelope")),
     };
     match (body, logged) {
         (Some(body), Some(digest)) => body.check(&digest, content, signer),
@@ -135,11 +133,11 @@ struct Named {
 }
 
 /// Checks that a subject of the attestation has the artifact's digest. Which subject it must be is for provenance to say.
-fn covers(envelope: &DsseEnvelope, artifact: &Digested<'_>) -> Result<(), Refusal> {
+fn covers(envelope: &Envelope, artifact: &Digested<'_>) -> Result<(), Refusal> {
     if envelope.payload_type != IN_TOTO {
         return Err(Check::PayloadType.refuse(&envelope.payload_type, IN_TOTO));
     }
-    let statement: Subjects = serde_json::from_slice(envelope.payload.as_bytes())
+    let statement: Subjects = json::from_slice(envelope.payload.as_bytes())
         .map_err(|error| Check::StatementMalformed.refuse(error, "an in-toto statement"))?;
     let mut known = Vec::new();
     for (name, hash) in [("sha256", Hash::Sha256), ("sha384", Hash::Sha384), ("sha512", Hash::Sha512)] {

@@ -5,7 +5,7 @@
 //! caller with a clock to judge.
 
 use crate::body::{Body, Verifier, signature_of};
-use crate::bundle::{self, LogRule};
+use crate::bundle::{self, Bundle, Content, LogRule, Signer as Material};
 use crate::error::Check;
 use crate::key::Key;
 use crate::root::SigstoreRoot;
@@ -15,7 +15,7 @@ use crate::{certificate, log, path, provider, sct, timestamp};
 use jiff::Timestamp;
 use serde::Serialize;
 use sigstore_crypto::CertificateInfo;
-use sigstore_types::{Bundle, DerPublicKey, KindVersion, SignatureContent};
+use sigstore_types::DerPublicKey;
 use slipway_protocol::{Refusal, Sha256, Sha512};
 
 /// What is said to have been signed.
@@ -125,8 +125,8 @@ pub fn verify_bundle(
 /// Checks the statement of an attestation; provenance parses it by itself.
 fn well_stated(bundle: &Bundle) -> Result<(), Refusal> {
     match bundle.content {
-        SignatureContent::DsseEnvelope(_) => payload(bundle).and_then(Statement::parse).map(|_| ()),
-        _ => Ok(()),
+        Content::Envelope(_) => payload(bundle).and_then(Statement::parse).map(|_| ()),
+        Content::Message(_) => Ok(()),
     }
 }
 
@@ -162,7 +162,9 @@ pub(crate) fn admit_with_key(bytes: &[u8], root: Option<&SigstoreRoot>, rule: Lo
 
 /// Proves a bundle that passed [`admit`].
 pub(crate) fn prove(bundle: &Bundle, root: &SigstoreRoot, artifact: Artifact<'_>, rule: LogRule) -> Result<Proven, Refusal> {
-    let leaf = bundle.signing_certificate().ok_or_else(|| Check::KeyMismatch.refuse("a key", "a certificate"))?;
+    let Material::Certificates { leaf, .. } = &bundle.signer else {
+        return Err(Check::KeyMismatch.refuse("a key", "a certificate"));
+    };
     let leaf = certificate::read(leaf)?;
     let signer = Verifier::Certificate(leaf.der.as_bytes().to_vec());
     let body = body(bundle)?;
@@ -188,7 +190,7 @@ pub(crate) fn prove(bundle: &Bundle, root: &SigstoreRoot, artifact: Artifact<'_>
 
 /// When a bundle that passed [`admit_with_key`] was signed, and where that is logged, whichever key did it.
 pub(crate) fn evidence_of_key(bundle: &Bundle, root: Option<&SigstoreRoot>, rule: LogRule) -> Result<Evidence, Refusal> {
-    if bundle.signing_certificate().is_some() {
+    if !matches!(bundle.signer, Material::Key) {
         return Err(Check::KeyMismatch.refuse("a certificate", "a key"));
     }
     let signed_times = signed_times(bundle, root)?;
@@ -211,20 +213,18 @@ pub(crate) fn signed_with(bundle: &Bundle, body: Option<&Body>, key: &PublicKey,
 
 /// The body of the log entry, if there is an entry.
 pub(crate) fn body(bundle: &Bundle) -> Result<Option<Body>, Refusal> {
-    let entry = bundle.verification_material.tlog_entries.first();
-    entry.map(|entry| Body::read(entry, &bundle.content)).transpose()
+    bundle.entry.as_ref().map(|entry| Body::read(entry, &bundle.content)).transpose()
 }
 
 /// Every time at which the signature is proven to have been there, earliest first: by timestamp authorities, and by the log's promise. One that is
 /// there and wrong is a refusal, however many others are right.
 fn signed_times(bundle: &Bundle, root: Option<&SigstoreRoot>) -> Result<Vec<Timestamp>, Refusal> {
-    let material = &bundle.verification_material;
-    let signature = signature_of(&bundle.content)?;
+    let signature = signature_of(&bundle.content);
     let mut times = Vec::new();
-    for token in &material.timestamp_verification_data.rfc3161_timestamps {
-        times.push(timestamp::verify(token.signed_timestamp.as_bytes(), signature, root)?);
+    for token in &bundle.tokens {
+        times.push(timestamp::verify(token.as_bytes(), signature, root)?);
     }
-    if let Some(entry) = material.tlog_entries.first() {
+    if let Some(entry) = &bundle.entry {
         let log = log::log_of(entry, root)?;
         times.extend(log::promised(entry, log)?);
         log::in_force(log, &times)?;
@@ -236,23 +236,21 @@ fn signed_times(bundle: &Bundle, root: Option<&SigstoreRoot>) -> Result<Vec<Time
 
 /// Verifies the entry's place in its log, if it has a proof; the gate has seen to it that it has one unless the rule says otherwise.
 fn logged(bundle: &Bundle, root: Option<&SigstoreRoot>) -> Result<Option<(String, Option<u64>)>, Refusal> {
-    let Some(entry) = bundle.verification_material.tlog_entries.first() else {
-        return Ok(None);
-    };
+    let Some(entry) = &bundle.entry else { return Ok(None) };
     let log = log::log_of(entry, root)?;
-    if let Some(proof) = &entry.inclusion_proof {
+    if let Some(proof) = &entry.proof {
         log::included(entry, proof, log)?;
     }
     // The index over all shards of Rekor v1 is the promise's word alone; a proof has another.
-    let proven = entry.inclusion_promise.is_some() || entry.kind_version == KindVersion::HashedRekordV002;
-    Ok(Some((log.name.clone(), proven.then_some(entry.log_index.get()))))
+    let proven = entry.promise.is_some() || entry.kind.is_second_generation();
+    Ok(Some((log.name.clone(), proven.then_some(entry.log_index))))
 }
 
 /// The signed payload of an attestation.
 pub(crate) fn payload(bundle: &Bundle) -> Result<&[u8], Refusal> {
     match &bundle.content {
-        SignatureContent::DsseEnvelope(envelope) if envelope.payload_type == IN_TOTO => Ok(envelope.payload.as_bytes()),
-        SignatureContent::DsseEnvelope(envelope) => Err(Check::PayloadType.refuse(&envelope.payload_type, IN_TOTO)),
-        _ => Err(Check::PayloadType.refuse("a plain signature", IN_TOTO)),
+        Content::Envelope(envelope) if envelope.payload_type == IN_TOTO => Ok(envelope.payload.as_bytes()),
+        Content::Envelope(envelope) => Err(Check::PayloadType.refuse(&envelope.payload_type, IN_TOTO)),
+        Content::Message(_) => Err(Check::PayloadType.refuse("a plain signature", IN_TOTO)),
     }
 }

@@ -2,11 +2,10 @@
 //!
 //! The instance is told by who certified the signer and by the log it is in, both proven by then; never by what a bundle contains.
 
-use crate::bundle::LogRule;
+use crate::bundle::{Bundle, LogRule};
 use crate::error::{Check, or_none};
 use crate::root::SigstoreRoot;
 use crate::verify::Proven;
-use sigstore_types::{Bundle, KindVersion};
 use slipway_protocol::Refusal;
 
 /// An instance of Sigstore, or none.
@@ -96,13 +95,13 @@ impl Profile {
             let seen = format!("{} ({})", seen.words(), or_none(log));
             return Err(Check::PolicyProfile.refuse(seen, wanted.words()));
         }
-        let Some(entry) = bundle.verification_material.tlog_entries.first() else { return Ok(()) };
-        let second = entry.kind_version == KindVersion::HashedRekordV002;
+        let Some(entry) = &bundle.entry else { return Ok(()) };
+        let second = entry.kind.is_second_generation();
         match (self, second) {
             (Self::PublicGoodRekorV1, true) => Err(Check::PolicyProfile.refuse("an entry of Rekor v2", "one of Rekor v1")),
             (Self::PublicGoodRekorV2, false) => Err(Check::PolicyProfile.refuse("an entry of Rekor v1", "one of Rekor v2")),
             // The first generation says when by its promise, and the public-good one has never left it out.
-            (Self::PublicGood | Self::PublicGoodRekorV1, false) if entry.inclusion_promise.is_none() => {
+            (Self::PublicGood | Self::PublicGoodRekorV1, false) if entry.promise.is_none() => {
                 Err(Check::PolicyProfile.refuse("an entry of Rekor v1 without the log's promise", "one with it"))
             }
             _ => Ok(()),

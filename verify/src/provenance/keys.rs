@@ -6,6 +6,7 @@
 //! skip what he should have refused.
 
 use super::{Facts, KeySignature, Provenance, Subject, check_statement, found, has_version};
+use crate::bundle::Bundle;
 use crate::error::Check;
 use crate::policy::Policy;
 use crate::policy::keys::{KeyRule, NamedKey};
@@ -13,7 +14,6 @@ use crate::root::SigstoreRoot;
 use crate::statement::Statement;
 use crate::verify::{self, Artifact, Evidence};
 use serde::de::IgnoredAny;
-use sigstore_types::Bundle;
 use slipway_protocol::{Refusal, manifest};
 
 /// Lines in one file: more than any policy has keys.
