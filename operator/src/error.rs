@@ -38,8 +38,6 @@ checks! {
     ENTRY_SEVERAL = "SLW-O-ENTRY-SEVERAL", Malformed, Operator, "one entry in the transparency log for one signature",
         "name the entry with --log-index or --uuid";
     /// The log has an entry that cannot be bound to the signature.
-    ENTRY_UNBOUND = "SLW-O-ENTRY-UNBOUND", Malformed, Builder, "a log entry that names the signature",
-        "entries of kind intoto 0.0.1 do not hold the signature, so nobody can tell whose they are: this provenance cannot be used offline; take a later release";
     /// Not an envelope that can become a Sigstore bundle.
     ENVELOPE = "SLW-O-ENVELOPE", Malformed, Operator, "provenance as slsa-github-generator up to v2.0.0 wrote it",
         "give the file multiple.intoto.jsonl of the release, as it was published";

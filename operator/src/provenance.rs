@@ -3,7 +3,7 @@
 //! What slsa-github-generator wrote before v2.1 (`multiple.intoto.jsonl`), and what cosign attaches to an image, is an envelope and a
 //! certificate; the entry has to be fetched. Nothing comes out of here that the devices' verifier did not accept.
 
-use crate::error::{ENTRY_MISMATCH, ENTRY_NONE, ENTRY_SEVERAL, ENTRY_UNBOUND, ENVELOPE};
+use crate::error::{ENTRY_MISMATCH, ENTRY_NONE, ENTRY_SEVERAL, ENVELOPE};
 use crate::rekor::{Entry, Place, Rekor};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use sigstore_crypto::{CertificateInfo, parse_certificate_info};
 use sigstore_types::DerCertificate;
 use slipway_protocol::{Refusal, Sha256, json as strict};
-use slipway_verify::{Artifact, Check, Evidence, LogRule, Signer, SigstoreRoot, verify_bundle};
+use slipway_verify::{Artifact, Check, Evidence, LogRule, Signer, SigstoreRoot, envelope, verify_bundle};
 use std::collections::BTreeMap;
 
 /// As large as a Sigstore bundle may be, for it becomes one.
@@ -39,8 +39,9 @@ pub enum Content {
 pub struct Signed {
     payload_type: String,
     payload: Vec<u8>,
-    /// Base64, as in the envelope.
-    signature: String,
+    signature: Vec<u8>,
+    /// A hint about the key; empty for every builder that is known.
+    keyid: String,
     certificate: Option<Certificate>,
 }
 
@@ -73,6 +74,8 @@ struct Envelope {
 #[derive(Deserialize)]
 struct Signature {
     sig: String,
+    #[serde(default)]
+    keyid: String,
     cert: Option<String>,
 }
 
@@ -141,12 +144,13 @@ impl Signed {
             let der = der.map_err(|error| bad(&format!("a certificate that is no PEM: {error}")))?;
             Ok(Certificate { pem: pem.to_owned(), der: der.to_vec() })
         });
-        let payload =
-            STANDARD.decode(&envelope.payload).map_err(|error| bad(&format!("a payload that is no base64: {error}")))?;
+        let decode =
+            |what: &str, text: &str| STANDARD.decode(text).map_err(|error| bad(&format!("a {what} that is no base64: {error}")));
         Ok(Self {
+            payload: decode("payload", &envelope.payload)?,
             payload_type: envelope.payload_type,
-            payload,
-            signature: signature.sig.clone(),
+            signature: decode("signature", &signature.sig)?,
+            keyid: signature.keyid.clone(),
             certificate: certificate.transpose()?,
         })
     }
@@ -168,13 +172,17 @@ impl Signed {
             let tokens = json!({ "rfc3161Timestamps": [{ "signedTimestamp": token }] });
             material.insert("timestampVerificationData".to_owned(), tokens);
         }
+        let mut signature = Map::from_iter([("sig".to_owned(), STANDARD.encode(&self.signature).into())]);
+        if !self.keyid.is_empty() {
+            signature.insert("keyid".to_owned(), self.keyid.as_str().into());
+        }
         json!({
             "mediaType": if proven { WITH_PROOF } else { PROMISE_ONLY },
             "verificationMaterial": material,
             "dsseEnvelope": {
                 "payload": STANDARD.encode(&self.payload),
                 "payloadType": self.payload_type,
-                "signatures": [{ "sig": self.signature }],
+                "signatures": [signature],
             },
         })
     }
@@ -186,11 +194,15 @@ impl Signed {
     pub async fn look_up(&self, rekor: &Rekor, place: Option<&Place>) -> Result<Vec<Entry>, Refusal> {
         match place {
             Some(place) => Ok(vec![rekor.entry(place).await?]),
-            None => {
-                let certificate = self.certificate.as_ref().map(|certificate| certificate.pem.as_str());
-                rekor.search(&Sha256::of(&self.payload), certificate).await
-            }
+            None => rekor.search(&self.indexed(), self.certificate.as_ref().map(|certificate| certificate.pem.as_str())).await,
         }
+    }
+
+    /// The hashes under which a log may have the entry: the envelope's file for `intoto` 0.0.1, the payload for all other kinds.
+    fn indexed(&self) -> Vec<Sha256> {
+        let certificate = self.certificate.as_ref().map(|certificate| certificate.der.as_slice());
+        let files = envelope::files(&self.payload_type, &self.payload, &self.signature, &self.keyid, certificate);
+        files.iter().chain([&self.payload]).map(|bytes| Sha256::of(bytes)).collect()
     }
 
     /// The Sigstore bundle of the one candidate that is this signature's entry, and what the devices' verifier says of it.
@@ -214,10 +226,6 @@ impl Signed {
     }
 
     fn try_seal(&self, entry: &Entry, root: &SigstoreRoot) -> Result<Sealed, Refusal> {
-        if entry.kind == "intoto 0.0.1" {
-            return Err(ENTRY_UNBOUND
-                .with(format_args!("entry {} of kind {}", entry.log_index, entry.kind), "dsse 0.0.1 or intoto 0.0.2"));
-        }
         let mut bundle = self.bundle(Some(entry), None).to_string().into_bytes();
         bundle.push(b'\n');
         let evidence = self.verify(&bundle, root)?;
@@ -247,15 +255,11 @@ impl Signed {
     }
 }
 
-/// Of all that is wrong with the candidates, what says most: that one is this signature's and yet refused, then that it cannot be known,
-/// then that all are somebody else's.
+/// Of all that is wrong with the candidates, what says most: that one is this signature's and yet refused, then that all are somebody else's.
 fn foremost(mut refused: Vec<(&Entry, Refusal)>) -> Refusal {
-    let bodies = [Check::LogBody, Check::LogBodyDigest, Check::LogBodyKey, Check::LogBodySignature].map(Check::code);
-    let others = |refusal: &Refusal| bodies.contains(&&*refusal.code);
-    if let Some(at) = refused.iter().position(|(_, refusal)| !others(refusal) && refusal.code != ENTRY_UNBOUND.code) {
-        return refused.swap_remove(at).1;
-    }
-    if let Some(at) = refused.iter().position(|(_, refusal)| refusal.code == ENTRY_UNBOUND.code) {
+    let bodies = [Check::LogBody, Check::LogBodyDigest, Check::LogBodyEnvelope, Check::LogBodyKey, Check::LogBodySignature]
+        .map(Check::code);
+    if let Some(at) = refused.iter().position(|(_, refusal)| !bodies.contains(&&*refusal.code)) {
         return refused.swap_remove(at).1;
     }
     let seen: Vec<String> = refused.iter().map(|(entry, _)| format!("entry {}, {}", entry.log_index, entry.kind)).collect();

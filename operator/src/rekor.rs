@@ -227,19 +227,24 @@ impl Rekor {
         Ok(entry.clone())
     }
 
-    /// The entries that the log's index has for a payload, or for a certificate that signed.
+    /// The entries that the log's index has under any of these hashes, or for the certificate that signed.
     ///
-    /// Both are asked at once: `dsse` and `intoto` entries are indexed under both, but a log may have lost the one or the other.
+    /// Every entry is indexed under several of them, but a log may have lost the one or the other.
     ///
     /// # Errors
     /// `SLW-O-REKOR`, or `SLW-O-ENTRY-SEVERAL` if there are too many to be about one signature.
-    pub async fn search(&self, payload: &Sha256, certificate: Option<&str>) -> Result<Vec<Entry>, Refusal> {
-        let mut query = json!({ "hash": format!("{payload:?}") });
-        if let Some(pem) = certificate {
-            set(&mut query, "publicKey", json!({ "format": "x509", "content": STANDARD.encode(pem) }));
+    pub async fn search(&self, hashes: &[Sha256], certificate: Option<&str>) -> Result<Vec<Entry>, Refusal> {
+        let mut queries: Vec<Value> = hashes.iter().map(|hash| json!({ "hash": format!("{hash:?}") })).collect();
+        // One query may ask for both, and means either.
+        if let (Some(first), Some(pem)) = (queries.first_mut(), certificate) {
+            set(first, "publicKey", json!({ "format": "x509", "content": STANDARD.encode(pem) }));
         }
-        let Some(body) = self.ask("api/v1/index/retrieve", &query).await? else { return Ok(Vec::new()) };
-        let mut uuids: Vec<String> = self.parse(&body)?;
+        let mut uuids: Vec<String> = Vec::new();
+        for query in &queries {
+            if let Some(body) = self.ask("api/v1/index/retrieve", query).await? {
+                uuids.extend(self.parse::<Vec<String>>(&body)?);
+            }
+        }
         uuids.sort();
         uuids.dedup();
         if uuids.len() > CANDIDATE_LIMIT {

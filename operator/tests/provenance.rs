@@ -5,8 +5,9 @@ mod ending;
 
 use ending::{ending, good, refused, text};
 use serde_json::Value;
-use slipway_world::rekor::{RekorFault, RekorServer, log_intoto};
-use slipway_world::sigstore::{Attestation, PrivateSigstore, generator_generic};
+use slipway_protocol::Sha256;
+use slipway_world::rekor::{RekorFault, RekorServer};
+use slipway_world::sigstore::{Attestation, EntryKind, Lie, PrivateSigstore, generator_generic};
 use std::fs;
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -43,15 +44,14 @@ impl Desk {
         text(&self.sigstore.attest_without_evidence(attestation)) + "\n"
     }
 
-    /// Enters an attestation into the log, as a `dsse` entry.
+    /// Enters an attestation into the log, as its generator did.
     fn log(&self, attestation: &Attestation) -> u64 {
         self.rekor.add_bundle(&self.sigstore.attest_value(attestation))
     }
 
-    /// Enters it as `intoto` of this version, at this time.
-    fn log_intoto(&self, attestation: &Attestation, version: &str, at: i64) -> u64 {
-        let envelope: Value = serde_json::from_str(&self.old(attestation)).unwrap();
-        self.rekor.add(log_intoto(&self.sigstore, &envelope, version, at))
+    /// Enters it again, as an entry of another kind and at this time: anybody may.
+    fn log_again(&self, attestation: &Attestation, kind: EntryKind, signed_at: i64) -> u64 {
+        self.log(&Attestation { logged_as: Some(kind), signed_at, ..attestation.clone() })
     }
 
     fn path(&self, name: &str) -> String {
@@ -99,7 +99,10 @@ fn old_provenance_becomes_a_bundle_that_devices_accept() {
     assert!(report.contains(&generator_generic("v1.2.2")) && report.contains(&format!(", entry {index}\n")), "{report}");
     assert_eq!(ending(&desk.verify("multiple.intoto.sigstore.json")), good());
     let paths: Vec<String> = desk.rekor.asked().into_iter().map(|(path, _)| path).collect();
-    assert_eq!(paths, ["/api/v1/index/retrieve", "/api/v1/log/entries/retrieve"], "one look-up");
+    let index = "/api/v1/index/retrieve";
+    assert_eq!(paths, [index, index, index, "/api/v1/log/entries/retrieve"], "by both forms of the file, and by payload");
+    let file = format!("{:?}", Sha256::of(desk.old(&desk.release).trim_end().as_bytes()));
+    assert_eq!(desk.rekor.asked()[0].1["hash"], file, "the envelope's file is asked for first");
 
     assert_eq!(ending(&desk.bundle(&[])), refused("SLW-O-EXISTS"));
     let output = desk.run("multiple.intoto.sigstore.json", &[]);
@@ -113,7 +116,7 @@ fn an_entry_is_found_by_payload_or_certificate_or_named() {
     let desk = Desk::new();
     // Somebody else's entry comes first, and one with the same artifact.
     desk.log(&Attestation::kubeedge("v1.13.1").artifact(NAME, TARBALL));
-    let index = desk.log_intoto(&desk.release, "0.0.2", desk.release.signed_at);
+    let index = desk.log(&desk.release);
     let uuid = desk.rekor.uuid(index).unwrap();
     for (n, more) in [
         vec![],
@@ -125,7 +128,7 @@ fn an_entry_is_found_by_payload_or_certificate_or_named() {
     .into_iter()
     .enumerate()
     {
-        desk.rekor.fault((n == 4).then_some(RekorFault::NoPayloadIndex));
+        desk.rekor.fault((n == 4).then_some(RekorFault::NoHashIndex));
         let to = format!("out-{n}");
         let path = desk.path(&to);
         let more: Vec<&str> = more.iter().map(String::as_str).chain(["--output", &path]).collect();
@@ -136,6 +139,60 @@ fn an_entry_is_found_by_payload_or_certificate_or_named() {
             let found: Value = serde_json::from_slice(&output.stdout).unwrap();
             assert_eq!(found["evidence"]["log_index"], index);
         }
+    }
+}
+
+/// Each range of KubeEdge's releases, by the generator that it used, and what that generator's log entries are.
+#[test]
+fn every_release_of_kubeedge_with_provenance_becomes_installable() {
+    for (version, generator, kind) in [
+        ("v1.13.0", "v1.2.2", "intoto 0.0.1"),
+        ("v1.14.3", "v1.2.2", "intoto 0.0.1"),
+        ("v1.15.1", "v1.2.2", "intoto 0.0.1"),
+        ("v1.13.5", "v1.9.0", "intoto 0.0.1"),
+        ("v1.16.0", "v1.9.0", "intoto 0.0.1"),
+        ("v1.17.0", "v1.10.0", "intoto 0.0.1"),
+        ("v1.20.0", "v1.10.0", "intoto 0.0.1"),
+        ("v1.21.0", "v2.1.0", "dsse 0.0.1"),
+        ("v1.23.1", "v2.1.0", "dsse 0.0.1"),
+    ] {
+        let desk = Desk::new();
+        let release = Attestation::kubeedge(version).generator(generator).artifact(NAME, TARBALL);
+        let index = desk.log(&release);
+        let file = if generator.starts_with("v2") {
+            desk.write("published", desk.sigstore.attest(&release));
+            "published"
+        } else {
+            desk.write("multiple.intoto.jsonl", desk.old(&release));
+            let output = desk.bundle(&["--output", &desk.path("made")]);
+            assert_eq!(ending(&output), good(), "{version}: {}", text(&output.stderr));
+            "made"
+        };
+        let bundle: Value = serde_json::from_slice(&fs::read(desk.path(file)).unwrap()).unwrap();
+        let entry = &bundle["verificationMaterial"]["tlogEntries"][0];
+        assert_eq!(bundle["mediaType"], "application/vnd.dev.sigstore.bundle.v0.3+json", "{version}");
+        assert!(generator.starts_with("v2") || entry["logIndex"] == index.to_string(), "{version}");
+        let stated = &entry["kindVersion"];
+        assert_eq!(format!("{} {}", stated["kind"].as_str().unwrap(), stated["version"].as_str().unwrap()), kind, "{version}");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_slipway"));
+        command.args(["verify", &desk.path(NAME), "--bundle", &desk.path(file), "--policy", &desk.path("policy")]);
+        command.args(["--trusted-root", &desk.path("root"), "--release-version", version]);
+        assert_eq!(ending(&command.output().unwrap()), good(), "{version}");
+    }
+}
+
+/// The real files of the three generator versions that KubeEdge v1.13 to v1.20 used. Their log entries are not among the vectors: what is
+/// tested is that the file is read and its own hash is asked for.
+#[test]
+fn a_real_envelope_file_is_looked_up_by_its_hash() {
+    let Some(vectors) = slipway_world::vectors::vectors() else { return };
+    for version in ["v1.2.2", "v1.9.0", "v1.10.0"] {
+        let desk = Desk::new();
+        let bytes = fs::read(vectors.join(format!("slsa/envelopes/generic-{version}.intoto.jsonl"))).unwrap();
+        desk.write("real.jsonl", &bytes);
+        assert_eq!(ending(&desk.run("real.jsonl", &[])), refused("SLW-O-ENTRY-NONE"), "{version}");
+        let asked: Vec<Value> = desk.rekor.asked().into_iter().map(|(_, query)| query["hash"].clone()).collect();
+        assert!(asked.contains(&format!("{:?}", Sha256::of(&bytes)).into()), "{version}: {asked:?}");
     }
 }
 
@@ -160,25 +217,27 @@ fn an_entry_that_is_none_or_not_this_ones_or_ambiguous_is_refused() {
     assert_eq!(ending(&desk.bundle(&[])), refused("SLW-O-ENTRY-NONE"));
     assert_eq!(ending(&desk.bundle(&["--log-index", "7"])), refused("SLW-O-ENTRY-NONE"));
 
-    let unbound = desk.log_intoto(&desk.release, "0.0.1", at);
+    // The same payload, signature and certificate, in a file that says so in other words: only the hash of the file tells.
+    let unbound = Lie::Body(|body| body["spec"]["content"]["hash"]["value"] = "0".repeat(64).into());
+    let unbound = desk.log(&Attestation { lie: Some(unbound), ..desk.release.clone() });
     let output = desk.bundle(&[]);
-    assert_eq!(ending(&output), refused("SLW-O-ENTRY-UNBOUND"));
-    assert!(text(&output.stderr).contains(&format!("entry {unbound} of kind intoto 0.0.1")), "{}", text(&output.stderr));
+    assert_eq!(ending(&output), refused("SLW-O-ENTRY-MISMATCH"));
+    assert!(text(&output.stderr).contains(&format!("entry {unbound}, intoto 0.0.1")), "{}", text(&output.stderr));
 
     // Anybody may enter a signature again, but not at its time.
-    let late = desk.log_intoto(&desk.release, "0.0.2", at + 3600);
+    let late = desk.log_again(&desk.release, EntryKind::Intoto002, at + 3600);
     assert_eq!(ending(&desk.bundle(&[])), refused("SLW-V-CERT-EXPIRED"));
 
-    let others = desk.log(&Attestation::kubeedge("v1.13.1").artifact(NAME, TARBALL));
+    let others = desk.log(&Attestation::kubeedge("v1.13.1").generator("v1.2.2").artifact(NAME, TARBALL));
     let output = desk.bundle(&["--log-index", &others.to_string()]);
     assert_eq!(ending(&output), refused("SLW-O-ENTRY-MISMATCH"));
-    assert!(text(&output.stderr).contains(&format!("entry {others}, dsse 0.0.1")), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains(&format!("entry {others}, intoto 0.0.1")), "{}", text(&output.stderr));
     // The same payload signed a minute earlier has another key and signature.
     let index = desk.log(&desk.release);
     desk.write("again.jsonl", desk.old(&desk.release.clone().at(at - 60)));
     assert_eq!(ending(&desk.run("again.jsonl", &["--log-index", &index.to_string()])), refused("SLW-O-ENTRY-MISMATCH"));
 
-    desk.log_intoto(&desk.release, "0.0.2", at + 1);
+    desk.log_again(&desk.release, EntryKind::Dsse, at + 1);
     assert_eq!(ending(&desk.bundle(&[])), refused("SLW-O-ENTRY-SEVERAL"));
 
     desk.write("root", PrivateSigstore::new("another").trusted_root());

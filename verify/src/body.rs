@@ -13,16 +13,15 @@
 //! submitter's own JSON, of which there are several forms, and the signature binds already.
 
 use crate::bundle::{Content, Entry, Kind};
+use crate::envelope;
 use crate::error::Check;
-use crate::key::{self, Hash, Key};
-use crate::{certificate, envelope};
+use crate::key::{Hash, Key};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sigstore_types::{DerCertificate, DerPublicKey};
 use slipway_protocol::{Refusal, json};
-use x509_cert::der::Encode as _;
 
 /// What an entry's body says, whatever its kind.
 pub(crate) struct Body {
@@ -31,6 +30,8 @@ pub(crate) struct Body {
     digest: Vec<u8>,
     binding: Binding,
     verifier: Verifier,
+    /// What Rekor v2 says the verifier's key is, and the name of the body's digest as it ends such a name.
+    key_details: Option<(String, &'static str)>,
 }
 
 /// What in a body is about the one signature, and no other over the same payload.
@@ -237,7 +238,7 @@ impl Body {
                 let (Hash::Sha256, file) = content.hash.read()? else {
                     return Err(malformed("an envelope's hash that is no SHA-256"));
                 };
-                Ok(Self { hash, digest, binding: Binding::File(file), verifier: verifier(&public_key)? })
+                Ok(Self { hash, digest, binding: Binding::File(file), verifier: verifier(&public_key)?, key_details: None })
             }
             (Kind::Intoto002, false) => {
                 let content = spec::<Intoto>(entry)?.content;
@@ -256,7 +257,7 @@ impl Body {
 
     fn signed(digest: &Digest, signature: Vec<u8>, payload_type: Option<String>, verifier: Verifier) -> Result<Self, Refusal> {
         let (hash, digest) = digest.read()?;
-        Ok(Self { hash, digest, binding: Binding::Signature { signature, payload_type }, verifier })
+        Ok(Self { hash, digest, binding: Binding::Signature { signature, payload_type }, verifier, key_details: None })
     }
 
     fn second_generation(entry: Rekord2) -> Result<Self, Refusal> {
@@ -272,20 +273,23 @@ impl Body {
             (None, Some(key)) => Verifier::Key(decoded(&key.raw_bytes)?),
             _ => return Err(malformed("not exactly one of x509Certificate and publicKey")),
         };
-        // The log states the key's algorithm beside the key, with the digest except for Ed25519: both must be this key's.
-        let details = verifier.key()?.details();
-        let wanted = if details == "PKIX_ED25519" { details.to_owned() } else { format!("{details}_{name}") };
-        if stated.key_details != wanted {
-            return Err(Check::LogBodyKey.refuse(stated.key_details, wanted));
-        }
         let (digest, signature) = (decoded(&entry.data.digest)?, decoded(&entry.signature.content)?);
-        Ok(Self { hash, digest, binding: Binding::Signature { signature, payload_type: None }, verifier })
+        let binding = Binding::Signature { signature, payload_type: None };
+        Ok(Self { hash, digest, binding, verifier, key_details: Some((stated.key_details, name)) })
     }
 
     /// Compares the body with what was signed: `digest` is of the artifact, of the DSSE encoding or of the payload, whichever
     /// [`Self::read`]'s table says.
-    pub(crate) fn check(&self, digest: &[u8], content: &Content, signer: &Verifier) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, digest: &[u8], content: &Content, signer: &Verifier, key: &Key) -> Result<(), Refusal> {
         self.by(signer)?;
+        if let Some((stated, digest)) = &self.key_details {
+            let details = key.details();
+            // Ed25519 names no digest.
+            let wanted = if matches!(key, Key::Ed25519(_)) { details.to_owned() } else { format!("{details}_{digest}") };
+            if *stated != wanted {
+                return Err(Check::LogBodyKey.refuse(stated, wanted));
+            }
+        }
         if self.digest != digest {
             return Err(Check::LogBodyDigest.refuse(hex::encode(&self.digest), hex::encode(digest)));
         }
@@ -328,15 +332,6 @@ impl Body {
 }
 
 impl Verifier {
-    /// The public key.
-    fn key(&self) -> Result<Key, Refusal> {
-        let spki = match self {
-            Self::Certificate(der) => certificate::parse(der)?.tbs_certificate.subject_public_key_info.to_der(),
-            Self::Key(der) => Ok(der.clone()),
-        };
-        Key::from_spki(&spki.map_err(malformed)?).map_err(key::unsupported)
-    }
-
     fn words(&self) -> String {
         let (kind, der) = match self {
             Self::Certificate(der) => ("certificate", der),

@@ -69,7 +69,7 @@ pub(crate) fn verify(
         }
     };
     match (body, logged) {
-        (Some(body), Some(digest)) => body.check(&digest, content, signer),
+        (Some(body), Some(digest)) => body.check(&digest, content, signer, key),
         _ => Ok(()),
     }
 }

@@ -7,7 +7,7 @@
 //! | [`FakeRegistry`] | a small registry with the referrers API, tokens and faults |
 
 use crate::http::{Ask, HttpServer, Reply};
-use crate::sigstore::{b64, sha256};
+use crate::sigstore::{b64, envelope_file, pem, sha256};
 use crate::wait;
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
@@ -98,14 +98,11 @@ impl Repository {
         json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
     }
 
-    /// A layer that attests as cosign attaches it: the envelope of a Sigstore bundle as a blob, and its certificate, promise and
-    /// timestamp as annotations. A proof of inclusion has no place there.
+    /// A layer that attests as cosign v1.13 to v2.2 attaches it, the form of `slsa/images/container-v1.9.0` among the test vectors: the
+    /// envelope of a Sigstore bundle as a blob, and its certificate, promise and timestamp as annotations. A proof of inclusion has no place there.
     pub fn att_layer(&mut self, bundle: &Value) -> Value {
         let material = &bundle["verificationMaterial"];
         let entry = &material["tlogEntries"][0];
-        let body = decode(&entry["canonicalizedBody"]);
-        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let certificate = String::from_utf8(decode(&body["spec"]["signatures"][0]["verifier"])).unwrap_or_default();
         let number = |value: &Value| value.as_str().and_then(|text| text.parse::<u64>().ok());
         let promise = json!({
             "SignedEntryTimestamp": entry["inclusionPromise"]["signedEntryTimestamp"],
@@ -116,15 +113,18 @@ impl Repository {
                 "logID": hex::encode(decode(&entry["logId"]["keyId"])),
             },
         });
-        let statement: Value = serde_json::from_slice(&decode(&bundle["dsseEnvelope"]["payload"])).unwrap_or_default();
-        let mut layer = self.blob("application/vnd.dsse.envelope.v1+json", bundle["dsseEnvelope"].to_string().as_bytes());
+        let payload = decode(&bundle["dsseEnvelope"]["payload"]);
+        let statement: Value = serde_json::from_slice(&payload).unwrap_or_default();
+        let envelope = envelope_file(&payload, &decode(&bundle["dsseEnvelope"]["signatures"][0]["sig"]), None);
+        let mut layer = self.blob("application/vnd.dsse.envelope.v1+json", &envelope);
         layer["annotations"] = json!({
             "dev.cosignproject.cosign/signature": "",
             "dev.sigstore.cosign/bundle": promise.to_string(),
             "predicateType": statement["predicateType"],
         });
         // Nothing names a key of somebody's own.
-        if certificate.contains("BEGIN CERTIFICATE") {
+        if material["certificate"].is_object() {
+            let certificate = pem("CERTIFICATE", &decode(&material["certificate"]["rawBytes"]));
             layer["annotations"]["dev.sigstore.cosign/certificate"] = certificate.clone().into();
             layer["annotations"]["dev.sigstore.cosign/chain"] = certificate.into();
         }

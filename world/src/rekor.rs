@@ -1,7 +1,7 @@
 //! A server for entries of the private log, as Rekor's first generation answers: search by hash or certificate, and retrieval.
 
 use crate::http::{Ask, HttpServer, Reply};
-use crate::sigstore::{PrivateSigstore, b64, sha256};
+use crate::sigstore::sha256;
 use anyhow::Result;
 use base64::Engine as _;
 use serde_json::{Value, json};
@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 /// How the server misbehaves, until told otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RekorFault {
-    /// Its index knows no payloads, only certificates.
-    NoPayloadIndex,
+    /// Its index knows no hashes, only certificates.
+    NoHashIndex,
     /// Whatever is asked for, it answers with the first entry it has.
     WrongEntry,
     /// An answer that never ends.
@@ -85,28 +85,6 @@ impl RekorServer {
     }
 }
 
-/// Logs a DSSE envelope with its certificate in the signature as `intoto`, `version` being `0.0.2` or `0.0.1`: what cosign did before
-/// there were `dsse` entries. Returns the entry as a Sigstore bundle holds it.
-pub fn log_intoto(sigstore: &PrivateSigstore, envelope: &Value, version: &str, at: i64) -> Value {
-    let signature = &envelope["signatures"][0];
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let payload_hash = json!({"algorithm": "sha256", "value": hex::encode(sha256(&decode(&envelope["payload"])))});
-    let hash = json!({"algorithm": "sha256", "value": hex::encode(sha256(envelope.to_string().as_bytes()))});
-    let certificate = b64(text(&signature["cert"]).as_bytes());
-    let spec = match version {
-        "0.0.1" => json!({"content": {"hash": hash, "payloadHash": payload_hash}, "publicKey": certificate}),
-        _ => json!({"content": {
-            "envelope": {
-                "payloadType": envelope["payloadType"],
-                "signatures": [{"publicKey": certificate, "sig": b64(text(&signature["sig"]).as_bytes())}],
-            },
-            "hash": hash,
-            "payloadHash": payload_hash,
-        }}),
-    };
-    sigstore.log_entry(&json!({"apiVersion": version, "kind": "intoto", "spec": spec}), at)
-}
-
 fn decode(base64: &Value) -> Vec<u8> {
     base64::engine::general_purpose::STANDARD.decode(base64.as_str().unwrap_or_default()).unwrap_or_default()
 }
@@ -146,15 +124,19 @@ fn wire(entry: &Value, fault: Option<RekorFault>) -> Value {
     }})
 }
 
-/// The hashes under which an entry is in the index: payload, then certificate.
-fn keys(entry: &Value) -> [Option<String>; 2] {
+/// The hashes under which an entry is in the index, and that of its certificate, by its kind as Rekor does (sigstore/rekor v1.3.6,
+/// `IndexKeys` in `pkg/types/KIND/VERSION/entry.go`), but for the subjects of the statement, which no body holds.
+fn keys(entry: &Value) -> (Vec<String>, Option<String>) {
     let body: Value = serde_json::from_slice(&decode(&entry["canonicalizedBody"])).unwrap_or_default();
-    let at = |pointers: [&str; 3]| {
-        pointers.iter().find_map(|pointer| body.pointer(pointer).filter(|found| found.is_string())).cloned()
+    let (hashes, certificate): (&[&str], &str) = match (body["kind"].as_str(), body["apiVersion"].as_str()) {
+        (Some("intoto"), Some("0.0.1")) => (&["/content/hash", "/content/payloadHash"], "/publicKey"),
+        (Some("intoto"), _) => (&["/content/hash", "/content/payloadHash"], "/content/envelope/signatures/0/publicKey"),
+        (Some("dsse"), _) => (&["/envelopeHash", "/payloadHash"], "/signatures/0/verifier"),
+        _ => (&["/data/hash"], "/signature/publicKey/content"),
     };
-    let payload = at(["/spec/payloadHash/value", "/spec/content/payloadHash/value", "/spec/data/hash/value"]);
-    let certificate = at(["/spec/signatures/0/verifier", "/spec/content/envelope/signatures/0/publicKey", "/spec/publicKey"]);
-    [payload.and_then(|hash| hash.as_str().map(str::to_owned)), certificate.map(|pem| hex::encode(sha256(&decode(&pem))))]
+    let hash = |pointer: &&str| body["spec"].pointer(pointer)?["value"].as_str().map(str::to_owned);
+    let certificate = body["spec"].pointer(certificate).map(|pem| hex::encode(sha256(&decode(pem))));
+    (hashes.iter().filter_map(hash).collect(), certificate)
 }
 
 fn answer(shared: &mut Shared, ask: &Ask) -> Reply {
@@ -169,13 +151,14 @@ fn answer(shared: &mut Shared, ask: &Ask) -> Reply {
     }
     match (ask.method.as_str(), ask.path.as_str()) {
         ("POST", "/api/v1/index/retrieve") => {
-            let payload = query["hash"].as_str().and_then(|hash| hash.strip_prefix("sha256:")).map(str::to_owned);
+            let hash = query["hash"].as_str().and_then(|hash| hash.strip_prefix("sha256:")).map(str::to_owned);
             let certificate =
                 query["publicKey"]["content"].is_string().then(|| hex::encode(sha256(&decode(&query["publicKey"]["content"]))));
-            let payload = payload.filter(|_| shared.fault != Some(RekorFault::NoPayloadIndex));
+            let hash = hash.filter(|_| shared.fault != Some(RekorFault::NoHashIndex));
             let matches = |entry: &&Value| {
-                let [of_payload, of_certificate] = keys(entry);
-                (payload.is_some() && payload == of_payload) || (certificate.is_some() && certificate == of_certificate)
+                let (hashes, of_certificate) = keys(entry);
+                let by_hash = hash.as_ref().is_some_and(|hash| hashes.contains(hash));
+                by_hash || (certificate.is_some() && certificate == of_certificate)
             };
             let found: Vec<String> = shared.entries.iter().filter(matches).map(uuid).collect();
             Reply::json(200, &json!(found))

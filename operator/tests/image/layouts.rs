@@ -141,3 +141,49 @@ fn a_folder_that_is_no_layout_says_what_it_lacks() {
     let said = text(&output.stderr);
     assert!(said.contains("./nolayout: no file oci-layout in it") && said.contains("skopeo copy"), "{said}");
 }
+
+/// Two real images of SLSA's container generator, with cosign's attestations: their log entries are of kind `intoto` 0.0.1 and have only the
+/// log's promise. The policy is what a person would write; whatever is off by one character is refused by its own check.
+#[test]
+fn real_images_of_the_container_generator_verify() {
+    let Some(vectors) = slipway_world::vectors::vectors() else { return };
+    let name = "ghcr.io/slsa-framework/example-package.verifier-e2e.all.tag.main.default.slsa3";
+    for (version, reference, trigger) in
+        [("1.4.0", "refs/heads/main", "workflow_dispatch"), ("1.9.0", "refs/tags/v13.0.30", "push")]
+    {
+        let desk = Desk::new();
+        let layout = vectors.join(format!("slsa/images/container-v{version}"));
+        let digest = fs::read_to_string(layout.with_extension("0.digest")).unwrap();
+        let policy = format!(
+            "component = \"example\"\n\
+             [certificate]\nissuer = \"https://token.actions.githubusercontent.com\"\n\
+             [provenance]\nbuilder = \"{BUILDER}\"\nbuilder_versions = \"{version}\"\n\
+             source = \"https://github.com/slsa-framework/example-package\"\nref = \"{reference}\"\ntriggers = \"{trigger}\"\n\
+             [log]\nunsafe_promise_only = true\n"
+        );
+        let verify = |image: &str, name: &str, policy: &str| {
+            fs::write(desk.path("real"), policy).unwrap();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_slipway"));
+            command.args(["verify-image", image, "--name", name, "--policy", &desk.path("real"), "--json"]);
+            let output = command.output().unwrap();
+            let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            (ending(&output).0, report["report"]["attestations"][0]["refusal"]["code"].as_str().unwrap_or_default().to_owned())
+        };
+        let layout = layout.to_str().unwrap();
+        assert_eq!(verify(layout, name, &policy), (0, String::new()), "{version}");
+        assert_eq!(verify(&format!("{layout}@{}", digest.trim()), name, &policy), (0, String::new()), "{version}");
+        assert_eq!(verify(layout, &name[1..], &policy), (3, "SLW-V-SUBJECT-NAME".to_owned()));
+        for (from, to, code) in [
+            ("example-package\"", "example-packagf\"", "SLW-V-POLICY-SOURCE"),
+            (reference, &reference.replace("ma", "mb").replace("30", "31"), "SLW-V-POLICY-REF"),
+            (BUILDER, &BUILDER.replace("container_slsa3", "container_slsa4"), "SLW-V-POLICY-IDENTITY"),
+            (version, &version.replace('1', "2"), "SLW-V-POLICY-IDENTITY"),
+            (trigger, "release", "SLW-V-POLICY-TRIGGER"),
+            ("githubusercontent", "githubusercontenu", "SLW-V-POLICY-ISSUER"),
+            ("[log]\nunsafe_promise_only = true\n", "", "SLW-V-LOG-PROOF-MISSING"),
+        ] {
+            assert!(policy.contains(from), "{from}");
+            assert_eq!(verify(layout, name, &policy.replacen(from, to, 1)), (3, code.to_owned()), "{version}: {from}");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use super::*;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use slipway_verify::{Artifact, LogRule, Signer, verify_bundle};
-use slipway_world::sigstore::{CertificateLie, IntermediateLie, Lie, SctLie, TokenLie};
+use slipway_world::sigstore::{CertificateLie, EntryKind, IntermediateLie, Lie, SctLie, TokenLie};
 
 fn told(evidence: Evidence, lie: Lie) -> String {
     judge(&sigstore().attest(&Attestation { evidence, lie: Some(lie), ..release() }), &root(), &kubeedge(""))
@@ -134,10 +134,54 @@ fn other(text: &Value) -> Value {
 
 const VERIFIER: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCkFBQUEKLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=";
 
+/// Entries of kind `intoto` 0.0.1 as slsa-github-generator v1.10.0 and cosign (container generator v1.9.0) made them: content hash, payload
+/// hash and public key must all agree, and nothing else in the entry is about the signature. Without the comparison of the content
+/// hash the rows that end in LOG-BODY-ENVELOPE verify.
+#[test]
+fn an_entry_about_another_envelope_file_is_refused() {
+    type Edit = fn(&mut Value);
+    let old = |lie| {
+        let lie = Some(Lie::Body(lie));
+        sigstore().attest_value(&Attestation { lie, ..release().generator("v1.10.0") })
+    };
+    let code = |bundle: &Value| judge(&bytes(bundle), &root(), &kubeedge(""));
+    let edits: [(&str, Edit, &str); 10] = [
+        ("unchanged", |_| {}, ""),
+        (
+            "another file",
+            |b| b["spec"]["content"]["hash"]["value"] = other(&b["spec"]["content"]["hash"]["value"]),
+            "LOG-BODY-ENVELOPE",
+        ),
+        ("another algorithm", |b| b["spec"]["content"]["hash"]["algorithm"] = "sha512".into(), "LOG-BODY-MALFORMED"),
+        ("half a hash", |b| b["spec"]["content"]["hash"]["value"] = "00".into(), "LOG-BODY-ENVELOPE"),
+        ("no hash", |b| remove(&mut b["spec"]["content"], "hash"), "LOG-BODY-MALFORMED"),
+        (
+            "another payload",
+            |b| b["spec"]["content"]["payloadHash"]["value"] = other(&b["spec"]["content"]["payloadHash"]["value"]),
+            "LOG-BODY-DIGEST",
+        ),
+        ("no payload", |b| remove(&mut b["spec"]["content"], "payloadHash"), "LOG-BODY-MALFORMED"),
+        ("another certificate", |b| b["spec"]["publicKey"] = VERIFIER.into(), "LOG-BODY-KEY"),
+        ("no certificate", |b| remove(&mut b["spec"], "publicKey"), "LOG-BODY-MALFORMED"),
+        ("an array for an object", |b| b["spec"] = json!([b["spec"]["content"], b["spec"]["publicKey"]]), "LOG-BODY-MALFORMED"),
+    ];
+    for (what, edit, wanted) in edits {
+        assert_eq!(code(&old(edit)), wanted, "{what}");
+    }
+    // What the hash covers beside the signature: the hint about the key, which no signature does.
+    let mut hinted = old(|_| {});
+    hinted["dsseEnvelope"]["signatures"][0]["keyid"] = "x".into();
+    assert_eq!(code(&hinted), "LOG-BODY-ENVELOPE");
+    // cosign's file has no certificate in it; both forms bind, since each is the hash of one file.
+    let cosign = Some(EntryKind::Intoto001 { certificate: false });
+    let bundle = sigstore().attest_value(&Attestation { logged_as: cosign, ..release().generator("v1.10.0") });
+    assert_eq!(code(&bundle), "");
+}
+
 #[test]
 fn an_entry_about_something_else_is_refused() {
     type Edit = fn(&mut Value);
-    let edits: [(&str, Evidence, Edit, &str); 24] = [
+    let edits: [(&str, Evidence, Edit, &str); 26] = [
         ("dsse", Evidence::RekorV1, |_| {}, ""),
         (
             "another envelope's hash: the submitter's own",
@@ -216,7 +260,12 @@ fn an_entry_about_something_else_is_refused() {
             },
             "LOG-BODY-KEY",
         ),
-        ("intoto 0.0.1", Evidence::RekorV1, |b| (b["kind"], b["apiVersion"]) = ("intoto".into(), "0.0.1".into()), "LOG-KIND"),
+        (
+            "intoto 0.0.1",
+            Evidence::RekorV1,
+            |b| (b["kind"], b["apiVersion"]) = ("intoto".into(), "0.0.1".into()),
+            "LOG-BODY-MALFORMED",
+        ),
         ("dsse 0.0.2", Evidence::RekorV2, |b| b["kind"] = "dsse".into(), "LOG-KIND"),
         ("v2", Evidence::RekorV2, |_| {}, ""),
         (
@@ -241,6 +290,18 @@ fn an_entry_about_something_else_is_refused() {
             "v2: key details",
             Evidence::RekorV2,
             |b| b["spec"]["hashedRekordV002"]["signature"]["verifier"]["keyDetails"] = "PKIX_ECDSA_P384_SHA_384".into(),
+            "LOG-BODY-KEY",
+        ),
+        (
+            "v2: another curve with the same digest",
+            Evidence::RekorV2,
+            |b| b["spec"]["hashedRekordV002"]["signature"]["verifier"]["keyDetails"] = "PKIX_ECDSA_P384_SHA_256".into(),
+            "LOG-BODY-KEY",
+        ),
+        (
+            "v2: another kind of key",
+            Evidence::RekorV2,
+            |b| b["spec"]["hashedRekordV002"]["signature"]["verifier"]["keyDetails"] = "PKIX_ED25519".into(),
             "LOG-BODY-KEY",
         ),
         (

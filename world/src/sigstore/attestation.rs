@@ -2,6 +2,7 @@
 //!
 //! Real shapes are [`Attestation::kubeedge`] and [`Attestation::npm`].
 
+use super::builders::{EntryKind, entry_kind};
 use super::keys::ManagedKey;
 use super::lie::Lie;
 use super::sha256;
@@ -117,6 +118,8 @@ pub struct Attestation {
     pub predicate: PredicateKind,
     /// Which evidence.
     pub evidence: Evidence,
+    /// How Rekor's first generation logs it: as its builder does, unless it says otherwise here.
+    pub logged_as: Option<EntryKind>,
     /// Whether the certificate carries an SCT.
     pub sct: bool,
     /// When the certificate begins; it lives ten minutes.
@@ -158,6 +161,7 @@ impl Attestation {
             runner: "github-hosted".to_owned(),
             predicate: PredicateKind::SlsaV02,
             evidence: Evidence::RekorV1,
+            logged_as: None,
             sct: true,
             certified_at: DEFAULT_SIGNED_AT - 2,
             signed_at: DEFAULT_SIGNED_AT,
@@ -231,6 +235,13 @@ impl Attestation {
     pub fn edit(mut self, pointer: &str, value: Option<Value>) -> Self {
         self.statement_edits.push((pointer.to_owned(), value));
         self
+    }
+
+    /// How Rekor's first generation logs it.
+    pub(crate) fn entry_kind(&self) -> EntryKind {
+        // A key of somebody's own signs with cosign, which has logged `dsse` since 2.2 (sigstore/cosign, pkg/cosign/tlog.go).
+        let builders = || if self.managed_key.is_some() { EntryKind::Dsse } else { entry_kind(&self.identity) };
+        self.logged_as.unwrap_or_else(builders)
     }
 
     fn repository(&self) -> &str {

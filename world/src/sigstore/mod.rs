@@ -8,12 +8,13 @@
 //! |---|---|
 //! | what is signed: SLSA provenance as real builders write it | `attestation` |
 //! | who signs: root, intermediate, ten-minute leaf with its SCT | `certificates` |
-//! | proof that it was logged | `log` |
+//! | proof that it was logged, as its builder logs | `log`, `builders` |
 //! | proof of when | `timestamp` |
 //! | DER and keys | `asn1`, `keys` |
 
 mod asn1;
 mod attestation;
+mod builders;
 mod certificates;
 mod keys;
 mod lie;
@@ -21,10 +22,12 @@ mod log;
 mod timestamp;
 
 pub use attestation::{Attestation, DEFAULT_SIGNED_AT, Evidence, PredicateKind, Subject, generator_generic};
+pub use builders::{BUILDERS, Builder, EntryKind, entry_kind};
 pub use certificates::{LEAF_LIFETIME, WORLD_BEGINS, WORLD_ENDS};
 pub use keys::ManagedKey;
 pub use lie::{CertificateLie, IntermediateLie, Lie, SctLie, TokenLie};
 
+pub(crate) use asn1::pem;
 use base64::Engine as _;
 use certificates::{Chain, LeafRequest};
 use keys::Key;
@@ -160,18 +163,14 @@ impl PrivateSigstore {
         self.seal(attestation, &Content::Statement(&attestation.payload()))
     }
 
-    /// What slsa-github-generator wrote before v2, and KubeEdge published up to v1.20: a DSSE envelope with the certificate beside
-    /// the signature, and neither chain nor log entry nor timestamp. Nobody can verify it offline.
+    /// What slsa-github-generator's generic generator wrote before v2, and KubeEdge published up to v1.20: a DSSE envelope with the
+    /// certificate beside the signature, and neither chain nor log entry nor timestamp, byte for byte in the form of
+    /// `slsa/envelopes/generic-v1.10.0.intoto.jsonl` among the test vectors. Nobody can verify it offline.
     pub fn attest_without_evidence(&self, attestation: &Attestation) -> Vec<u8> {
         let payload = attestation.payload();
-        let content = Content::Statement(&payload);
-        let message = content.signed_bytes();
+        let message = Content::Statement(&payload).signed_bytes();
         let (key, verifier) = self.verifier(attestation, &message);
-        to_bytes(&json!({
-            "payload": b64(&payload),
-            "payloadType": IN_TOTO,
-            "signatures": [{"keyid": "", "sig": b64(&key.sign(&message)), "cert": verifier.pem}],
-        }))
+        envelope_file(&payload, &key.sign(&message), Some(&verifier.pem))
     }
 
     /// Signs `payload` as an in-toto statement, whatever it is, as the signer of `attestation` and with its evidence.
@@ -184,11 +183,6 @@ impl PrivateSigstore {
         to_bytes(&self.seal(attestation, &Content::Blob(artifact)))
     }
 
-    /// Puts `body` into the first-generation log, whatever it is; returns the entry as a Sigstore bundle holds it.
-    pub fn log_entry(&self, body: &Value, at: i64) -> Value {
-        self.rekor.append(body, at)
-    }
-
     fn seal(&self, attestation: &Attestation, content: &Content<'_>) -> Value {
         let message = content.signed_bytes();
         let (key, verifier) = self.verifier(attestation, &message);
@@ -196,7 +190,7 @@ impl PrivateSigstore {
 
         let log_entry = match attestation.evidence {
             Evidence::RekorV1 | Evidence::RekorV1AndTimestamp => {
-                let body = edited(rekor_body(content, &signature, &verifier), attestation.lie);
+                let body = edited(rekor_body(content, &signature, &verifier, attestation.entry_kind()), attestation.lie);
                 Some(self.rekor.append(&body, attestation.signed_at))
             }
             Evidence::RekorV2 => {
@@ -286,26 +280,46 @@ fn edited(mut body: Value, lie: Option<Lie>) -> Value {
     body
 }
 
-/// An entry of Rekor's first generation: `dsse` 0.0.1 for a statement, `hashedrekord` 0.0.1 for a blob.
-fn rekor_body(content: &Content<'_>, signature: &[u8], verifier: &Verifier) -> Value {
-    match content {
-        Content::Statement(payload) => {
-            // The hash covers the submitter's own JSON; nobody can check it, and real clients write it this way.
-            let envelope = format!(
-                r#"{{"payload":"{}","payloadType":"{IN_TOTO}","signatures":[{{"sig":"{}"}}]}}"#,
-                b64(payload),
-                b64(signature)
-            );
-            json!({"apiVersion": "0.0.1", "kind": "dsse", "spec": {
-                "envelopeHash": {"algorithm": "sha256", "value": hex::encode(sha256(envelope.as_bytes()))},
-                "payloadHash": {"algorithm": "sha256", "value": hex::encode(sha256(payload))},
-                "signatures": [{"signature": b64(signature), "verifier": b64(verifier.pem.as_bytes())}],
-            }})
+/// A file with a DSSE envelope as Go writes it for slsa-github-generator, or without a certificate for cosign.
+pub(crate) fn envelope_file(payload: &[u8], signature: &[u8], pem: Option<&str>) -> Vec<u8> {
+    let cert = pem.map(|pem| format!(",\"cert\":{}", Value::from(pem))).unwrap_or_default();
+    let signatures = format!(r#"[{{"keyid":"","sig":"{}"{cert}}}]"#, b64(signature));
+    format!(r#"{{"payloadType":"{IN_TOTO}","payload":"{}","signatures":{signatures}}}"#, b64(payload)).into_bytes()
+}
+
+/// An entry of Rekor's first generation: for a statement of the builder's kind, `hashedrekord` 0.0.1 for a blob.
+fn rekor_body(content: &Content<'_>, signature: &[u8], verifier: &Verifier, kind: EntryKind) -> Value {
+    let digest = |bytes: &[u8]| json!({"algorithm": "sha256", "value": hex::encode(sha256(bytes))});
+    let pem = b64(verifier.pem.as_bytes());
+    let payload = match content {
+        Content::Statement(payload) => payload,
+        Content::Blob(bytes) => {
+            return json!({"apiVersion": "0.0.1", "kind": "hashedrekord", "spec": {
+                "data": {"hash": digest(bytes)},
+                "signature": {"content": b64(signature), "publicKey": {"content": pem}},
+            }});
         }
-        Content::Blob(bytes) => json!({"apiVersion": "0.0.1", "kind": "hashedrekord", "spec": {
-            "data": {"hash": {"algorithm": "sha256", "value": hex::encode(sha256(bytes))}},
-            "signature": {"content": b64(signature), "publicKey": {"content": b64(verifier.pem.as_bytes())}},
+    };
+    // The hash of the whole envelope is over the submitter's own JSON. Only `intoto` 0.0.1 leaves it as all that binds the signature.
+    let file = |certificate: bool| digest(&envelope_file(payload, signature, certificate.then_some(&verifier.pem)));
+    match kind {
+        EntryKind::Dsse => json!({"apiVersion": "0.0.1", "kind": "dsse", "spec": {
+            "envelopeHash": file(false),
+            "payloadHash": digest(payload),
+            "signatures": [{"signature": b64(signature), "verifier": pem}],
         }}),
+        EntryKind::Intoto001 { certificate } => json!({"apiVersion": "0.0.1", "kind": "intoto", "spec": {
+            "content": {"hash": file(certificate), "payloadHash": digest(payload)},
+            "publicKey": pem,
+        }}),
+        EntryKind::Intoto002 => json!({"apiVersion": "0.0.2", "kind": "intoto", "spec": {"content": {
+            "envelope": {
+                "payloadType": IN_TOTO,
+                "signatures": [{"publicKey": pem, "sig": b64(b64(signature).as_bytes())}],
+            },
+            "hash": file(true),
+            "payloadHash": digest(payload),
+        }}}),
     }
 }
 
