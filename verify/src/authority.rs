@@ -3,6 +3,7 @@
 use crate::certificate;
 use crate::error::Check;
 use crate::key::{Hash, Key};
+use crate::rsa::{self, RsaKey};
 use jiff::Timestamp;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use sigstore_types::TimeRange;
@@ -13,6 +14,7 @@ use x509_cert::Certificate;
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{Decode as _, Encode as _};
 use x509_cert::ext::pkix::ExtendedKeyUsage;
+use x509_cert::spki::SubjectPublicKeyInfoRef;
 
 /// Extended key usage of timestamp authorities.
 pub(crate) const TIME_STAMPING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8");
@@ -31,12 +33,50 @@ pub(crate) struct Authority {
     proven: OnceLock<()>,
 }
 
+/// The key of an authority.
+#[derive(Debug)]
+pub(crate) enum AuthorityKey {
+    /// Of a kind that signers and logs have too.
+    Plain(Key),
+    Rsa(RsaKey),
+    /// What it is, in words.
+    Unsupported(String),
+}
+
+impl AuthorityKey {
+    /// Reads the key of an authority's certificate.
+    pub(crate) fn of(certificate: &Certificate) -> Self {
+        let spki = certificate.tbs_certificate.subject_public_key_info.to_der().map_err(|error| error.to_string());
+        let read = |der: &[u8]| {
+            let spki = SubjectPublicKeyInfoRef::from_der(der).map_err(|error| error.to_string())?;
+            if spki.algorithm.oid == rsa::RSA {
+                RsaKey::from_spki(&spki).map(Self::Rsa)
+            } else {
+                Key::from_spki(der).map(Self::Plain)
+            }
+        };
+        spki.and_then(|der| read(&der)).unwrap_or_else(Self::Unsupported)
+    }
+
+    /// Refuses one that nothing can be verified with. It is the authority's key, so nothing that the signer could do would help.
+    pub(crate) fn supported(&self) -> Result<(), Refusal> {
+        match self {
+            Self::Plain(_) | Self::Rsa(_) => Ok(()),
+            Self::Unsupported(what) => Err(unsupported(what)),
+        }
+    }
+}
+
+/// The refusal of an authority's key or signature algorithm.
+pub(crate) fn unsupported(what: impl fmt::Display) -> Refusal {
+    Check::AuthorityKey.refuse(what, "ECDSA P-256 or P-384, Ed25519, or RSA of 2048 to 4096 bits, with SHA-256 or stronger")
+}
+
 /// One certificate of an authority's chain.
 pub(crate) struct Link {
     pub(crate) der: Vec<u8>,
     pub(crate) certificate: Certificate,
-    /// None of a kind that is not supported.
-    pub(crate) key: Option<Key>,
+    pub(crate) key: AuthorityKey,
     /// SHA-256 of its public key, as certificate logs name an issuer.
     pub(crate) key_digest: [u8; 32],
     pub(crate) own_key: Option<Vec<u8>>,
@@ -56,7 +96,7 @@ impl Link {
         let anchor = webpki::anchor_from_trusted_cert(&anchor).map_err(bad)?.to_owned();
         Ok(Self {
             der: der.to_vec(),
-            key: Key::from_spki(&spki).ok(),
+            key: AuthorityKey::of(&certificate),
             key_digest: Sha256::of(&spki).0,
             own_key: certificate::own_key(&certificate),
             certificate,
@@ -97,13 +137,22 @@ impl Link {
         if *algorithm != self.certificate.tbs_certificate.signature {
             return Err("a certificate with two signature algorithms".to_owned());
         }
-        let key = issuer.key.as_ref().ok_or("an authority with a key that is not supported")?;
-        // Ed25519 has no digest of its own to name.
-        let hash = Hash::by_oid(algorithm.oid).or(matches!(key, Key::Ed25519(_)).then_some(Hash::Sha512));
-        let hash = hash.ok_or_else(|| format!("signature algorithm {}", algorithm.oid))?;
         let signed = certificate::signed_part(&self.der).map_err(|error| error.to_string())?;
         let signature = self.certificate.signature.as_bytes().ok_or("a signature of broken bytes")?;
-        key.verify(hash, signed, signature).map_err(|_| "a certificate that its issuer did not sign".to_owned())
+        let unknown = || format!("signature algorithm {}", algorithm.oid);
+        let verified = match &issuer.key {
+            AuthorityKey::Plain(key) => {
+                // Ed25519 has no digest of its own to name.
+                let hash = Hash::by_oid(algorithm.oid).or(matches!(key, Key::Ed25519(_)).then_some(Hash::Sha512));
+                key.verify(hash.ok_or_else(unknown)?, signed, signature)
+            }
+            AuthorityKey::Rsa(key) => {
+                let (algorithm, _) = rsa::by_identifier(algorithm).ok_or_else(unknown)?;
+                key.verify(algorithm, signed, signature)
+            }
+            AuthorityKey::Unsupported(what) => return Err(what.clone()),
+        };
+        verified.map_err(|_| "a certificate that its issuer did not sign".to_owned())
     }
 }
 
@@ -146,6 +195,7 @@ impl Authority {
         for (below, (link, issuer)) in self.chain.iter().zip(self.chain.iter().skip(1)).enumerate() {
             // A timestamp authority's own certificate is a leaf, all others are authorities.
             let below = if self.purpose == TIME_STAMPING { below } else { below.saturating_add(1) };
+            issuer.key.supported()?;
             link.issued_by(issuer, below).map_err(bad)?;
         }
         for link in &self.chain {

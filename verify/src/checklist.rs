@@ -23,7 +23,8 @@
 //! | **Trusted root** | | |
 //! | size, duplicates, media type | `root` | `ROOT-SIZE`, `ROOT-MALFORMED`, `ROOT-MEDIA-TYPE` |
 //! | key kind as declared, log id made from the key, no log twice | `root` | `ROOT-KEY`, `ROOT-LOG-ID` |
-//! | a log with a kind of key that is not supported | `root`: left out, so that it does not brick the root | `LOG-UNKNOWN`, `CERT-SCT-LOG` |
+//! | a log with a kind of key or tree that is not supported or not known, by name or number (*peer*: refuses a number) | `root`: left out, so that it does not brick the root | `LOG-UNKNOWN`, `CERT-SCT-LOG` |
+//! | a log's name: host and port of its address, normalized | `root` | `LOG-CHECKPOINT-ORIGIN` |
 //! | windows have a start, do not end before it, are closed at both ends; overlapping and future ones are fine | `root`, `authority` | `ROOT-WINDOW` |
 //! | window of an authority and dates of every certificate in its chain | `authority`: cut into one window, asked at every signed time | `CERT-AUTHORITY`, `TIMESTAMP-WINDOW` |
 //! | chain not empty; each certificate issued by the next: name, key id, signature, constraints, usages, nothing critical unknown | `authority`, once, when the authority is first needed | `ROOT-CHAIN` |
@@ -31,10 +32,11 @@
 //! | origin, rollback and expiry of the root itself | [`crate::tuf`] | its own codes, `SLW-T-…` |
 //! | **Certificate** | | |
 //! | DER, v3, nothing after it | `certificate`, x509-cert, webpki | `CERT-MALFORMED`, `CERT-PROFILE` |
-//! | each extension once, exactly one name of kind URI or email (*peer*: the first it can read), critical where there is no subject | `certificate` | `CERT-PROFILE` |
+//! | each extension once, exactly one name of kind URI or email (*peer*: the first it can read), neither spelled as the other, critical where there is no subject | `certificate` | `CERT-PROFILE` |
 //! | digitalSignature (*peer*: not asked), codeSigning, not an authority, nothing critical unknown | `certificate`, `path` by webpki | `CERT-PROFILE` |
 //! | Fulcio's name for users (otherName) | unsupported: builds have URIs | `CERT-PROFILE` |
-//! | key: P-256, P-384, Ed25519; RSA, P-521 and ML-DSA unsupported | `key` | `SIGNATURE-UNSUPPORTED`, `KEY` |
+//! | key of a signer or log: P-256, P-384, Ed25519; RSA, P-521 and ML-DSA unsupported | `key` | `SIGNATURE-UNSUPPORTED`, `KEY` |
+//! | key of an authority: these, and RSA of 2048 to 4096 bits with PKCS#1 v1.5 or PSS and SHA-256 or stronger | `authority`, `rsa`, by ring through webpki | `AUTHORITY-KEY` |
 //! | old and new issuer extension agree (*peer*: the new one) | `certificate` | `CLAIM-ISSUER` |
 //! | **Signed time** | | |
 //! | at least one; every one that is there must verify; all are used; no clock, the caller judges what is in the future | `verify` | `TIMESTAMP-MISSING` |

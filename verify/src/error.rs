@@ -44,6 +44,8 @@ checks! {
         "this signature needs the artifact's bytes or a digest of another algorithm: pass the file instead of its digest";
     ArtifactMissing = "ARTIFACT-MISSING", Policy, Operator, "artifact for this platform in the manifest",
         "release an artifact for this platform, or take the device off this channel";
+    AuthorityKey = "AUTHORITY-KEY", Configuration, Operator, "key and signature algorithm of an authority",
+        "an authority of the trusted root signs in a way that is not supported: give the private Sigstore instance's authority a supported key, and renew the trusted root";
     BundleContent = "BUNDLE-CONTENT", Malformed, Builder, "exactly one signed content in the Sigstore bundle",
         "make the Sigstore bundle again with one of messageSignature or dsseEnvelope";
     BundleDigest = "BUNDLE-DIGEST", MixAndMatch, Network, "digest of the Sigstore bundle against the manifest",
@@ -245,7 +247,7 @@ checks! {
     Signature = "SIGNATURE", ArbitrarySoftware, Attacker, "signature over the artifact or statement",
         "the signature does not belong to this content: do not use it";
     SignatureUnsupported = "SIGNATURE-UNSUPPORTED", Policy, Builder, "kind of signature, key or log entry",
-        "sign with ECDSA P-256, P-384 or Ed25519 and a log entry of hashedrekord, dsse or intoto 0.0.2; RSA and ML-DSA are not supported";
+        "sign with ECDSA P-256, P-384 or Ed25519; RSA and ML-DSA keys of signers are not supported";
     StatementMalformed = "STATEMENT-MALFORMED", Malformed, Builder, "shape of the in-toto statement",
         "make the provenance again; if it stays so, the builder is broken";
     StatementSubjects = "STATEMENT-SUBJECTS", Malformed, Builder, "subjects of the in-toto statement",

@@ -1,4 +1,4 @@
-//! Whether a signature is one key's: the curves and digests that are supported, RSA and ML-DSA refused by name.
+//! Whether a signature is one key's, a signer's or a log's: the curves and digests that are supported, RSA and ML-DSA refused by name.
 
 use crate::error::Check;
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;

@@ -21,7 +21,7 @@
 //! | `timestamp`, `log` | when the signature was there, and that it is logged |
 //! | `path`, `authority` | whether a trusted authority issued the certificate, in force at every signed time |
 //! | `sct` | whether the certificate was logged |
-//! | `signature`, `key` | whether the artifact is what was signed |
+//! | `signature`, `key`, `rsa` | whether the artifact is what was signed; whether a signature is one key's |
 //! | `body` | whether the log's entry is about this signature |
 //!
 //! They are composed from the Sigstore project's own parts (types, trust root, Merkle proofs, TUF), webpki and RustCrypto; the project's
@@ -37,6 +37,7 @@ mod log;
 mod path;
 mod pattern;
 mod report;
+mod rsa;
 mod sct;
 mod signature;
 mod slsa;

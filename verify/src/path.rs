@@ -4,12 +4,12 @@
 //! no dates, and it is asked once; so the right to issue is asked of every issuer here, and dates and windows are judged at every time.
 //! Nothing asks what time it is now.
 
-use crate::authority::{Authority, Link};
+use crate::authority::{self, Authority, AuthorityKey, Link};
 use crate::bundle::{Bundle, Signer};
 use crate::certificate::{self, CODE_SIGNING, Leaf};
 use crate::error::Check;
-use crate::key;
 use crate::root::SigstoreRoot;
+use crate::rsa;
 use jiff::Timestamp;
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use sigstore_crypto::webpki::{ECDSA_P256_SHA256, ECDSA_P256_SHA384, ECDSA_P384_SHA256, ECDSA_P384_SHA384, ED25519};
@@ -17,7 +17,8 @@ use slipway_protocol::{Refusal, Sha256};
 use std::time::Duration;
 use webpki::{EndEntityCert, Error, KeyUsage};
 use x509_cert::Certificate;
-use x509_cert::der::Decode as _;
+use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::der::{Decode as _, SliceReader};
 
 /// The id of the key that issued the leaf, as certificate logs name it: SHA-256 of its SubjectPublicKeyInfo.
 pub(crate) type IssuerKey = [u8; 32];
@@ -81,19 +82,22 @@ fn between(bundle: &Bundle) -> Vec<CertificateDer<'_>> {
     }
 }
 
-/// What may sign a certificate.
-const ALGORITHMS: [&&dyn SignatureVerificationAlgorithm; 5] =
-    [&ECDSA_P256_SHA256, &ECDSA_P256_SHA384, &ECDSA_P384_SHA256, &ECDSA_P384_SHA384, &ED25519];
+/// What may sign a certificate: elliptic curves by the same code as everywhere, RSA only here and in timestamps.
+fn algorithms() -> Vec<&'static dyn SignatureVerificationAlgorithm> {
+    let curves = [ECDSA_P256_SHA256, ECDSA_P256_SHA384, ECDSA_P384_SHA256, ECDSA_P384_SHA384, ED25519];
+    curves.into_iter().chain(rsa::algorithms().map(|(algorithm, _)| algorithm)).collect()
+}
 
 /// Checks the path from the leaf to `anchor`, through certificates of the bundle where there are some.
 fn under(leaf: &Leaf<'_>, anchor: &Link, between: &[CertificateDer<'_>], times: &[Timestamp]) -> Result<IssuerKey, Refusal> {
+    anchor.key.supported()?;
     let der = CertificateDer::from(leaf.der.as_bytes());
     let subject = EndEntityCert::try_from(&der).map_err(refusal)?;
     let time = times.first().and_then(|time| u64::try_from(time.as_second()).ok()).map(Duration::from_secs);
     let time = time.ok_or_else(|| Check::CertificateNotYet.refuse("a time before 1970", "a signed time"))?;
     let path = subject
         .verify_for_usage(
-            &ALGORITHMS.map(|algorithm| *algorithm),
+            &algorithms(),
             std::slice::from_ref(&anchor.anchor),
             between,
             UnixTime::since_unix_epoch(time),
@@ -111,6 +115,7 @@ fn under(leaf: &Leaf<'_>, anchor: &Link, between: &[CertificateDer<'_>], times: 
         let parsed = Certificate::from_der(&certificate.der()).map_err(|error| broken(&error))?;
         let (begin, end) = certificate::dates(&parsed).map_err(|error| broken(&error))?;
         within(times, begin, end)?;
+        AuthorityKey::of(&parsed).supported()?;
         certificate::room(&parsed).map_err(powerless)?;
     }
     // An anchor brings no constraints into webpki but those of names.
@@ -125,28 +130,56 @@ fn powerless(why: impl std::fmt::Display) -> Refusal {
         .refuse(why, "basic constraints of an authority, and the usage keyCertSign if usages are named")
 }
 
-/// Gives each way in which a path can fail its own check.
+/// Gives each way in which a path can fail its own check. webpki's errors have no words, only the names of Rust's variants.
 fn refusal(error: Error) -> Refusal {
     match error {
-        Error::InvalidSignatureForPublicKey => {
-            Check::CertificateSignature.refuse(error, "the signature of the authority it names as its issuer")
+        Error::InvalidSignatureForPublicKey => Check::CertificateSignature
+            .refuse("a signature by another key", "the signature of the authority it names as its issuer"),
+        Error::UnknownIssuer => Check::CertificateChain.refuse("an unknown issuer", "an authority of the trusted root"),
+        Error::CertExpired { not_after, .. } => Check::CertificateExpired
+            .refuse(format_args!("not after {}", seconds(not_after)), "a signing time within the certificate's life"),
+        Error::CertNotValidYet { not_before, .. } => Check::CertificateNotYet
+            .refuse(format_args!("not before {}", seconds(not_before)), "a signing time within the certificate's life"),
+        Error::UnsupportedSignatureAlgorithmContext(context) => authority::unsupported(format_args!(
+            "the certificate's signature algorithm {}",
+            object_identifier(&context.signature_algorithm_id)
+        )),
+        Error::UnsupportedSignatureAlgorithmForPublicKeyContext(context) => authority::unsupported(format_args!(
+            "signature algorithm {} by a key of kind {}",
+            object_identifier(&context.signature_algorithm_id),
+            object_identifier(&context.public_key_algorithm_id)
+        )),
+        Error::CaUsedAsEndEntity => {
+            Check::CertificateProfile.refuse("an authority's certificate", "a certificate for code signing")
         }
-        Error::UnknownIssuer => Check::CertificateChain.refuse(error, "an authority of the trusted root"),
-        Error::CertExpired { .. } => Check::CertificateExpired.refuse(error, "a signing time within the certificate's life"),
-        Error::CertNotValidYet { .. } => Check::CertificateNotYet.refuse(error, "a signing time within the certificate's life"),
-        Error::UnsupportedSignatureAlgorithmContext(_) | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
-            key::unsupported(error)
+        Error::RequiredEkuNotFoundContext(_) => {
+            Check::CertificateProfile.refuse("an extended key usage without code signing", "codeSigning all the way")
         }
-        Error::CaUsedAsEndEntity | Error::RequiredEkuNotFoundContext(_) | Error::UnsupportedCriticalExtension => {
-            Check::CertificateProfile.refuse(error, "a certificate for code signing")
+        Error::UnsupportedCriticalExtension => {
+            Check::CertificateProfile.refuse("a critical extension that is not known", "a certificate for code signing")
         }
-        Error::EndEntityUsedAsCa => powerless(error),
-        Error::PathLenConstraintViolated | Error::NameConstraintViolation => {
-            Check::CertificatePath.refuse(error, "a path that its authorities allow")
+        Error::EndEntityUsedAsCa => powerless("a certificate of an authority that is none"),
+        Error::PathLenConstraintViolated => {
+            Check::CertificatePath.refuse("a path that is longer than an authority allows", "a path that its authorities allow")
+        }
+        Error::NameConstraintViolation => {
+            Check::CertificatePath.refuse("a name that an authority may not certify", "a path that its authorities allow")
         }
         Error::MaximumPathBuildCallsExceeded | Error::MaximumPathDepthExceeded | Error::MaximumSignatureChecksExceeded => {
-            Check::CertificatePath.refuse(error, "a short path")
+            Check::CertificatePath.refuse("a path that is too long or too involved", "a short path")
         }
-        _ => Check::CertificateMalformed.refuse(error, "a DER certificate"),
+        _ => Check::CertificateMalformed.refuse("a certificate that breaks the rules of X.509", "a DER certificate (RFC 5280)"),
     }
+}
+
+/// A time as people read it.
+fn seconds(time: UnixTime) -> String {
+    let seconds = i64::try_from(time.as_secs()).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    seconds.map_or_else(|| format!("{} s", time.as_secs()), |time| time.to_string())
+}
+
+/// The object identifier in the content of an AlgorithmIdentifier.
+fn object_identifier(content: &[u8]) -> String {
+    let read = || ObjectIdentifier::decode(&mut SliceReader::new(content)?);
+    read().map_or_else(|_| "that cannot be read".to_owned(), |oid: ObjectIdentifier| oid.to_string())
 }

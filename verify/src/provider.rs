@@ -1,6 +1,7 @@
-//! The cryptography under the Sigstore and TUF libraries: RustCrypto, verification only, no C.
+//! The cryptography under the Sigstore and TUF libraries: RustCrypto, verification only.
 //!
-//! ECDSA P-256 and P-384, Ed25519, SHA-2. RSA is refused by name (RUSTSEC-2023-0071 has no fix), and so is ML-DSA.
+//! ECDSA P-256 and P-384, Ed25519, SHA-2. RSA is refused by name, and so is ML-DSA; the RSA keys of a private Sigstore's authorities are
+//! [`crate::rsa`]'s.
 
 use crate::key::{Hash, Key};
 use sha2::Digest as _;

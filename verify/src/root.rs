@@ -5,12 +5,14 @@ use crate::certificate::CODE_SIGNING;
 use crate::error::Check;
 use crate::key::Key;
 use crate::provider;
-use sigstore_trust_root::trusted_root::{CertChain, PublicKey};
-use sigstore_trust_root::{SigstoreInstance, TrustedRoot};
+use format::{AuthorityInstance, KeyKind, LogInstance, TrustedRoot};
+use sigstore_trust_root::SigstoreInstance;
 use sigstore_types::TimeRange;
 use slipway_protocol::{Refusal, Sha256, json};
 use std::collections::BTreeSet;
 use std::fmt;
+
+mod format;
 
 /// The largest real root has 32 KB and a nesting of 6.
 const LIMITS: json::Limits = json::Limits { bytes: 256 * 1024, depth: 16 };
@@ -91,36 +93,19 @@ impl SigstoreRoot {
         if !MEDIA_TYPES.contains(&root.media_type.as_str()) {
             return Err(Check::RootMediaType.refuse(&root.media_type, MEDIA_TYPES.join(" or ")));
         }
-        let mut logs = Vec::new();
-        let mut ids = BTreeSet::new();
-        for log in &root.tlogs {
-            let id = log.log_id.key_id.as_bytes();
-            if !ids.insert(id) {
-                return Err(Check::RootLogId.refuse(format_args!("{} twice", log.base_url), "each log once"));
-            }
-            logs.extend(log_of(&log.base_url, id, &log.public_key)?);
-        }
-        let mut certificate_logs = Vec::new();
-        let mut ids = BTreeSet::new();
-        for log in &root.ctlogs {
-            let id = log.log_id.key_id.as_bytes();
-            if !ids.insert(id) {
-                return Err(Check::RootLogId.refuse(format_args!("{} twice", log.base_url), "each log once"));
-            }
-            certificate_logs.extend(log_of(&log.base_url, id, &log.public_key)?);
-        }
+        let (logs, certificate_logs) = (read_logs(&root.tlogs)?, read_logs(&root.ctlogs)?);
         // Sigstore's public root has one retired authority like this; only where all are is the bundle left to bring what is between.
         let leaf_needs_intermediates = !root.certificate_authorities.is_empty()
             && root.certificate_authorities.iter().all(|ca| ca.cert_chain.certificates.len() == 1);
-        let authority = |chain: &CertChain, window, purpose| {
-            Authority::parse(chain.certificates.iter().map(|certificate| certificate.raw_bytes.as_bytes()), window, purpose)
+        let authorities = |instances: &[AuthorityInstance], purpose| {
+            let chain = |authority: &AuthorityInstance| {
+                let certificates = authority.cert_chain.certificates.iter();
+                Authority::parse(certificates.map(|certificate| certificate.raw_bytes.as_bytes()), authority.valid_for, purpose)
+            };
+            instances.iter().map(chain).collect::<Result<Vec<_>, _>>()
         };
-        let authorities = root.certificate_authorities.iter();
-        let authorities =
-            authorities.map(|ca| authority(&ca.cert_chain, ca.valid_for, CODE_SIGNING)).collect::<Result<_, _>>()?;
-        let stamping = root.timestamp_authorities.iter();
-        let mut timestamp_authorities =
-            stamping.map(|ta| authority(&ta.cert_chain, ta.valid_for, TIME_STAMPING)).collect::<Result<Vec<_>, _>>()?;
+        let certifying = authorities(&root.certificate_authorities, CODE_SIGNING)?;
+        let mut timestamp_authorities = authorities(&root.timestamp_authorities, TIME_STAMPING)?;
         // GitHub's first authority was not for timestamps alone; it is left out rather than refusing the whole root for it.
         timestamp_authorities.retain(Authority::stamps_only);
         Ok(Self {
@@ -128,7 +113,7 @@ impl SigstoreRoot {
             certificate_logs,
             logs_certificates: !root.ctlogs.is_empty(),
             logs_signatures: !root.tlogs.is_empty(),
-            authorities,
+            authorities: certifying,
             timestamp_authorities,
             leaf_needs_intermediates,
         })
@@ -177,33 +162,51 @@ impl fmt::Debug for SigstoreRoot {
     }
 }
 
-/// Host and port of a URL.
-fn authority(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.split('/').next().unwrap_or(rest)
+/// Host and port of a URL as a log names itself by them on checkpoints: the host in small letters, no port where it is the scheme's
+/// own (RFC 3986 sections 6.2.2.1 and 6.2.3).
+fn authority(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest).to_ascii_lowercase();
+    let own = match scheme.to_ascii_lowercase().as_str() {
+        "https" => ":443",
+        "http" => ":80",
+        _ => return authority,
+    };
+    authority.strip_suffix(own).map_or_else(|| authority.clone(), str::to_owned)
+}
+
+/// All logs that can be verified with. A retired log may have a kind of key that is not supported, as staging's has; it is left out rather than
+/// refusing the whole root for it.
+fn read_logs(instances: &[LogInstance]) -> Result<Vec<Log>, Refusal> {
+    let mut ids = BTreeSet::new();
+    let mut logs = Vec::new();
+    for instance in instances {
+        if !ids.insert(instance.log_id.key_id.as_bytes()) {
+            return Err(Check::RootLogId.refuse(format_args!("{} twice", instance.base_url), "each log once"));
+        }
+        logs.extend(read_log(instance)?);
+    }
+    Ok(logs)
 }
 
 /// A log, with a key of the kind that the root says it is and an id made from that key: SHA-256 of the SPKI, or for Ed25519 of the
-/// signed-note key as Rekor v2 does. None if its key is declared to be of a kind that is not supported: staging has a retired log with an
-/// RSA key, which cannot be used here but must not brick the root.
-fn log_of(url: &str, id: &[u8], stated: &PublicKey) -> Result<Option<Log>, Refusal> {
+/// signed-note key as Rekor v2 does. None if it is of a kind that is not supported.
+fn read_log(instance: &LogInstance) -> Result<Option<Log>, Refusal> {
+    let (url, stated) = (&instance.base_url, &instance.public_key);
     let window = window(url, stated.valid_for)?;
-    let details = stated.key_details.as_str();
-    if !["PKIX_ECDSA_P256", "PKIX_ECDSA_P384", "PKIX_ED25519"].iter().any(|kind| details.starts_with(kind)) {
-        return Ok(None);
-    }
-    let spki = stated.raw_bytes.as_bytes();
+    let Some(kind) = stated.kind().filter(|_| instance.is_of_sha256()) else { return Ok(None) };
+    let (spki, details) = (stated.raw_bytes.as_bytes(), &stated.key_details.0);
     let key = Key::from_spki(spki).map_err(|why| Check::RootKey.refuse(format_args!("{url}: {why}"), details))?;
-    let name = authority(url).to_owned();
-    let (kind, of_note) = match &key {
-        Key::P256(_) => ("PKIX_ECDSA_P256", None),
-        Key::P384(_) => ("PKIX_ECDSA_P384", None),
-        Key::Ed25519(key) => ("PKIX_ED25519", Some(Sha256::of(&[name.as_bytes(), &[0x0a, 0x01], key.as_bytes()].concat()).0)),
+    let name = authority(url);
+    let (of_kind, of_note) = match &key {
+        Key::P256(_) => (KeyKind::P256, None),
+        Key::P384(_) => (KeyKind::P384, None),
+        Key::Ed25519(key) => (KeyKind::Ed25519, Some(Sha256::of(&[name.as_bytes(), &[0x0a, 0x01], key.as_bytes()].concat()).0)),
     };
-    if !details.starts_with(kind) {
+    if of_kind != kind {
         return Err(Check::RootKey.refuse(format_args!("{url}: a key of kind {}", key.kind()), details));
     }
-    let of_key = Sha256::of(spki).0;
+    let (of_key, id) = (Sha256::of(spki).0, instance.log_id.key_id.as_bytes());
     let made = <[u8; 32]>::try_from(id).ok().filter(|id| *id == of_key || Some(*id) == of_note);
     let id = made.ok_or_else(|| Check::RootLogId.refuse(format_args!("{url}: {}", hex::encode(id)), hex::encode(of_key)))?;
     Ok(Some(Log { id, name, key, window }))
@@ -238,6 +241,74 @@ mod tests {
         assert!(public.has_logs() && public.has_certificate_logs());
         let github = SigstoreRoot::github().unwrap();
         assert!(!github.has_logs() && !github.has_certificate_logs());
+    }
+
+    /// What a root may hold that is not known here: it is left out, and the rest is trusted as before.
+    #[test]
+    fn what_is_not_known_is_left_out_and_refuses_nothing_else() {
+        let logs = |edit: &dyn Fn(&mut serde_json::Value)| {
+            let mut root = public_good();
+            edit(&mut root);
+            SigstoreRoot::parse(&serde_json::to_vec(&root).unwrap()).map(|root| root.logs.len()).map_err(|why| why.code)
+        };
+        let all = logs(&|_| {}).unwrap();
+        assert!(all > 1);
+        let details = |value: serde_json::Value| {
+            move |root: &mut serde_json::Value| root["tlogs"][0]["publicKey"]["keyDetails"] = value.clone()
+        };
+        for (value, left) in [
+            (serde_json::json!("PKIX_ECDSA_P256_SHA_256"), all),
+            (serde_json::json!(5), all),
+            (serde_json::json!("5"), all),
+            (serde_json::json!("ML_DSA_65"), all - 1),
+            (serde_json::json!(21), all - 1),
+            (serde_json::json!(99), all - 1),
+            (serde_json::json!(-1), all - 1),
+            (serde_json::json!("PKIX_ECDSA_P256_HMAC_SHA_256"), all - 1),
+        ] {
+            assert_eq!(logs(&details(value.clone())), Ok(left), "{value}");
+        }
+        assert_eq!(logs(&|root| root["tlogs"][0]["hashAlgorithm"] = 1.into()), Ok(all));
+        assert_eq!(logs(&|root| root["tlogs"][0]["hashAlgorithm"] = "SHA3_256".into()), Ok(all - 1));
+        for value in
+            [serde_json::json!(1.5), serde_json::json!(4_294_967_296_u64), serde_json::json!([]), serde_json::json!(null)]
+        {
+            assert_eq!(logs(&details(value.clone())).unwrap_err(), "SLW-V-ROOT-MALFORMED", "{value}");
+        }
+        // The number of another kind than the key's is as wrong as its name.
+        assert_eq!(logs(&details(serde_json::json!(12))).unwrap_err(), "SLW-V-ROOT-KEY");
+        // serde's own reading of structs takes an array for any of these.
+        for pointer in [
+            "",
+            "/tlogs/0",
+            "/tlogs/0/logId",
+            "/tlogs/0/publicKey",
+            "/certificateAuthorities/0",
+            "/certificateAuthorities/0/certChain",
+        ] {
+            let edit = |root: &mut serde_json::Value| {
+                let value = root.pointer_mut(pointer).unwrap();
+                *value = value.as_object().unwrap().values().cloned().collect::<Vec<_>>().into();
+            };
+            assert_eq!(logs(&edit).unwrap_err(), "SLW-V-ROOT-MALFORMED", "{pointer}");
+        }
+    }
+
+    #[test]
+    fn a_log_is_named_by_host_and_port_alone() {
+        for (url, name) in [
+            ("https://rekor.example", "rekor.example"),
+            ("https://rekor.example/", "rekor.example"),
+            ("https://rekor.example:443", "rekor.example"),
+            ("HTTPS://Rekor.Example:443/api", "rekor.example"),
+            ("https://rekor.example:8443/x", "rekor.example:8443"),
+            ("https://rekor.example:80", "rekor.example:80"),
+            ("http://rekor.example:80/?q", "rekor.example"),
+            ("rekor.example:443", "rekor.example:443"),
+            ("https://rekor.example:1443", "rekor.example:1443"),
+        ] {
+            assert_eq!(authority(url), name, "{url}");
+        }
     }
 
     #[test]

@@ -3,10 +3,11 @@
 //! The signer is the first certificate of an authority of the trusted root, never one that the token brings. That very authority must have
 //! been in force at the time it states, by its window and by the dates of its whole chain.
 
-use crate::authority::Authority;
+use crate::authority::{self, Authority, AuthorityKey};
 use crate::error::Check;
-use crate::key::{self, Hash, Key};
+use crate::key::{Hash, Key};
 use crate::root::SigstoreRoot;
+use crate::rsa;
 use cms::content_info::{CmsVersion, ContentInfo};
 use cms::signed_data::{SignedData, SignerIdentifier, SignerInfo};
 use jiff::Timestamp;
@@ -25,7 +26,6 @@ const SIGNING_CERTIFICATE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.
 const SIGNING_CERTIFICATE_V2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.16.2.47");
 const ECDSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
-const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1");
 
 /// A real token has 0.6 to 6 KB, with its certificates.
 const SIZE_LIMIT: usize = 16 * 1024;
@@ -132,11 +132,17 @@ fn by(
             ));
         }
     }
-    let Some(key) = own.key.as_ref().filter(|_| !RSA.is_prefix_of(signer.signature_algorithm.oid)) else {
-        return Ok(Signed::Wrongly(key::unsupported("a timestamp by another kind of key")));
+    let (algorithm, signature) = (&signer.signature_algorithm, signer.signature.as_bytes());
+    let verified = match (&own.key, rsa::in_cms(algorithm, hash)) {
+        (AuthorityKey::Plain(key), None) => {
+            let fits = ED25519 == algorithm.oid;
+            fits == matches!(key, Key::Ed25519(_)) && key.verify(hash, signed, signature).is_ok()
+        }
+        (AuthorityKey::Rsa(key), Some(algorithm)) => key.verify(algorithm, signed, signature).is_ok(),
+        (AuthorityKey::Unsupported(what), _) => return Ok(Signed::Wrongly(authority::unsupported(what))),
+        // Another kind of signature than the authority's key makes.
+        (AuthorityKey::Plain(_), Some(_)) | (AuthorityKey::Rsa(_), None) => false,
     };
-    let fits = ED25519 == signer.signature_algorithm.oid;
-    let verified = fits == matches!(key, Key::Ed25519(_)) && key.verify(hash, signed, signer.signature.as_bytes()).is_ok();
     Ok(if verified {
         Signed::Rightly
     } else {
@@ -224,9 +230,9 @@ fn signed_hash(announced: &[AlgorithmIdentifierOwned], signer: &SignerInfo) -> R
         _ => return Err(malformed("another digest algorithm than the signer's")),
     }
     let ecdsa = ECDSA.is_prefix_of(signature) && Hash::by_oid(signature) == Some(hash);
-    // No RSA signature can be verified here; but whose it would be is to be said first.
-    let fits = ecdsa || signature == ED25519 || RSA.is_prefix_of(signature);
-    if fits && plain(&signer.signature_algorithm) {
+    let plainly = (ecdsa || signature == ED25519 || signature == rsa::RSA) && plain(&signer.signature_algorithm);
+    // All other RSA algorithms name their digest, and PSS its parameters.
+    if plainly || (signature != rsa::RSA && rsa::in_cms(&signer.signature_algorithm, hash).is_some()) {
         Ok(hash)
     } else {
         Err(malformed(format_args!("signature algorithm {signature} with digest algorithm {digest}")))

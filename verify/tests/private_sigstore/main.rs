@@ -1,9 +1,10 @@
 //! One change at a time to evidence that verifies, and the refusal that this very change must cause.
 //!
-//! The private Sigstore of `slipway-world` signs anything as anybody, so each lie is told with valid signatures (`lies`, `claims`, `keys`, `policy`); changes to a
+//! The private Sigstore of `slipway-world` signs anything as anybody, so each lie is told with valid signatures (`authorities`, `lies`, `claims`, `keys`, `policy`); changes to a
 //! finished bundle and damage are apart from it (`changes`, `damage`).
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod authorities;
 mod changes;
 mod claims;
 mod damage;

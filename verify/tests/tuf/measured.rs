@@ -34,6 +34,7 @@ fn row_1_one_public_key_under_two_ids_counts_once_in_every_role() {
 
 #[test]
 fn row_1_would_pass_without_our_count() {
+    slipway_verify::provider::install();
     let mut sim = sim();
     one_key_twice(&mut sim, "snapshot");
     sim.publish_root();

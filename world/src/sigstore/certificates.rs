@@ -3,6 +3,7 @@
 use super::asn1;
 use super::keys::Key;
 use super::lie::{CertificateLie, IntermediateLie, Lie, SctLie};
+use super::rsa::{RsaKind, RsaSigner};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
@@ -130,21 +131,27 @@ impl Chain {
         }
     }
 
-    /// P-384 root and intermediate, as Fulcio's.
-    pub(crate) fn fulcio(organization: &str, name: &str) -> Self {
-        let keys = [Key::p384(&format!("{name} fulcio root")), Key::p384(&format!("{name} fulcio intermediate"))];
+    /// Root and intermediate: of P-384 as Fulcio's, or of RSA.
+    pub(crate) fn fulcio(organization: &str, name: &str, rsa: Option<RsaKind>) -> Self {
+        let keys =
+            keys(rsa, || [&format!("{name} fulcio root"), &format!("{name} fulcio intermediate")].map(|name| Key::p384(name)));
         Self::new(organization, ["fulcio root", "fulcio intermediate"], keys, |key, issuer| {
             vec![usage(0x06, 1), extended_usage(false, CODE_SIGNING), authority(Some(0)), subject_key(key), authority_key(issuer)]
         })
     }
 
     /// A root and the timestamp signer it certified.
-    pub(crate) fn timestamping(organization: &str, name: &str) -> Self {
-        let keys = [Key::p384(&format!("{name} tsa root")), Key::p384(&format!("{name} tsa signer"))];
+    pub(crate) fn timestamping(organization: &str, name: &str, rsa: Option<RsaKind>) -> Self {
+        let keys = keys(rsa, || [&format!("{name} tsa root"), &format!("{name} tsa signer")].map(|name| Key::p384(name)));
         Self::new(organization, ["tsa root", "tsa signer"], keys, |key, issuer| {
             vec![usage(0x80, 7), subject_key(key), authority_key(issuer), extended_usage(true, TIME_STAMPING)]
         })
     }
+}
+
+/// The keys of a root and of what it issues.
+fn keys(rsa: Option<RsaKind>, curve: impl FnOnce() -> [Key; 2]) -> [Key; 2] {
+    rsa.map_or_else(curve, |kind| [RsaSigner::above(kind), RsaSigner::new(kind)].map(Key::Rsa))
 }
 
 /// What a leaf says about who signs.
@@ -202,6 +209,9 @@ impl Chain {
             Some(CertificateLie::OtherName) => {
                 asn1::element(0xA0, &[asn1::oid("1.3.6.1.4.1.57264.1.7"), asn1::explicit(0, &asn1::utf8("user"))].concat())
             }
+            Some(CertificateLie::EmailOfUri) => asn1::element(0x81, request.identity.as_bytes()),
+            Some(CertificateLie::UriOfEmail) => asn1::element(0x86, b"someone@example.test"),
+            Some(CertificateLie::Email) => asn1::element(0x81, b"someone@example.test"),
             _ => uri,
         };
         let purpose = if lie == Some(CertificateLie::OtherPurpose) { SERVER_AUTH } else { CODE_SIGNING };

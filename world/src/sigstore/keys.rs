@@ -1,9 +1,10 @@
 //! Signing keys that anybody can recompute: a key is the hash of its name, and its signatures are deterministic.
 
 use super::asn1;
+use super::rsa::RsaSigner;
 use p256::ecdsa::signature::Signer as _;
 use p256::pkcs8::EncodePublicKey as _;
-use sha2::{Digest as _, Sha256, Sha384};
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 /// A private key of the fake world. Worth nothing: it is derived from a public name.
 #[derive(Clone)]
@@ -11,6 +12,7 @@ pub(crate) enum Key {
     P256(p256::ecdsa::SigningKey),
     P384(p384::ecdsa::SigningKey),
     Ed25519(ed25519_dalek::SigningKey),
+    Rsa(RsaSigner),
 }
 
 impl Key {
@@ -32,6 +34,7 @@ impl Key {
             Self::P256(key) => key.verifying_key().to_public_key_der(),
             Self::P384(key) => key.verifying_key().to_public_key_der(),
             Self::Ed25519(key) => key.verifying_key().to_public_key_der(),
+            Self::Rsa(key) => return key.spki(),
         };
         document.expect("public keys encode").into_vec()
     }
@@ -58,6 +61,17 @@ impl Key {
                 signature.as_bytes().to_vec()
             }
             Self::Ed25519(key) => key.sign(message).to_bytes().to_vec(),
+            Self::Rsa(key) => key.sign(message),
+        }
+    }
+
+    /// The digest that belongs to the key's signatures in CMS: its object identifier, and that of `bytes`.
+    pub(crate) fn digest(&self, bytes: &[u8]) -> (&'static str, Vec<u8>) {
+        match self {
+            Self::P256(_) => ("2.16.840.1.101.3.4.2.1", Sha256::digest(bytes).to_vec()),
+            Self::P384(_) => ("2.16.840.1.101.3.4.2.2", Sha384::digest(bytes).to_vec()),
+            Self::Ed25519(_) => ("2.16.840.1.101.3.4.2.3", Sha512::digest(bytes).to_vec()),
+            Self::Rsa(key) => key.digest(bytes),
         }
     }
 
@@ -67,7 +81,16 @@ impl Key {
             Self::P256(_) => "1.2.840.10045.4.3.2",
             Self::P384(_) => "1.2.840.10045.4.3.3",
             Self::Ed25519(_) => "1.3.101.112",
+            Self::Rsa(key) => return key.signature_algorithm(),
         })])
+    }
+
+    /// The AlgorithmIdentifier of [`Self::sign`] in CMS.
+    pub(crate) fn signature_algorithm_in_cms(&self) -> Vec<u8> {
+        match self {
+            Self::Rsa(key) => key.signature_algorithm_in_cms(),
+            _ => self.signature_algorithm(),
+        }
     }
 
     /// The name that trusted roots use for the kind of key.
@@ -76,6 +99,7 @@ impl Key {
             Self::P256(_) => "PKIX_ECDSA_P256_SHA_256",
             Self::P384(_) => "PKIX_ECDSA_P384_SHA_384",
             Self::Ed25519(_) => "PKIX_ED25519",
+            Self::Rsa(_) => "PKIX_RSA_PKCS1V15_2048_SHA256",
         }
     }
 }

@@ -28,6 +28,12 @@ pub enum CertificateLie {
     TwoNames,
     /// An identity of another kind (Fulcio's user names).
     OtherName,
+    /// An email address that spells the workflow's URI.
+    EmailOfUri,
+    /// A URI that is an email address.
+    UriOfEmail,
+    /// An email address. No lie, but no workflow's identity either.
+    Email,
     /// An identity that is not critical, although there is no subject.
     NameNotCritical,
     /// A critical extension that nobody knows.

@@ -10,7 +10,7 @@
 //! | who signs: root, intermediate, ten-minute leaf with its SCT | `certificates` |
 //! | proof that it was logged, as its builder logs | `log`, `builders` |
 //! | proof of when | `timestamp` |
-//! | DER and keys | `asn1`, `keys` |
+//! | DER and keys | `asn1`, `keys`, `rsa` |
 
 mod asn1;
 mod attestation;
@@ -19,6 +19,7 @@ mod certificates;
 mod keys;
 mod lie;
 mod log;
+mod rsa;
 mod timestamp;
 
 pub use attestation::{Attestation, DEFAULT_SIGNED_AT, Evidence, PredicateKind, Subject, generator_generic};
@@ -26,6 +27,7 @@ pub use builders::{BUILDERS, Builder, EntryKind, entry_kind};
 pub use certificates::{LEAF_LIFETIME, WORLD_BEGINS, WORLD_ENDS};
 pub use keys::ManagedKey;
 pub use lie::{CertificateLie, IntermediateLie, Lie, SctLie, TokenLie};
+pub use rsa::RsaKind;
 
 pub(crate) use asn1::pem;
 use base64::Engine as _;
@@ -87,12 +89,21 @@ pub struct PrivateSigstore {
 impl PrivateSigstore {
     /// The private Sigstore of this name, which becomes part of host names. Another name means other keys, and neither's root accepts the other's bundles.
     pub fn new(name: &str) -> Self {
+        Self::with(name, None)
+    }
+
+    /// One whose certificate and timestamp authorities sign with RSA.
+    pub fn with_rsa(name: &str, kind: RsaKind) -> Self {
+        Self::with(name, Some(kind))
+    }
+
+    fn with(name: &str, rsa: Option<RsaKind>) -> Self {
         let seed = format!("slipway-world {name}");
         let organization = format!("{name}.test (not for production)");
         Self {
-            fulcio: Chain::fulcio(&organization, &seed),
+            fulcio: Chain::fulcio(&organization, &seed, rsa),
             ct_log: Key::p256(&format!("{seed} ct log")),
-            timestamping: Chain::timestamping(&organization, &seed),
+            timestamping: Chain::timestamping(&organization, &seed, rsa),
             rekor: Log::v1(&format!("rekor.{name}.test"), Key::p256(&format!("{seed} rekor"))),
             rekor2: Log::v2(&format!("log2025-1.rekor.{name}.test"), Key::ed25519(&format!("{seed} rekor v2"))),
             name: name.to_owned(),

@@ -4,12 +4,10 @@ use super::asn1::{self, element, explicit, oid, sequence};
 use super::certificates::Chain;
 use super::lie::TokenLie;
 use super::sha256;
-use sha1::Sha1;
-use sha2::{Digest as _, Sha384};
+use sha1::{Digest as _, Sha1};
 
 const TST_INFO: &str = "1.2.840.113549.1.9.16.1.4";
 const SHA_256: &str = "2.16.840.1.101.3.4.2.1";
-const SHA_384: &str = "2.16.840.1.101.3.4.2.2";
 
 fn attribute(kind: &str, value: &[u8]) -> Vec<u8> {
     sequence(&[&oid(kind), &element(0x31, value)])
@@ -51,7 +49,7 @@ pub(crate) fn token(authority: &Chain, signature: &[u8], at: i64, lie: Option<To
         _ => "1.2.840.113549.1.9.16.2.47",
     };
     let content_type = if lies(TokenLie::OtherContentType) { "1.2.840.113549.1.7.1" } else { TST_INFO };
-    let digest = Sha384::digest(if lies(TokenLie::OtherDigest) { &b"something else"[..] } else { &info });
+    let (digest_algorithm, digest) = signer.key.digest(if lies(TokenLie::OtherDigest) { &b"something else"[..] } else { &info });
     let attributes = asn1::set_of(vec![
         attribute("1.2.840.113549.1.9.3", &oid(content_type)),
         attribute("1.2.840.113549.1.9.5", &asn1::utc_time(at)),
@@ -63,13 +61,13 @@ pub(crate) fn token(authority: &Chain, signature: &[u8], at: i64, lie: Option<To
     // The attributes are signed as a SET and carried as [0].
     let mut carried = attributes;
     carried[0] = 0xA0;
-    let digest = sequence(&[&oid(SHA_384)]);
+    let digest = sequence(&[&oid(digest_algorithm)]);
     let signer_info = sequence(&[
         &asn1::unsigned(&[1]),
         &issuer_and_serial,
         &digest,
         &carried,
-        &signer.key.signature_algorithm(),
+        &signer.key.signature_algorithm_in_cms(),
         &asn1::octets(&signed),
     ]);
     let signed_data = sequence(&[
