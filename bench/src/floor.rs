@@ -20,6 +20,7 @@ const SCT_LIST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.111
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
 /// The hash that is signed; Ed25519 hashes by itself.
 #[derive(Clone, Copy, Debug)]
@@ -31,13 +32,13 @@ enum Hash {
 }
 
 impl Hash {
-    /// Of a signature algorithm: `ecdsa-with-SHA…`, Ed25519.
+    /// Of a signature algorithm: `ecdsa-with-SHA…`, Ed25519, and PSS as the private Sigstore here has it.
     fn of_signature(algorithm: ObjectIdentifier) -> Result<Self> {
         Ok(match algorithm.to_string().as_str() {
             "1.2.840.10045.4.3.2" => Self::Sha256,
             "1.2.840.10045.4.3.3" => Self::Sha384,
             "1.2.840.10045.4.3.4" => Self::Sha512,
-            "1.3.101.112" => Self::Own,
+            "1.3.101.112" | "1.2.840.113549.1.1.10" => Self::Own,
             other => bail!("signature algorithm {other}"),
         })
     }
@@ -58,13 +59,15 @@ enum Key {
     P256(Box<p256::ecdsa::VerifyingKey>),
     P384(Box<p384::ecdsa::VerifyingKey>),
     Ed25519(Box<ed25519_dalek::VerifyingKey>),
+    /// PSS with SHA-256.
+    Rsa(Vec<u8>),
 }
 
 impl Key {
     fn from_spki(spki: &SubjectPublicKeyInfoOwned) -> Result<Self> {
         let bytes = spki.subject_public_key.as_bytes().context("a key of whole bytes")?;
-        let kind = if spki.algorithm.oid == ED25519 {
-            ED25519
+        let kind = if [ED25519, RSA].contains(&spki.algorithm.oid) {
+            spki.algorithm.oid
         } else {
             spki.algorithm.parameters.as_ref().context("a curve")?.decode_as::<ObjectIdentifier>()?
         };
@@ -76,6 +79,7 @@ impl Key {
             P256 => Self::P256(Box::new(p256::ecdsa::VerifyingKey::from_sec1_bytes(bytes)?)),
             P384 => Self::P384(Box::new(p384::ecdsa::VerifyingKey::from_sec1_bytes(bytes)?)),
             ED25519 => Self::Ed25519(Box::new(ed25519_dalek::VerifyingKey::from_bytes(bytes.try_into()?)?)),
+            RSA => Self::Rsa(bytes.to_vec()),
             other => bail!("key of kind {other}"),
         })
     }
@@ -85,6 +89,7 @@ impl Key {
             Self::P256(_) => "P-256",
             Self::P384(_) => "P-384",
             Self::Ed25519(_) => "Ed25519",
+            Self::Rsa(_) => "RSA",
         }
     }
 
@@ -92,7 +97,7 @@ impl Key {
         match self {
             Self::P256(_) => Hash::Sha256,
             Self::P384(_) => Hash::Sha384,
-            Self::Ed25519(_) => Hash::Own,
+            Self::Ed25519(_) | Self::Rsa(_) => Hash::Own,
         }
     }
 
@@ -104,6 +109,9 @@ impl Key {
                 .is_ok_and(|signature| key.verify_prehash(&hash.digest(message), &signature).is_ok()),
             Self::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
                 .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok()),
+            Self::Rsa(key) => ring::signature::UnparsedPublicKey::new(&ring::signature::RSA_PSS_2048_8192_SHA256, key)
+                .verify(message, signature)
+                .is_ok(),
         }
     }
 }
@@ -188,7 +196,7 @@ impl Floor {
     /// What is verified, for people: `3 × P-256, 1 × P-384`.
     pub(crate) fn describe(&self) -> String {
         let count = |name: &str| self.0.iter().filter(|signed| signed.key.name() == name).count();
-        let parts = ["P-256", "P-384", "Ed25519"].map(|name| (count(name), name));
+        let parts = ["P-256", "P-384", "Ed25519", "RSA"].map(|name| (count(name), name));
         let parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, name)| format!("{n} × {name}")).collect();
         parts.join(", ")
     }

@@ -11,14 +11,15 @@ use lexopt::prelude::{Long, ValueExt as _};
 use measure::{Ratio, side_by_side};
 use slipway_protocol::{Sha256, Version};
 use slipway_verify::{Artifact, LogRule, Policy, Signer, SigstoreRoot, Subject, verify_bundle, verify_provenance};
-use slipway_world::sigstore::{Attestation, Evidence, PrivateSigstore};
+use slipway_world::sigstore::{Attestation, Evidence, PrivateSigstore, RsaKind};
 use std::ffi::OsString;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// What must not be missed, as a ratio to the floor and in MiB.
-const MOST_RATIO: f64 = 1.3;
+/// What must not be missed: as a ratio to the floor, or beyond it in µs where the floor is low; and in MiB.
+const MOST_RATIO: f64 = 1.15;
+const MOST_BEYOND: f64 = 250.0;
 const MOST_MIB: f64 = 8.0;
 
 const TARBALL: &[u8] = b"a tarball";
@@ -81,15 +82,24 @@ struct Case {
 fn bench(options: &Options) -> Result<bool> {
     pin();
     let sigstore = PrivateSigstore::new("bench");
+    let rsa = RsaKind { bits: 4096, pss: true, sha: 256, plain_in_cms: false };
+    let rsa = PrivateSigstore::with_rsa("bench", rsa);
+    let release = || Attestation::kubeedge("v1.23.1").artifact(NAME, TARBALL);
+    let v2 = Attestation { evidence: Evidence::RekorV2, ..release() };
     let mut cases = Vec::new();
-    for (name, evidence) in [("Rekor v1", Evidence::RekorV1), ("Rekor v2 and timestamp", Evidence::RekorV2)] {
-        cases.extend(private(&sigstore, name, evidence)?);
+    for (names, sigstore, attestation) in [
+        (["Rekor v1, dsse", "Rekor v1, dsse, with policy"], &sigstore, release()),
+        (["Rekor v1, intoto 0.0.1", "Rekor v1, intoto 0.0.1, policy"], &sigstore, release().generator("v1.10.0")),
+        (["Rekor v2, timestamp", "Rekor v2, timestamp, with policy"], &sigstore, v2.clone()),
+        (["RSA authorities, Rekor v2", "RSA authorities, with policy"], &rsa, v2),
+    ] {
+        cases.extend(private(sigstore, names, &attestation)?);
     }
     if let Some(vectors) = slipway_world::vectors::vectors() {
         cases.extend(public(&vectors)?);
     }
     println!("{:34} {:28} {:>9} {:>9} {:>6}  10 to 90 %", "bundle", "signatures to verify", "floor µs", "verify µs", "ratio");
-    let mut worst = 0_f64;
+    let (mut worst, mut slow) = (0_f64, false);
     for case in &cases {
         ensure!((case.verify)(), "{}: does not verify", case.name);
         let floor = || assert!(black_box(case.floor.run()));
@@ -104,13 +114,22 @@ fn bench(options: &Options) -> Result<bool> {
             spread.0,
             spread.1
         );
+        // A low floor of a few RSA verifications leaves parsing as the larger part; then the time itself is what counts.
+        let beyond = (median - 1.0) * floor.as_secs_f64() * 1e6;
+        if !(median > 0.0 && (median <= MOST_RATIO || beyond <= MOST_BEYOND)) {
+            slow = true;
+            if !options.quick {
+                let name = case.name;
+                eprintln!(
+                    "bench/verify: {name}: {median:.3} times the floor and {beyond:.0} µs beyond it; \
+                     it must be at most {MOST_RATIO} times or {MOST_BEYOND} µs"
+                );
+            }
+        }
         worst = worst.max(median);
     }
     let mib = whole_process(options, &sigstore)?;
-    let (slow, large) = (!(worst > 0.0 && worst <= MOST_RATIO), !(options.smoke || (mib > 0.0 && mib < MOST_MIB)));
-    if slow && !options.quick {
-        eprintln!("bench/verify: {worst:.3} times the floor; it must be at most {MOST_RATIO}");
-    }
+    let large = !(options.smoke || (mib > 0.0 && mib < MOST_MIB));
     if large {
         eprintln!("bench/verify: {mib:.2} MiB; it must be less than {MOST_MIB}");
     }
@@ -132,15 +151,10 @@ fn pin() {
 
 /// A KubeEdge release of the private Sigstore, whose keys are of the kinds that the public one has: as a device verifies it, against a
 /// policy, and the bundle alone.
-fn private(sigstore: &PrivateSigstore, what: &'static str, evidence: Evidence) -> Result<[Case; 2]> {
-    let attestation = Attestation { evidence, ..Attestation::kubeedge("v1.23.1").artifact(NAME, TARBALL) };
-    let (bundle, trusted_root) = (sigstore.attest(&attestation), sigstore.trusted_root());
+fn private(sigstore: &PrivateSigstore, names: [&'static str; 2], attestation: &Attestation) -> Result<[Case; 2]> {
+    let (bundle, trusted_root) = (sigstore.attest(attestation), sigstore.trusted_root());
     let policy = Policy::parse(POLICY)?;
     let version: Version = "v1.23.1".parse().map_err(anyhow::Error::msg)?;
-    let names = match what {
-        "Rekor v1" => ["Rekor v1", "Rekor v1, with policy"],
-        _ => ["Rekor v2, timestamp", "Rekor v2, timestamp, with policy"],
-    };
     let root = SigstoreRoot::parse(&trusted_root)?;
     let with_policy = Case {
         name: names[1],
@@ -154,7 +168,15 @@ fn private(sigstore: &PrivateSigstore, what: &'static str, evidence: Evidence) -
         },
     };
     Ok([
-        alone(names[0], bundle, &trusted_root, root, attestation.identity, attestation.issuer, Sha256::of(TARBALL))?,
+        alone(
+            names[0],
+            bundle,
+            &trusted_root,
+            root,
+            attestation.identity.clone(),
+            attestation.issuer.clone(),
+            Sha256::of(TARBALL),
+        )?,
         with_policy,
     ])
 }

@@ -11,6 +11,7 @@ mod damage;
 mod keys;
 mod lies;
 mod policy;
+mod slsa_threats;
 
 use serde_json::{Value, json};
 use slipway_protocol::{Sha256, Sha512, Version};
