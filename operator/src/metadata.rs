@@ -317,8 +317,7 @@ impl Envelope {
     pub fn parse(bytes: &[u8], name: &str) -> Result<Self, Refusal> {
         let bad =
             |error: &dyn std::fmt::Display| REPOSITORY.with(format_args!("{name}: {error}"), "metadata written by `slipway`");
-        slipway_protocol::json::check(bytes, OWN_LIMITS).map_err(|error| bad(&error))?;
-        serde_json::from_slice(bytes).map_err(|error| bad(&error))
+        slipway_protocol::json::parse(bytes, OWN_LIMITS).map_err(|error| bad(&error))
     }
 
     /// What is signed, as a role.
@@ -326,7 +325,7 @@ impl Envelope {
     /// # Errors
     /// `SLW-O-REPOSITORY` naming the file.
     pub fn read<T: DeserializeOwned>(&self, name: &str) -> Result<T, Refusal> {
-        T::deserialize(&self.signed)
+        slipway_protocol::json::from_value(&self.signed)
             .map_err(|error| REPOSITORY.with(format_args!("{name}: {error}"), "metadata written by `slipway`"))
     }
 

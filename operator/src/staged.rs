@@ -82,8 +82,7 @@ impl Change {
         let bad = |error: &dyn std::fmt::Display| {
             STAGED.with(format_args!("{}: {error}", path.display()), "a change written by `slipway`")
         };
-        slipway_protocol::json::check(&bytes, crate::metadata::OWN_LIMITS).map_err(|error| bad(&error))?;
-        let change: Self = serde_json::from_slice(&bytes).map_err(|error| bad(&error))?;
+        let change: Self = slipway_protocol::json::parse(&bytes, crate::metadata::OWN_LIMITS).map_err(|error| bad(&error))?;
         if change.format != FORMAT {
             return Err(bad(&format_args!("format {}", change.format)));
         }

@@ -60,6 +60,14 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Er
     Ok(value)
 }
 
+/// As [`from_slice`], of a value that is parsed already.
+///
+/// # Errors
+/// The value does not have the shape of `T`.
+pub fn from_value<T: DeserializeOwned>(value: &serde_json::Value) -> Result<T, serde_json::Error> {
+    T::deserialize(objects::Objects(value))
+}
+
 /// Checks size, syntax, depth and that no object names a member twice; nothing else.
 ///
 /// # Errors

@@ -190,7 +190,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Members<V> {
 
 #[cfg(test)]
 mod tests {
-    use crate::json::from_slice;
+    use crate::json::{from_slice, from_value};
     use serde::Deserialize;
     use std::collections::BTreeMap;
 
@@ -267,6 +267,8 @@ mod tests {
         ] {
             let read = from_slice::<Outer>(text.as_bytes());
             assert_eq!(read.is_ok(), ok, "{text}: {read:?}");
+            let value = serde_json::from_str::<serde_json::Value>(text);
+            assert!(value.is_err() || from_value::<Outer>(&value.unwrap()).is_ok() == ok, "{text}");
         }
         assert!(from_slice::<[Inner; 1]>(br#"[{"a":"x"}]"#).is_ok(), "an array is an array");
         assert!(from_slice::<[Inner; 1]>(br#"[["x",1]]"#).is_err());

@@ -10,6 +10,7 @@ mod claims;
 mod damage;
 mod keys;
 mod lies;
+mod openssl;
 mod policy;
 mod slsa_threats;
 
