@@ -360,7 +360,7 @@ fn rules(
         builders,
         build_types: place.list(said.build_type.as_ref())?,
         predicate_types,
-        source: place.https(source)?,
+        source: slsa::repository(&place.https(source)?).to_owned(),
         reference: ref_rule(place, table, said)?,
         triggers: triggers(place, said)?,
         triggers_named: said.triggers.is_some(),
@@ -405,6 +405,11 @@ fn ref_rule(place: &Place<'_>, table: Option<&Spanned<ProvenanceTable>>, said: &
     }
 }
 
+/// Whether an event comes from whoever proposes a change: GitHub's two, and GitLab's two.
+pub(crate) fn is_pull_request(event: &str) -> bool {
+    ["pull_request", "merge_request", "external_pull_request"].iter().any(|head| event.starts_with(head))
+}
+
 fn triggers(place: &Place<'_>, said: &ProvenanceTable) -> Result<Vec<String>, Refusal> {
     let Some(at) = &said.triggers else {
         return Ok(vec!["push".to_owned(), "release".to_owned()]);
@@ -413,7 +418,7 @@ fn triggers(place: &Place<'_>, said: &ProvenanceTable) -> Result<Vec<String>, Re
     if let Some(odd) = list.iter().find(|trigger| !trigger.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase())) {
         return Err(place.refuse(Check::PolicySyntax, at, &odd.escape_default().to_string(), "names of events, such as push"));
     }
-    match list.iter().find(|trigger| trigger.starts_with("pull_request")) {
+    match list.iter().find(|trigger| is_pull_request(trigger)) {
         Some(bad) => Err(place.refuse(Check::PolicyContradiction, at, bad, "no pull requests: anybody can start one")),
         None => Ok(list),
     }

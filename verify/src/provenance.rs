@@ -57,7 +57,7 @@ pub struct Provenance {
     pub predicate_type: String,
     /// The source repository.
     pub source: String,
-    /// The branch or tag that was built.
+    /// The branch or tag that was built; empty where the builder records none and the policy takes any.
     pub source_ref: String,
     /// The commit that was built.
     pub commit: String,
@@ -176,10 +176,11 @@ fn check_statement(
     let mut facts = facts(&claims)?;
     check_runner(&claims, &facts, rules)?;
     check_source(&facts, rules)?;
-    if let RefRule::Is(pattern) = &rules.reference
-        && !pattern.matches(&facts.reference, subject.version)
-    {
-        return Err(Check::PolicyRef.refuse(&facts.reference, pattern.with(subject.version)));
+    if let RefRule::Is(pattern) = &rules.reference {
+        let reference = facts.reference.as_ref().ok_or_else(facts::no_reference)?;
+        if !pattern.matches(reference, subject.version) {
+            return Err(Check::PolicyRef.refuse(reference, pattern.with(subject.version)));
+        }
     }
     check_trigger(&facts, rules)?;
     facts.agree(&claims)?;
@@ -209,7 +210,7 @@ fn found(
         build_type: claims.build_type,
         predicate_type: statement.predicate_type.clone(),
         source: facts.source,
-        source_ref: facts.reference,
+        source_ref: facts.reference.unwrap_or_default(),
         commit: facts.commit,
         workflow: facts.workflow,
         trigger: facts.trigger,
@@ -292,7 +293,7 @@ fn check_source(facts: &Facts, rules: &Rules) -> Result<(), Refusal> {
 }
 
 fn check_trigger(facts: &Facts, rules: &Rules) -> Result<(), Refusal> {
-    let listed = |event: &str| rules.triggers.iter().any(|trigger| trigger == event) && !event.starts_with("pull_request");
+    let listed = |event: &str| rules.triggers.iter().any(|trigger| trigger == event) && !crate::policy::is_pull_request(event);
     match facts.trigger.as_deref() {
         Some(event) if listed(event) => Ok(()),
         // Not every builder that a key signs for has events.

@@ -4,7 +4,7 @@
 //! against which its other parts are held.
 
 use crate::error::Check;
-use crate::slsa::{Claims, Run};
+use crate::slsa::{Claims, Run, Source};
 use crate::verify::Proven;
 use slipway_protocol::Refusal;
 
@@ -16,7 +16,8 @@ const GITHUB: &str = "https://github.com/";
 /// A build, by the word that counts most.
 pub(super) struct Facts {
     pub(super) source: String,
-    pub(super) reference: String,
+    /// The full name of the ref; nothing where a builder that a key signs for does not record it.
+    pub(super) reference: Option<String>,
     pub(super) commit: String,
     pub(super) trigger: Option<String>,
     /// Path of the workflow in the repository.
@@ -62,7 +63,7 @@ impl Facts {
         Ok(Self {
             workflow: claims.build_config_uri.as_ref().and_then(|uri| path(uri, &source, &reference)),
             source,
-            reference,
+            reference: Some(reference),
             commit: commit.ok_or_else(|| missing("a commit"))?,
             trigger: Some(trigger.ok_or_else(|| missing("a trigger"))?),
             run: claims.run_invocation_uri,
@@ -76,17 +77,17 @@ impl Facts {
         })
     }
 
-    /// By the statement itself, for want of a certificate.
+    /// By the statement itself, for want of a certificate. Each fact is taken where it counts most, and [`Self::agree`] holds the rest against it.
     pub(super) fn claimed(claims: &Claims) -> Result<Self, Refusal> {
-        let missing = |what: &str| Check::ClaimMissing.refuse("nothing", format_args!("{what} in the provenance"));
-        let (trigger, environment) = (&claims.trigger, &claims.environment);
-        let source = trigger.repository.clone();
+        let environment = &claims.environment;
+        let source = claims.sources().next().unwrap_or(&claims.material).repository.clone();
+        let reference = claims.sources().find_map(|source| source.reference.clone());
         Ok(Self {
-            reference: trigger.reference.clone().ok_or_else(|| missing("a source ref"))?,
-            commit: claims.material.commit.clone().ok_or_else(|| missing("a commit"))?,
+            reference: reference.or_else(|| environment.references.first().cloned()),
+            commit: claims.sources().find_map(|source| source.commit.clone()).ok_or_else(no_commit)?,
             trigger: environment.event.clone(),
             workflow: claims.workflow.clone(),
-            run: claims.run.as_ref().map(|run| run.url(&source)),
+            run: claims.runs.iter().find_map(|run| run.url(&source)),
             runner: environment.runner.clone(),
             repository_id: environment.repository_ids.first().cloned(),
             owner_id: environment.owner_ids.first().cloned(),
@@ -101,29 +102,38 @@ impl Facts {
     /// Refuses whatever the provenance says otherwise.
     pub(super) fn agree(&mut self, claims: &Claims) -> Result<(), Refusal> {
         let (source, environment) = (self.source.as_str(), &claims.environment);
-        let repositories = environment.repositories.iter().map(|name| format!("{GITHUB}{name}"));
-        let repositories: Vec<String> = repositories.filter(|_| source.starts_with(GITHUB)).collect();
-        let sources = [&claims.trigger.repository, &claims.material.repository].into_iter().chain(&repositories);
-        all(Check::ClaimSource, sources, Some(source))?;
+        for Source { repository, .. } in claims.sources() {
+            agrees(Check::ClaimSource, Some(repository), Some(source))?;
+        }
+        if let Some(name) = source.strip_prefix(GITHUB) {
+            all(Check::ClaimSource, &environment.repositories, Some(name))?;
+            all(Check::ClaimSource, &environment.owners, name.split('/').next())?;
+        }
         all(Check::ClaimIds, &environment.repository_ids, self.repository_id.as_deref())?;
         all(Check::ClaimIds, &environment.owner_ids, self.owner_id.as_deref())?;
 
-        let missing = |what: &str| Check::ClaimMissing.refuse("nothing", format_args!("{what} in the provenance"));
-        let material = claims.material.commit.as_ref().ok_or_else(|| missing("a commit in the material"))?;
-        let commits = [Some(material), claims.trigger.commit.as_ref(), environment.commit.as_ref()];
-        all(Check::ClaimCommit, commits.into_iter().flatten(), Some(&self.commit))?;
+        if claims.material.commit.is_none() {
+            return Err(no_commit());
+        }
+        let commits = claims.sources().filter_map(|source| source.commit.as_ref());
+        all(Check::ClaimCommit, commits.chain(&environment.commit), Some(&self.commit))?;
         agrees(Check::ClaimCommit, environment.workflow_commit.as_deref(), self.config_commit.as_deref())?;
 
-        let trigger = claims.trigger.reference.as_ref().ok_or_else(|| missing("a source ref"))?;
-        let references = [Some(trigger), claims.material.reference.as_ref()].into_iter().flatten();
-        all(Check::ClaimRef, references.chain(&environment.references), Some(&self.reference))?;
-        let kinds = [("refs/tags/", "tag"), ("refs/heads/", "branch")];
-        let kind = kinds.into_iter().find(|(head, _)| self.reference.starts_with(head)).map(|(_, kind)| kind);
-        agrees(Check::ClaimRef, environment.ref_type.as_deref(), kind)?;
+        let references: Vec<&String> = claims.sources().filter_map(|source| source.reference.as_ref()).collect();
+        if references.is_empty() && environment.references.is_empty() && self.reference.is_some() {
+            return Err(no_reference());
+        }
+        all(Check::ClaimRef, references.into_iter().chain(&environment.references), self.reference.as_deref())?;
+        if let Some(reference) = &self.reference {
+            let kinds = [("refs/tags/", "tag"), ("refs/heads/", "branch")];
+            let kind = kinds.into_iter().find(|(head, _)| reference.starts_with(head)).map(|(_, kind)| kind);
+            agrees(Check::ClaimRef, environment.ref_type.as_deref(), kind)?;
+        }
 
         agrees(Check::ClaimTrigger, environment.event.as_deref(), self.trigger.as_deref())?;
+        let at = self.reference.as_deref().unwrap_or_default();
         let configs = [
-            claims.workflow.as_ref().map(|path| format!("{source}/{path}@{}", self.reference)),
+            claims.workflow.as_ref().map(|path| format!("{source}/{path}@{at}")),
             environment.workflow.as_ref().filter(|_| source.starts_with(GITHUB)).map(|workflow| format!("{GITHUB}{workflow}")),
         ];
         for config in configs.iter().flatten() {
@@ -137,14 +147,32 @@ impl Facts {
         if self.workflow.is_none() {
             self.workflow.clone_from(&claims.workflow);
         }
-
-        let run = claims.run.as_ref().map(|run| run.url(source));
-        agrees(Check::ClaimRun, run.as_deref(), self.run.as_deref())?;
-        if let Some(Run::Numbers(id, attempt)) = &claims.run {
-            agrees(Check::ClaimRun, claims.invocation.as_deref(), Some(&format!("{id}-{attempt}")))?;
-        }
-        Ok(())
+        claims.runs.iter().try_for_each(|run| self.is_run(run))
     }
+
+    /// Refuses another run than the known one.
+    fn is_run(&self, run: &Run) -> Result<(), Refusal> {
+        let Some(known) = &self.run else { return Ok(()) };
+        let Run::Numbers(id, attempt) = run else {
+            return agrees(Check::ClaimRun, run.url(&self.source).as_deref(), Some(known));
+        };
+        let numbers = known.strip_prefix(&self.source).and_then(|rest| rest.strip_prefix("/actions/runs/"));
+        let Some((known_id, known_attempt)) = numbers.and_then(|rest| rest.split_once("/attempts/")) else {
+            return Err(Check::ClaimRun.refuse("the numbers of a run of GitHub", known));
+        };
+        agrees(Check::ClaimRun, id.as_deref(), Some(known_id))?;
+        agrees(Check::ClaimRun, attempt.as_deref(), Some(known_attempt))
+    }
+}
+
+fn no_commit() -> Refusal {
+    Check::ClaimMissing.refuse("nothing", "a commit of the source in the provenance")
+}
+
+/// The ref is asked for, and the provenance does not tell it.
+pub(super) fn no_reference() -> Refusal {
+    Check::ClaimMissing
+        .refuse("nothing", "a source ref in the provenance; where its builder records none, the policy must say unsafe_any_ref")
 }
 
 /// The workflow's path in `SOURCE/PATH@REF`.

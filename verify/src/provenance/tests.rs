@@ -17,7 +17,7 @@ struct Build {
     policy: &'static str,
 }
 
-const BUILDS: [Build; 8] = [
+const BUILDS: [Build; 11] = [
     Build {
         file: "npm-sigstore-2.1.0.sigstore.json",
         subject: "pkg:npm/sigstore@2.1.0",
@@ -188,6 +188,93 @@ ref = "refs/heads/main"
 triggers = "workflow_dispatch"
 "#,
     },
+    Build {
+        file: "delegator/maven-v2.1.0.sigstore.json",
+        subject: "test-java-project-1.23.90.jar",
+        version: "14.2.0",
+        policy: r#"
+component = "example-package"
+profile = "public-good"
+
+[certificate]
+issuer = "https://token.actions.githubusercontent.com"
+identity = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/delegator_lowperms-generic_slsa3.yml@refs/tags/v2.1.0"
+
+[provenance]
+builder = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/builder_maven_slsa3.yml@refs/tags/v2.1.0"
+build_type = "https://github.com/slsa-framework/slsa-github-generator/delegator-generic@v0"
+source = "https://github.com/slsa-framework/example-package"
+ref = "refs/tags/v14.2"
+workflow = ".github/workflows/verifier-e2e.all.workflow_dispatch.main.all.slsa3.yml"
+triggers = "push"
+repository_id = "486325809"
+owner_id = "80431187"
+
+[provenance.inputs]
+directory = "./e2e/maven/workflow_dispatch"
+jdk-version = "17"
+rekor-log-public = "false"
+"#,
+    },
+    Build {
+        file: "delegator/delegator-v1.10.0.sigstore.json",
+        subject: "gha_delegator-binary-linux-amd64-v14.2",
+        version: "14.2.0",
+        policy: r#"
+component = "example-package"
+profile = "public-good"
+
+[certificate]
+issuer = "https://token.actions.githubusercontent.com"
+identity = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/delegator_generic_slsa3.yml"
+identity_versions = ">=1.10.0, <3"
+
+[provenance]
+builder = "https://github.com/slsa-framework/example-trw/.github/workflows/builder_high-perms_slsa3.yml@refs/tags/v1.10.0"
+build_type = "https://github.com/slsa-framework/slsa-github-generator/delegator-generic@v0"
+source = "https://github.com/slsa-framework/example-package"
+ref = "refs/tags/v14.2"
+workflow = ".github/workflows/verifier-e2e.all.workflow_dispatch.main.all.slsa3.yml"
+triggers = "push"
+repository_id = "486325809"
+owner_id = "80431187"
+
+[provenance.inputs]
+artifact = "gha_delegator-binary-linux-amd64-v14.2"
+content = "hello"
+rekor-log-public = "false"
+username = "***"
+"#,
+    },
+    Build {
+        file: "delegator/container-based-v1.10.0.sigstore.json",
+        subject: "gha_container-based-binary-linux-amd64-v14.2",
+        version: "14.2.0",
+        policy: r#"
+component = "example-package"
+profile = "public-good"
+
+[certificate]
+issuer = "https://token.actions.githubusercontent.com"
+
+[provenance]
+builder = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/builder_container-based_slsa3.yml@refs/tags/v1.10.0"
+build_type = "https://slsa.dev/container-based-build/v0.1?draft"
+source = "https://github.com/slsa-framework/example-package"
+ref = "refs/tags/v14.2"
+workflow = ".github/workflows/verifier-e2e.all.workflow_dispatch.main.all.slsa3.yml"
+triggers = "push"
+repository_id = "486325809"
+owner_id = "80431187"
+
+[provenance.inputs]
+"builderImage.uri" = "bash@sha256:9e2ba52487d945504d250de186cb4fe2e3ba023ed2921dd6ac8b97ed43e76af9"
+"builderImage.digest.sha256" = "9e2ba52487d945504d250de186cb4fe2e3ba023ed2921dd6ac8b97ed43e76af9"
+configPath = ".github/configs-docker/config-tag-v14.2.toml"
+"buildConfig.ArtifactPath" = "gha_container-based-binary-linux-amd64-v14.2"
+"buildConfig.Command" = '["touch","gha_container-based-binary-linux-amd64-v14.2"]'
+"#,
+    },
 ];
 
 /// A build with what has to be read once.
@@ -201,14 +288,19 @@ struct Case {
 
 impl Case {
     fn of(build: &'static Build, vectors: &Path) -> Self {
-        let index: Value = serde_json::from_slice(&fs::read(vectors.join("provenance/index.json")).unwrap()).unwrap();
-        let entry = index.as_array().unwrap().iter().find(|entry| entry["bundle"] == build.file).unwrap();
-        let digest = &entry["artifact_digest"];
-        let root = vectors.join("roots").join(entry["trusted_root"].as_str().unwrap());
+        let json = |file: &str| -> Value { serde_json::from_slice(&fs::read(vectors.join(file)).unwrap()).unwrap() };
+        let (folder, root, digest) = if build.file.starts_with("delegator/") {
+            let digest = json("slsa/index.json")[build.file]["subjects"][0][1].take();
+            ("slsa", "sigstore-prod.trusted_root.json".to_owned(), digest)
+        } else {
+            let mut index = json("provenance/index.json");
+            let entry = index.as_array_mut().unwrap().iter_mut().find(|entry| entry["bundle"] == build.file).unwrap();
+            ("provenance", entry["trusted_root"].as_str().unwrap().to_owned(), entry["artifact_digest"].take())
+        };
         Self {
             build,
-            bundle: fs::read(vectors.join("provenance").join(build.file)).unwrap(),
-            root: SigstoreRoot::parse(&fs::read(root).unwrap()).unwrap(),
+            bundle: fs::read(vectors.join(folder).join(build.file)).unwrap(),
+            root: SigstoreRoot::parse(&fs::read(vectors.join("roots").join(root)).unwrap()).unwrap(),
             sha256: digest["sha256"].as_str().map(|hex| hex.parse().unwrap()),
             sha512: digest["sha512"].as_str().map(|hex| hex.parse().unwrap()),
         }
@@ -385,6 +477,25 @@ fn what_a_policy_leaves_out_or_adds_is_refused_by_its_own_check() {
             "npm-sigstore-2.1.0.sigstore.json" => {
                 assert_eq!(with("\"71096353\"", "\"71096353\"\ninputs = { a = \"b\" }"), "POLICY-INPUTS");
                 assert_eq!(with("runner/github-hosted", "runner/self-hosted"), "POLICY-BUILDER");
+            }
+            "delegator/maven-v2.1.0.sigstore.json" => {
+                assert_eq!(with("jdk-version = \"17\"\n", ""), "POLICY-INPUTS");
+                assert_eq!(with("jdk-version = \"17\"\n", "jdk-version = \"21\"\n"), "POLICY-INPUTS");
+                // A builder of the delegator's own repository is of the delegator's own release.
+                let other = "_maven_slsa3.yml@refs/tags/v2.1.1";
+                assert_eq!(with("_maven_slsa3.yml@refs/tags/v2.1.0", other), "POLICY-BUILDER");
+                assert_eq!(
+                    with("_lowperms-generic_slsa3.yml@refs/tags/v2.1.0", "_generic_slsa3.yml@refs/tags/v2.1.0"),
+                    "POLICY-IDENTITY"
+                );
+            }
+            "delegator/delegator-v1.10.0.sigstore.json" => {
+                assert_eq!(with("username = \"***\"\n", ""), "POLICY-INPUTS");
+                assert_eq!(with(">=1.10.0, <3", ">1.10.0"), "POLICY-IDENTITY");
+            }
+            "delegator/container-based-v1.10.0.sigstore.json" => {
+                assert_eq!(with("builderImage.uri", "builderImage"), "POLICY-INPUTS");
+                assert_eq!(with("\"touch\"", "\"rm\""), "POLICY-INPUTS");
             }
             _ => assert_eq!(with("triggers", "#"), "POLICY-TRIGGER", "{file}: a dispatch has to be named"),
         }

@@ -39,7 +39,16 @@ fn a_claim_that_disagrees_with_the_rest_is_refused_by_its_own_check() {
         ("workflow's commit", variable("github_workflow_sha", other.into()), "CLAIM-COMMIT"),
         ("runner", variable("github_runner_environment", "self-hosted".into()), "CLAIM-RUNNER"),
         ("invocation", release().edit("/predicate/metadata/buildInvocationID", Some("13530999644-2".into())), "CLAIM-RUN"),
-        ("invocation in npm's spelling", release().edit("/predicate/metadata/buildInvocationId", Some("1-1".into())), ""),
+        (
+            "invocation in npm's spelling beside it",
+            release().edit("/predicate/metadata/buildInvocationId", Some("1-1".into())),
+            "CLAIM-RUN",
+        ),
+        (
+            "invocation in both spellings alike",
+            release().edit("/predicate/metadata/buildInvocationId", Some("13530999644-1".into())),
+            "",
+        ),
         (
             "only invocation in npm's spelling",
             release()
@@ -288,10 +297,17 @@ fn what_a_key_does_not_tell_may_be_missing_and_what_a_policy_asks_may_not() {
         own(|release| release.edit("/predicate/invocation/environment/github_runner_environment", Some("self-hosted".into())));
     assert_eq!(code(&runner, &keys(1, &["a"], "")), "POLICY-RUNNER");
     assert_eq!(code(&runner, &keys(1, &["a"], "unsafe_self_hosted_runner = true\n")), "");
-    let no_ref = own(|release| {
-        release.edit("/predicate/invocation/configSource/uri", Some("git+https://github.com/kubeedge/kubeedge".into()))
-    });
-    assert_eq!(code(&no_ref, &keys(1, &["a"], "")), "CLAIM-MISSING");
+    // The material may tell the ref where the trigger does not; where nothing does, the policy must not care.
+    let unnamed = |release: Attestation, place: &str| {
+        release.edit(&format!("/predicate/{place}/uri"), Some("git+https://github.com/kubeedge/kubeedge".into()))
+    };
+    let by_material = signed_by("a", unnamed(release(), "invocation/configSource"));
+    assert_eq!(code(&by_material, &keys(1, &["a"], "")), "");
+    let nowhere = unnamed(unnamed(release(), "invocation/configSource"), "materials/0");
+    let nowhere = signed_by("a", nowhere.edit("/predicate/invocation/environment", None));
+    assert_eq!(code(&nowhere, &keys(1, &["a"], "")), "CLAIM-MISSING");
+    let any = keys(1, &["a"], "").replacen("tag = \"v{version}\"", "unsafe_any_ref = true", 1);
+    assert_eq!(verify(&nowhere, &any).unwrap().source_ref, "");
     let v1 = signed_by("a", Attestation { predicate: PredicateKind::SlsaV1, ..release() });
     assert_eq!(code(&v1, &keys(1, &["a"], "")), "");
 }
