@@ -23,6 +23,7 @@ use crate::error::Check;
 use crate::pattern::Pattern;
 use crate::root::SigstoreRoot;
 use crate::slsa;
+use also::Base;
 use file::{CertificateTable, File, LogTable, Place, ProvenanceTable, on};
 use keys::KeyRule;
 use profile::Profile;
@@ -30,6 +31,7 @@ use slipway_protocol::{ComponentName, Refusal, Sha256};
 use std::collections::BTreeMap;
 use toml::Spanned;
 
+mod also;
 mod explain;
 mod file;
 pub(crate) mod keys;
@@ -57,9 +59,20 @@ pub struct Policy {
     digest: Sha256,
     preset: Option<String>,
     pub(crate) profile: Option<Profile>,
+    /// What the policy says itself, or its preset.
+    pub(crate) own: Alternative,
+    /// What it accepts besides.
+    also: Vec<Alternative>,
+    pub(crate) log: LogRule,
+}
+
+/// One complete answer to who may sign and what the provenance must say. Evidence satisfies one of them in all its parts, or none.
+#[derive(Clone, Debug)]
+pub(crate) struct Alternative {
+    /// What an `[[also]]` is called.
+    name: Option<String>,
     pub(crate) signers: Signers,
     pub(crate) rules: Rules,
-    pub(crate) log: LogRule,
 }
 
 /// Who may sign.
@@ -141,16 +154,17 @@ impl Policy {
             None => None,
             Some(at) => Some(preset(&place, at, &file, profile)?),
         };
-        let component = file.component;
-        let (signers, rules) = match &preset {
-            Some(preset) => {
-                let policy = Self::parse(&format!("component = \"{component}\"\n{}", preset.1))?;
-                (policy.signers, policy.rules)
-            }
-            None => read(&place, profile, file.certificate, file.keys, file.provenance)?,
+        let (base_text, tables) = match &preset {
+            None => (text, None),
+            Some((name, text)) => (*text, Some(preset_tables(name, text)?)),
         };
+        let base = tables.unwrap_or(Base { certificate: file.certificate, provenance: file.provenance });
+        let (signers, rules) = read(&Place(base_text), profile, base.certificate.clone(), file.keys, base.provenance.clone())?;
+        let own = Alternative { name: None, signers, rules };
+        let also = also::alternatives(&place, profile, &base, &file.also)?;
         let digest = Sha256::of(text.as_bytes());
-        Ok(Self { component, digest, preset: preset.map(|(name, _)| name.to_owned()), profile, signers, rules, log })
+        let preset = preset.map(|(name, _)| name.to_owned());
+        Ok(Self { component: file.component, digest, preset, profile, own, also, log })
     }
 
     /// Reads the content of a policy file; a mistake is told with the file's name.
@@ -180,6 +194,28 @@ impl Policy {
         title
     }
 
+    /// Everything that it accepts, first what it says itself.
+    pub(crate) fn alternatives(&self) -> impl Iterator<Item = &Alternative> {
+        [&self.own].into_iter().chain(&self.also)
+    }
+
+    /// What an alternative is called in reports and refusals.
+    pub(crate) fn name_of(&self, alternative: &Alternative) -> String {
+        match (&alternative.name, &self.preset) {
+            (Some(name), _) => format!("also {name:?}"),
+            (None, Some(preset)) => format!("preset {preset}"),
+            (None, None) => "the policy's own tables".to_owned(),
+        }
+    }
+
+    /// What it is and by which alternative it accepts.
+    pub(crate) fn title_of(&self, alternative: &Alternative) -> String {
+        match alternative.name {
+            Some(_) => format!("{}, {}", self.title(), self.name_of(alternative)),
+            None => self.title(),
+        }
+    }
+
     /// The SHA-256 of its text, to be told apart in reports.
     #[must_use]
     pub fn digest(&self) -> &Sha256 {
@@ -195,6 +231,12 @@ impl Policy {
     }
 
     pub(crate) fn is_bound_to_version(&self) -> bool {
+        self.alternatives().any(Alternative::is_bound_to_version)
+    }
+}
+
+impl Alternative {
+    fn is_bound_to_version(&self) -> bool {
         let identities = match &self.signers {
             Signers::Certificate(rule) => rule.identities.is_bound(),
             Signers::Keys(_) => false,
@@ -253,6 +295,13 @@ fn preset(
         )),
         _ => Ok(("kubeedge", KUBEEDGE)),
     }
+}
+
+/// The tables that a preset stands for.
+fn preset_tables(name: &str, text: &str) -> Result<Base, Refusal> {
+    let file: File = toml::from_str(&format!("component = \"preset\"\n{text}"))
+        .map_err(|error| Check::PolicySyntax.refuse(error.message(), format_args!("the preset {name} as it was built in")))?;
+    Ok(Base { certificate: file.certificate, provenance: file.provenance })
 }
 
 fn read(
@@ -369,7 +418,7 @@ fn rules(
         unsafe_any_inputs: unsafe_any_inputs.is_some(),
         repository_id: place.id(said.repository_id.as_ref())?,
         owner_id: place.id(said.owner_id.as_ref())?,
-        unsafe_self_hosted_runner: said.unsafe_self_hosted_runner,
+        unsafe_self_hosted_runner: on(said.unsafe_self_hosted_runner.as_ref()).is_some(),
     })
 }
 

@@ -5,7 +5,7 @@
 //! ([`keys`]), the statement's own parts are held against each other.
 
 use crate::error::{Check, or_none};
-use crate::policy::{CertificateRule, Policy, RUNNER, RefRule, Rules, SignedBy, Signers};
+use crate::policy::{Alternative, CertificateRule, Policy, RUNNER, RefRule, Rules, SignedBy, Signers};
 use crate::root::SigstoreRoot;
 use crate::slsa::Claims;
 use crate::statement::Statement;
@@ -13,6 +13,7 @@ use crate::verify::{self, Artifact, Proven};
 use facts::{Facts, agrees};
 use jiff::Timestamp;
 use serde::Serialize;
+use slipway_protocol::refusal::printable;
 use slipway_protocol::{Refusal, Sha256, Sha512, Version};
 
 mod facts;
@@ -112,10 +113,9 @@ pub fn verify_provenance(
     policy: &Policy,
     subject: &Subject<'_>,
 ) -> Result<Provenance, Refusal> {
-    let rule = match &policy.signers {
-        Signers::Certificate(rule) => rule,
-        Signers::Keys(rule) => return keys::verify(evidence, root, policy, rule, subject),
-    };
+    if let Signers::Keys(rule) = &policy.own.signers {
+        return keys::verify(evidence, root, policy, rule, subject);
+    }
     let bundle = verify::admit(evidence, root, policy.log)?;
     let statement = Statement::parse(verify::payload(&bundle)?)?;
     let form = statement.form(subject)?;
@@ -123,9 +123,10 @@ pub fn verify_provenance(
     if let Some(profile) = policy.profile {
         profile.accepts(&bundle, &proven)?;
     }
+    has_version(policy, subject.version)?;
     // From here on everything is authentic; what is left is whether it is what we want.
-    let (claims, facts) = judge(&statement, &proven, policy, rule, subject)?;
-    let mut found = found(policy, subject, form, &statement, claims, facts);
+    let (alternative, claims, facts) = judge(&statement, &proven, policy, subject)?;
+    let mut found = found(policy.title_of(alternative), policy, subject, form, &statement, claims, facts);
     found.identity = Some(proven.identity);
     found.issuer = Some(proven.issuer);
     found.signed_times = proven.evidence.signed_times;
@@ -134,64 +135,100 @@ pub fn verify_provenance(
     Ok(found)
 }
 
-/// Whether a proven statement and its proven signer are what the policy wants.
-fn judge(
+/// How many checks an alternative has passed, in their one order: whichever came furthest has the most to say.
+#[derive(Default)]
+struct Passed(usize);
+
+impl Passed {
+    fn when<T>(&mut self, check: Result<T, Refusal>) -> Result<T, Refusal> {
+        if check.is_ok() {
+            self.0 = self.0.saturating_add(1);
+        }
+        check
+    }
+}
+
+/// Whether a proven statement and its proven signer are what one of the policy's alternatives wants, in all its parts.
+fn judge<'p>(
     statement: &Statement,
     proven: &Proven,
-    policy: &Policy,
-    rule: &CertificateRule,
+    policy: &'p Policy,
     subject: &Subject<'_>,
-) -> Result<(Claims, Facts), Refusal> {
-    if proven.issuer != rule.issuer {
-        return Err(Check::PolicyIssuer.refuse(&proven.issuer, &rule.issuer));
+) -> Result<(&'p Alternative, Claims, Facts), Refusal> {
+    let mut furthest: Option<(usize, &Alternative, Refusal)> = None;
+    for alternative in policy.alternatives() {
+        let mut passed = Passed::default();
+        match judge_by(statement, proven, alternative, subject, &mut passed) {
+            Ok((claims, facts)) => return Ok((alternative, claims, facts)),
+            Err(why) if furthest.as_ref().is_none_or(|(most, ..)| passed.0 > *most) => {
+                furthest = Some((passed.0, alternative, why));
+            }
+            Err(_) => {}
+        }
     }
-    has_version(policy, subject.version)?;
-    check_identity(proven, rule, subject.version)?;
-    check_statement(statement, policy, subject, |claims| {
+    let (_, alternative, why) =
+        furthest.ok_or_else(|| Check::PolicyEmpty.refuse("nothing that is accepted", "an alternative"))?;
+    let others = policy.alternatives().filter(|other| !std::ptr::eq(*other, alternative));
+    let others: Vec<String> = others.map(|other| policy.name_of(other)).collect();
+    if others.is_empty() {
+        return Err(why);
+    }
+    let name = policy.name_of(alternative);
+    Err(Refusal { wanted: printable(&format!("{} ({name} came furthest; tried too: {})", why.wanted, others.join(", "))), ..why })
+}
+
+fn judge_by(
+    statement: &Statement,
+    proven: &Proven,
+    alternative: &Alternative,
+    subject: &Subject<'_>,
+    passed: &mut Passed,
+) -> Result<(Claims, Facts), Refusal> {
+    let Signers::Certificate(rule) = &alternative.signers else {
+        return Err(Check::KeyMismatch.refuse("a certificate", "keys that the policy lists"));
+    };
+    passed.when(if proven.issuer == rule.issuer {
+        Ok(())
+    } else {
+        Err(Check::PolicyIssuer.refuse(&proven.issuer, &rule.issuer))
+    })?;
+    passed.when(check_identity(proven, rule, subject.version))?;
+    let facts = |claims: &Claims| {
         check_signer(proven, claims, rule)?;
         Facts::certified(proven)
-    })
+    };
+    check_statement(statement, &alternative.rules, subject, facts, passed)
 }
 
 /// Everything that can be asked of an authentic statement: that it is about the artifact, is of a kind the policy takes, and says what the
 /// policy wants in all its parts. `facts` tells what its claims are held against.
 fn check_statement(
     statement: &Statement,
-    policy: &Policy,
+    rules: &Rules,
     subject: &Subject<'_>,
     facts: impl FnOnce(&Claims) -> Result<Facts, Refusal>,
+    passed: &mut Passed,
 ) -> Result<(Claims, Facts), Refusal> {
-    let rules = &policy.rules;
-    statement.covers(subject)?;
-    if !rules.predicate_types.contains(&statement.predicate_type) {
-        return Err(Check::PolicyPredicate.refuse(&statement.predicate_type, rules.predicate_types.join(" or ")));
+    passed.when(statement.covers(subject))?;
+    passed.when(one_of(Check::PolicyPredicate, &statement.predicate_type, &rules.predicate_types))?;
+    let claims = passed.when(Claims::read(&statement.predicate_type, &statement.predicate))?;
+    passed.when(check_builder(&claims, rules, subject.version))?;
+    if !rules.build_types.is_empty() {
+        one_of(Check::PolicyBuilder, &claims.build_type, &rules.build_types)?;
     }
-    let claims = Claims::read(&statement.predicate_type, &statement.predicate)?;
-    if !rules.builders.accept(&claims.builder, subject.version) {
-        return Err(Check::PolicyBuilder.refuse(&claims.builder, rules.builders.words(subject.version)));
-    }
-    if !rules.build_types.is_empty() && !rules.build_types.contains(&claims.build_type) {
-        return Err(Check::PolicyBuilder.refuse(&claims.build_type, rules.build_types.join(" or ")));
-    }
-    let mut facts = facts(&claims)?;
-    check_runner(&claims, &facts, rules)?;
-    check_source(&facts, rules)?;
-    if let RefRule::Is(pattern) = &rules.reference {
-        let reference = facts.reference.as_ref().ok_or_else(facts::no_reference)?;
-        if !pattern.matches(reference, subject.version) {
-            return Err(Check::PolicyRef.refuse(reference, pattern.with(subject.version)));
-        }
-    }
-    check_trigger(&facts, rules)?;
-    facts.agree(&claims)?;
-    check_inputs(&claims, rules)?;
-    if rules.workflow.is_some() && rules.workflow != facts.workflow {
-        return Err(Check::PolicyWorkflow.refuse(or_none(facts.workflow.as_ref()), or_none(rules.workflow.as_ref())));
-    }
+    let mut facts = passed.when(facts(&claims))?;
+    passed.when(check_runner(&claims, &facts, rules))?;
+    passed.when(check_source(&facts, rules))?;
+    passed.when(check_ref(&facts, rules, subject.version))?;
+    passed.when(check_trigger(&facts, rules))?;
+    passed.when(facts.agree(&claims))?;
+    passed.when(check_inputs(&claims, rules))?;
+    passed.when(check_workflow(&facts, rules))?;
     Ok((claims, facts))
 }
 
 fn found(
+    title: String,
     policy: &Policy,
     subject: &Subject<'_>,
     form: Artifact<'_>,
@@ -221,7 +258,7 @@ fn found(
         signed_times: Vec::new(),
         log: None,
         log_index: None,
-        policy: policy.title(),
+        policy: title,
         policy_sha256: *policy.digest(),
     }
 }
@@ -278,6 +315,30 @@ fn check_runner(claims: &Claims, facts: &Facts, rules: &Rules) -> Result<(), Ref
         _ if rules.unsafe_self_hosted_runner => Ok(()),
         other => Err(Check::PolicyRunner.refuse(or_none(other), "github-hosted")),
     }
+}
+
+fn one_of(check: Check, seen: &String, wanted: &[String]) -> Result<(), Refusal> {
+    if wanted.contains(seen) { Ok(()) } else { Err(check.refuse(seen, wanted.join(" or "))) }
+}
+
+fn check_builder(claims: &Claims, rules: &Rules, version: Option<&Version>) -> Result<(), Refusal> {
+    if rules.builders.accept(&claims.builder, version) {
+        return Ok(());
+    }
+    Err(Check::PolicyBuilder.refuse(&claims.builder, rules.builders.words(version)))
+}
+
+fn check_ref(facts: &Facts, rules: &Rules, version: Option<&Version>) -> Result<(), Refusal> {
+    let RefRule::Is(pattern) = &rules.reference else { return Ok(()) };
+    let reference = facts.reference.as_ref().ok_or_else(facts::no_reference)?;
+    if pattern.matches(reference, version) { Ok(()) } else { Err(Check::PolicyRef.refuse(reference, pattern.with(version))) }
+}
+
+fn check_workflow(facts: &Facts, rules: &Rules) -> Result<(), Refusal> {
+    if rules.workflow.is_none() || rules.workflow == facts.workflow {
+        return Ok(());
+    }
+    Err(Check::PolicyWorkflow.refuse(or_none(facts.workflow.as_ref()), or_none(rules.workflow.as_ref())))
 }
 
 fn check_source(facts: &Facts, rules: &Rules) -> Result<(), Refusal> {

@@ -1,6 +1,6 @@
 //! What a policy accepts, in words.
 
-use super::{Policy, Profile, RefRule, SignedBy, Signers};
+use super::{Alternative, Policy, Profile, RefRule, SignedBy, Signers};
 use crate::bundle::LogRule;
 use slipway_protocol::refusal::visible;
 use std::fmt::{Display, Write as _};
@@ -22,18 +22,27 @@ impl Policy {
     pub fn explain(&self) -> String {
         let preset = self.preset.as_ref().map_or_else(String::new, |name| format!(", which the preset {name} stands for,"));
         let mut out = Words(format!("A release of {} is accepted if all of this{preset} is proven:\n", self.component));
-        self.explain_signers(&mut out);
-        self.explain_log(&mut out);
-        self.explain_build(&mut out);
-        out.say("the file's digest and name are among those that the provenance is about");
+        self.explain_alternative(&self.own, &mut out);
+        for alternative in &self.also {
+            let name = alternative.name.as_deref().unwrap_or_default();
+            let _: std::fmt::Result = writeln!(out.0, "Or all of this, as the alternative {name:?}:");
+            self.explain_alternative(alternative, &mut out);
+        }
         if self.is_bound_to_version() {
             out.0.push_str("{version} is the release's version, without a leading v.\n");
         }
         out.0
     }
 
-    fn explain_signers(&self, out: &mut Words) {
-        let rule = match &self.signers {
+    fn explain_alternative(&self, alternative: &Alternative, out: &mut Words) {
+        self.explain_signers(alternative, out);
+        self.explain_log(out);
+        alternative.explain_build(out);
+        out.say("the file's digest and name are among those that the provenance is about");
+    }
+
+    fn explain_signers(&self, alternative: &Alternative, out: &mut Words) {
+        let rule = match &alternative.signers {
             Signers::Keys(rule) => {
                 let (count, threshold) = (rule.keys.len(), rule.threshold);
                 let all = if count == threshold { "all".to_owned() } else { format!("at least {threshold}") };
@@ -49,10 +58,10 @@ impl Policy {
         out.say(match rule.signed_by {
             SignedBy::Builder => "that is the builder, and the provenance names it as such".to_owned(),
             SignedBy::Delegator => {
-                format!("that is SLSA's delegator, and signed for the builder {}", self.rules.builders.words(None))
+                format!("that is SLSA's delegator, and signed for the builder {}", alternative.rules.builders.words(None))
             }
             SignedBy::Runner => {
-                format!("that workflow signed for itself; its builder is the runner, {}", self.rules.builders.words(None))
+                format!("that workflow signed for itself; its builder is the runner, {}", alternative.rules.builders.words(None))
             }
         });
         out.say(format_args!("the signer's identity was vouched for by {}", rule.issuer));
@@ -87,7 +96,9 @@ impl Policy {
             LogRule::UnsafeNoLog => "no log has to know of it, and nothing has to say when it was signed (unsafe_no_log)",
         });
     }
+}
 
+impl Alternative {
     fn explain_build(&self, out: &mut Words) {
         let rules = &self.rules;
         if matches!(self.signers, Signers::Keys(_)) {

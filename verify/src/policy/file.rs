@@ -20,9 +20,20 @@ pub(super) struct File {
     pub(super) provenance: Option<Spanned<ProvenanceTable>>,
     #[serde(default)]
     pub(super) log: LogTable,
+    #[serde(default)]
+    pub(super) also: Vec<Spanned<AlsoTable>>,
 }
 
-#[derive(Default, Deserialize)]
+/// What is accepted besides, by what differs in it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AlsoTable {
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) certificate: Option<Spanned<CertificateTable>>,
+    pub(super) provenance: Option<Spanned<ProvenanceTable>>,
+}
+
+#[derive(Clone, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CertificateTable {
     pub(super) issuer: Option<Spanned<String>>,
@@ -39,7 +50,7 @@ pub(super) struct KeysTable {
     pub(super) public: BTreeMap<String, Spanned<String>>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ProvenanceTable {
     pub(super) predicate_types: Option<Spanned<OneOrMany>>,
@@ -58,8 +69,7 @@ pub(super) struct ProvenanceTable {
     pub(super) unsafe_any_inputs: Option<Spanned<bool>>,
     pub(super) repository_id: Option<Spanned<String>>,
     pub(super) owner_id: Option<Spanned<String>>,
-    #[serde(default)]
-    pub(super) unsafe_self_hosted_runner: bool,
+    pub(super) unsafe_self_hosted_runner: Option<Spanned<bool>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -70,7 +80,7 @@ pub(super) struct LogTable {
     pub(super) unsafe_no_log: Option<Spanned<bool>>,
 }
 
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, PartialEq)]
 #[serde(untagged)]
 pub(super) enum OneOrMany {
     One(String),

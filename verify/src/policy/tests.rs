@@ -208,7 +208,7 @@ fn keys_are_counted_once_each_and_the_threshold_must_be_reachable() {
 fn the_kubeedge_preset_takes_the_generators_that_kubeedge_has_used_and_later_ones() {
     let policy = Policy::parse("component = \"edgecore\"\npreset = \"kubeedge\"\n").unwrap();
     let generator = |file: &str, reference: &str| format!("{GENERATOR}{file}@{reference}");
-    let Signers::Certificate(rule) = &policy.signers else { unreachable!() };
+    let Signers::Certificate(rule) = &policy.own.signers else { unreachable!() };
     assert_eq!(rule.signed_by, SignedBy::Builder);
     for (reference, taken) in [
         ("refs/tags/v1.2.2", true),
@@ -228,14 +228,111 @@ fn the_kubeedge_preset_takes_the_generators_that_kubeedge_has_used_and_later_one
         ("refs/heads/main", false),
         ("v2.1.0", false),
     ] {
-        for workflows in [&rule.identities, &policy.rules.builders] {
+        for workflows in [&rule.identities, &policy.own.rules.builders] {
             assert_eq!(workflows.accept(&generator("generator_generic_slsa3.yml", reference), None), taken, "{reference}");
             assert!(!workflows.accept(&generator("generator_container_slsa3.yml", reference), None));
         }
     }
     assert!(!rule.identities.accept(&format!("{GENERATOR}generator_generic_slsa3.yml"), None));
-    assert_eq!((policy.rules.triggers.as_slice(), policy.log), (&["release".to_owned()][..], LogRule::Proof));
+    assert_eq!((policy.own.rules.triggers.as_slice(), policy.log), (&["release".to_owned()][..], LogRule::Proof));
     assert_eq!(policy.title(), "edgecore, preset kubeedge");
+}
+
+/// A preset with three alternatives, as docs/VERIFYING.md shows them.
+const EXTENDED: &str = r#"component = "edgecore"
+preset = "kubeedge"
+
+[[also]]
+name = "generator 3"
+provenance.builder_versions = ">=3.0.0, <4"
+
+[[also]]
+name = "re-run by hand"
+[also.provenance]
+triggers = "workflow_dispatch"
+inputs = { reason = "re-run" }
+
+[[also]]
+name = "GitHub attestation"
+[also.certificate]
+identity = "https://github.com/kubeedge/kubeedge/.github/workflows/release.yml@refs/tags/v{version}"
+[also.provenance]
+builder = "https://github.com/actions/runner/github-hosted"
+build_type = "https://actions.github.io/buildtypes/workflow/v1"
+predicate_types = "https://slsa.dev/provenance/v1"
+"#;
+
+#[test]
+fn an_alternative_inherits_what_it_does_not_say_and_nothing_that_contradicts_it() {
+    let policy = Policy::parse(EXTENDED).unwrap();
+    let all: Vec<&Alternative> = policy.alternatives().collect();
+    let [own, generator, by_hand, github] = all.as_slice() else { panic!("{}", all.len()) };
+    for inherited in [generator, by_hand, github] {
+        assert_eq!(inherited.rules.source, own.rules.source);
+        assert!(matches!(&inherited.rules.reference, RefRule::Is(pattern) if pattern.to_string() == "refs/tags/v{version}"));
+        assert_eq!(inherited.rules.workflow.as_deref(), Some(".github/workflows/release.yml"));
+    }
+    let at = |version: &str| format!("{GENERATOR}generator_generic_slsa3.yml@refs/tags/v{version}");
+    for (alternative, old, new) in [(own, true, false), (generator, false, true), (by_hand, true, false), (github, false, false)]
+    {
+        assert_eq!(alternative.rules.builders.accept(&at("2.1.0"), None), old);
+        assert_eq!(alternative.rules.builders.accept(&at("3.0.0"), None), new);
+    }
+    assert_eq!((own.rules.triggers[0].as_str(), by_hand.rules.triggers[0].as_str()), ("release", "workflow_dispatch"));
+    assert!(own.rules.inputs.is_empty() && by_hand.rules.inputs["reason"] == "re-run");
+    assert!(matches!(&github.signers, Signers::Certificate(rule) if rule.signed_by == SignedBy::Runner));
+    assert_eq!(policy.title_of(by_hand), "edgecore, preset kubeedge, also \"re-run by hand\"");
+
+    // Another source does not inherit the ids of the old one, another way to name the ref not the old way.
+    let fork = format!(
+        "{GOOD}repository_id = \"1\"\nowner_id = \"2\"\n[[also]]\nname = \"fork\"\nprovenance = {{ source = \"https://github.com/f/r\", ref = \"refs/heads/main\" }}\n"
+    );
+    let policy = Policy::parse(&fork).unwrap();
+    let fork = &policy.also[0].rules;
+    assert_eq!((fork.source.as_str(), &fork.repository_id, &fork.owner_id), ("https://github.com/f/r", &None, &None));
+    assert!(matches!(&fork.reference, RefRule::Is(pattern) if pattern.to_string() == "refs/heads/main"));
+    assert_eq!(policy.own.rules.repository_id.as_deref(), Some("1"));
+}
+
+#[test]
+fn an_alternative_that_says_nothing_or_contradicts_itself_does_not_load() {
+    each_is_refused(
+        EXTENDED,
+        &[
+            ("name = \"generator 3\"\n", "", "POLICY-EMPTY", "line 4"),
+            ("name = \"generator 3\"", "name = \" \"", "POLICY-SYNTAX", "line 5"),
+            ("name = \"generator 3\"", "name = \"generator\\u202e3\"", "POLICY-SYNTAX", "line 5"),
+            ("name = \"generator 3\"", "name = \"re-run by hand\"", "POLICY-CONTRADICTION", "line 9"),
+            ("provenance.builder_versions = \">=3.0.0, <4\"\n", "", "POLICY-EMPTY", "line 4"),
+            ("\">=3.0.0, <4\"", "\">=4, <3\"", "POLICY-CONTRADICTION", "line 6"),
+            ("\">=3.0.0, <4\"", "\">=3.0.0, <4\"\nlog.unsafe_no_log = true", "POLICY-SYNTAX", "line 7"),
+            ("builder_versions = \">=3", "bulder_versions = \">=3", "POLICY-SYNTAX", "line 6"),
+            ("triggers = \"workflow_dispatch\"", "triggers = \"pull_request\"", "POLICY-CONTRADICTION", "line 11"),
+            ("inputs = {", "unsafe_any_inputs = true\ninputs = {", "POLICY-CONTRADICTION", "line 13"),
+            // A runner signs for itself alone, so an alternative with one has to name the workflow.
+            (
+                "[also.certificate]\nidentity = \"https://github.com/kubeedge/kubeedge/.github/workflows/release.yml@refs/tags/v{version}\"\n",
+                "",
+                "POLICY-EMPTY",
+                "line 14",
+            ),
+            // Versions of a workflow that the alternative names with its ref, and versions of none.
+            ("provenance.builder_versions", "certificate.identity_versions", "POLICY-CONTRADICTION", "line 6"),
+            ("[[also]]\nname = \"gen", "[also]\nname = \"gen", "POLICY-SYNTAX", "line 8"),
+        ],
+    );
+    let one = "[[also]]\nname = \"N\"\nprovenance.triggers = \"push\"\n";
+    let many = |count: usize| {
+        let all: String = (0..count).map(|n| one.replace('N', &n.to_string())).collect();
+        Policy::parse(&format!("{GOOD}{all}")).map(|_| ())
+    };
+    assert!(many(8).is_ok());
+    assert_eq!(many(9).unwrap_err().code, "SLW-V-POLICY-SYNTAX");
+    let with_keys = format!("{}{one}", keys());
+    assert_eq!(
+        refused(&with_keys),
+        ("SLW-V-POLICY-CONTRADICTION".to_owned(), "line 21: an alternative with the profile keys".to_owned())
+    );
 }
 
 /// Policies that between them use every feature, each with what it is in words.
@@ -253,6 +350,7 @@ fn a_policy_explains_itself_in_every_feature() {
             .replace(identity, &format!("identity_pattern = \"{GENERATOR}delegator_*_slsa3.yml@refs/tags/v{{semver}}\"\n"))
             .replace("tag = \"v{version}\"", &format!("builder = \"{GENERATOR}builder_nodejs_slsa3.yml\"\nbuilder_versions = \">=1.6, <2\"\nref = \"refs/heads/main\"")),
         keys(),
+        EXTENDED.to_owned(),
         format!("{}[log]\nunsafe_no_log = true\n", keys().replace("threshold = 2", "threshold = 1").replace("tag =", "triggers = \"push\"\ntag =")),
     ];
     let all: Vec<String> = policies.iter().map(|text| format!("{text}=>\n{}", Policy::parse(text).unwrap().explain())).collect();

@@ -5,7 +5,7 @@
 //! was put together wrongly or that a trusted key vouches for something else. Whoever skips what he cannot verify can be made to
 //! skip what he should have refused.
 
-use super::{Facts, KeySignature, Provenance, Subject, check_statement, found, has_version};
+use super::{Facts, KeySignature, Passed, Provenance, Subject, check_statement, found, has_version};
 use crate::bundle::Bundle;
 use crate::error::Check;
 use crate::policy::Policy;
@@ -76,8 +76,8 @@ fn verify_line(
     let form = statement.form(subject)?;
     let (key, evidence) = signer(&bundle, root, policy, rule, form)?;
     // From here on the key's holder said it; what is left is whether it is what we want.
-    let (claims, facts) = check_statement(&statement, policy, subject, Facts::claimed)?;
-    let mut one = found(policy, subject, form, &statement, claims, facts);
+    let (claims, facts) = check_statement(&statement, &policy.own.rules, subject, Facts::claimed, &mut Passed::default())?;
+    let mut one = found(policy.title(), policy, subject, form, &statement, claims, facts);
     one.signed_times.clone_from(&evidence.signed_times);
     one.log.clone_from(&evidence.log);
     one.log_index = evidence.log_index;
