@@ -6,7 +6,7 @@
 //! elsewhere is an input.
 
 use super::members::{Inputs, Members};
-use super::{Source, commit};
+use super::{Source, agreed, commit, repository};
 use crate::error::Check;
 use serde_json::Value;
 use slipway_protocol::Refusal;
@@ -44,9 +44,10 @@ pub(super) fn v1(
     Ok((source.clone(), own(&source, repository, commit, path, "buildConfigSource", members, inputs)))
 }
 
-/// The same of `configSource` and the materials.
+/// The same of `configSource` and the materials. The type hints may be parameters; then they say what the material says.
 pub(super) fn v0_2(
     mut config: Members<'_>,
+    parameters: &mut Members<'_>,
     materials: &[Value],
     inputs: &mut Inputs,
 ) -> Result<(Source, Option<String>), Refusal> {
@@ -63,6 +64,9 @@ pub(super) fn v0_2(
     let definition = uri.as_ref().map(|uri| Source::from_uri(uri, defined.clone()));
     let others: Vec<Source> = all.iter().filter(|source| Some(*source) != definition.as_ref()).cloned().collect();
     let source = only(if others.is_empty() { all } else { others })?;
+    let hint = parameters.fact(&["CHAINS-GIT_URL"], Check::ClaimSource)?.map(|url| repository(&url).to_owned());
+    agreed(Some(source.repository.clone()), hint, Check::ClaimSource)?;
+    agreed(source.commit.clone(), parameters.fact(&["CHAINS-GIT_COMMIT"], Check::ClaimCommit)?, Check::ClaimCommit)?;
     let members = [("uri", uri.clone()), ("digest", defined.clone()), ("entryPoint", path.clone())];
     Ok((source.clone(), own(&source, uri, defined, path, "configSource", members, inputs)))
 }

@@ -15,7 +15,7 @@ pub(super) fn read(mut predicate: Members<'_>) -> Result<Claims, Refusal> {
     let mut inputs = Inputs::default();
     let (stated, material, workflow) = match conventions {
         Conventions::Tekton => {
-            let (material, workflow) = tekton::v0_2(config, materials, &mut inputs)?;
+            let (material, workflow) = tekton::v0_2(config, &mut parameters, materials, &mut inputs)?;
             (None, material, workflow)
         }
         Conventions::BuildKit => {

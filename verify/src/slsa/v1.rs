@@ -32,7 +32,11 @@ pub(super) fn read(mut predicate: Members<'_>) -> Result<Claims, Refusal> {
             let (material, workflow) = build_kit(config, "configSource", "path", dependencies, &mut inputs)?;
             (Asked { source: None, workflow }, material)
         }
-        Conventions::GitLab => (asked(&mut external, &mut inputs)?, gitlab_material(dependencies)?),
+        Conventions::GitLab => {
+            let asked = asked(&mut external, &mut inputs)?;
+            let material = gitlab_material(dependencies, asked.source.as_ref())?;
+            (asked, material)
+        }
         Conventions::FirstMaterial => (asked(&mut external, &mut inputs)?, Source::first(dependencies, "resolvedDependencies")?),
     };
     let (environment, mut runs) = environment::github(definition.object("internalParameters")?, &mut inputs)?;
@@ -101,12 +105,21 @@ fn asked(external: &mut Members<'_>, inputs: &mut Inputs) -> Result<Asked, Refus
     Ok(Asked::default())
 }
 
-/// GitLab's only dependency. Its runner writes the commit under `sha256`, though it is none.
-fn gitlab_material(dependencies: &[Value]) -> Result<Source, Refusal> {
-    let missing = || Check::ProvenanceMalformed.refuse("none", "the source first in resolvedDependencies");
-    let mut first = Members::of(dependencies.first().ok_or_else(missing)?, "resolvedDependencies")?;
-    let commit = gitlab_commit(&mut first.object("digest")?)?;
-    Ok(Source::from_uri(&first.need("uri")?, commit))
+/// GitLab's source among the dependencies, images being others. Its runner writes the commit under `sha256`, though it is none.
+fn gitlab_material(dependencies: &[Value], asked: Option<&Source>) -> Result<Source, Refusal> {
+    let mut first = None;
+    for value in dependencies {
+        let mut dependency = Members::of(value, "resolvedDependencies")?;
+        let source = Source::from_uri(&dependency.need("uri")?, None);
+        let is_asked = asked.is_some_and(|asked| asked.repository == source.repository);
+        if is_asked || first.is_none() {
+            first = Some(Source { commit: gitlab_commit(&mut dependency.object("digest")?)?, ..source });
+        }
+        if is_asked {
+            break;
+        }
+    }
+    first.ok_or_else(|| Check::ProvenanceMalformed.refuse("none", "the source among resolvedDependencies"))
 }
 
 /// The commit under each name that GitLab has given it.

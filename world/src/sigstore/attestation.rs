@@ -2,7 +2,7 @@
 //!
 //! Real shapes are [`Attestation::kubeedge`] and [`Attestation::npm`].
 
-use super::builders::{EntryKind, entry_kind};
+use super::entries::{EntryKind, entry_kind};
 use super::keys::ManagedKey;
 use super::lie::Lie;
 use super::sha256;
@@ -32,6 +32,8 @@ pub enum PredicateKind {
     SlsaV02,
     /// `https://slsa.dev/provenance/v1`, as npm and GitHub's attest action write it.
     SlsaV1,
+    /// `https://slsa.dev/provenance/v1`, as slsa-github-generator's delegator writes it.
+    SlsaV1Delegated,
 }
 
 /// What proves that and when the signature was made.
@@ -193,6 +195,20 @@ impl Attestation {
         }
     }
 
+    /// A build of `owner/repo` by slsa-github-generator's builder for Maven, which its delegator signs for; `version` being `v2.1.0` and the
+    /// like. Members as in slsa-verifier's `cli/slsa-verifier/testdata/gha_maven/v2.1.0/binary-linux-amd64-push-v14.2.build.slsa`.
+    pub fn maven(repository: &str, git_ref: &str, version: &str) -> Self {
+        let generator = format!("{GITHUB}/slsa-framework/slsa-github-generator/.github/workflows");
+        Self {
+            identity: format!("{generator}/delegator_lowperms-generic_slsa3.yml@refs/tags/{version}"),
+            builder: format!("{generator}/builder_maven_slsa3.yml@refs/tags/{version}"),
+            builder_commit: GENERATOR_COMMIT.to_owned(),
+            build_type: format!("{GITHUB}/slsa-framework/slsa-github-generator/delegator-generic@v0"),
+            predicate: PredicateKind::SlsaV1Delegated,
+            ..Self::npm(repository, git_ref)
+        }
+    }
+
     /// Adds an artifact by its bytes.
     #[must_use]
     pub fn artifact(self, name: &str, bytes: &[u8]) -> Self {
@@ -296,6 +312,9 @@ impl Attestation {
         let (statement_type, predicate_type, predicate) = match self.predicate {
             PredicateKind::SlsaV02 => ("https://in-toto.io/Statement/v0.1", "https://slsa.dev/provenance/v0.2", self.slsa_v02()),
             PredicateKind::SlsaV1 => ("https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1", self.slsa_v1()),
+            PredicateKind::SlsaV1Delegated => {
+                ("https://in-toto.io/Statement/v0.1", "https://slsa.dev/provenance/v1", self.slsa_v1_delegated())
+            }
         };
         let subjects: Vec<Value> = self.subjects.iter().map(|s| json!({"name": s.name, "digest": s.digests})).collect();
         let mut statement = json!({
@@ -382,6 +401,43 @@ impl Attestation {
                         "repository_id": self.repository_id,
                         "repository_owner_id": self.owner_id,
                     },
+                },
+                "resolvedDependencies": [{
+                    "uri": format!("git+{}@{}", self.source, self.git_ref),
+                    "digest": {"gitCommit": self.commit},
+                }],
+            },
+            "runDetails": {"builder": {"id": self.builder}, "metadata": {"invocationId": self.run_url()}},
+        })
+    }
+
+    fn slsa_v1_delegated(&self) -> Value {
+        let ref_type = if self.git_ref.starts_with("refs/tags/") { "tag" } else { "branch" };
+        let event = self.slsa_v02()["invocation"]["environment"]["github_event_payload"].take();
+        json!({
+            "buildDefinition": {
+                "buildType": self.build_type,
+                "externalParameters": {
+                    "inputs": {"rekor-log-public": false, "jdk-version": 17, "directory": "."},
+                    "vars": {},
+                },
+                "internalParameters": {
+                    "GITHUB_ACTOR_ID": "1000001",
+                    "GITHUB_EVENT_NAME": self.trigger,
+                    "GITHUB_BASE_REF": "",
+                    "GITHUB_REF": self.git_ref,
+                    "GITHUB_REF_TYPE": ref_type,
+                    "GITHUB_REPOSITORY": self.repository(),
+                    "GITHUB_REPOSITORY_ID": self.repository_id,
+                    "GITHUB_REPOSITORY_OWNER_ID": self.owner_id,
+                    "GITHUB_RUN_ATTEMPT": self.run_attempt,
+                    "GITHUB_RUN_ID": self.run_id,
+                    "GITHUB_RUN_NUMBER": "115",
+                    "GITHUB_SHA": self.commit,
+                    "GITHUB_TRIGGERING_ACTOR_ID": "1000001",
+                    "GITHUB_WORKFLOW_REF": format!("{}/{}@{}", self.repository(), self.workflow, self.git_ref),
+                    "GITHUB_WORKFLOW_SHA": self.commit,
+                    "GITHUB_EVENT_PAYLOAD": event,
                 },
                 "resolvedDependencies": [{
                     "uri": format!("git+{}@{}", self.source, self.git_ref),

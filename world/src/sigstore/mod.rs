@@ -6,16 +6,17 @@
 //!
 //! | part | in |
 //! |---|---|
-//! | what is signed: SLSA provenance as real builders write it | `attestation` |
+//! | what is signed: SLSA provenance as real builders write it | `attestation`, [`builders`] |
 //! | who signs: root, intermediate, ten-minute leaf with its SCT | `certificates` |
-//! | proof that it was logged, as its builder logs | `log`, `builders` |
+//! | proof that it was logged, as its builder logs | `log`, `entries` |
 //! | proof of when | `timestamp` |
 //! | DER and keys | `asn1`, `keys`, `rsa` |
 
 mod asn1;
 mod attestation;
-mod builders;
+pub mod builders;
 mod certificates;
+mod entries;
 mod keys;
 mod lie;
 mod log;
@@ -23,7 +24,7 @@ mod rsa;
 mod timestamp;
 
 pub use attestation::{Attestation, DEFAULT_SIGNED_AT, Evidence, PredicateKind, Subject, generator_generic};
-pub use builders::{BUILDERS, Builder, EntryKind, entry_kind};
+pub use entries::{BUILDERS, EntryKind, LoggedAs, entry_kind};
 pub use certificates::{LEAF_LIFETIME, WORLD_BEGINS, WORLD_ENDS};
 pub use keys::ManagedKey;
 pub use lie::{CertificateLie, IntermediateLie, Lie, SctLie, TokenLie};
