@@ -272,6 +272,106 @@ fn real_provenance_verifies_and_one_character_off_does_not() {
     }
 }
 
+/// A real build of slsa-github-generator's delegator or container-based builder, and the policy that a person would write for it.
+struct Delegated {
+    file: &'static str,
+    identity: &'static str,
+    builder: &'static str,
+    subject: &'static str,
+    inputs: &'static str,
+}
+
+const DELEGATED: [Delegated; 4] = [
+    Delegated {
+        file: "maven-v2.1.0",
+        identity: "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/delegator_lowperms-generic_slsa3.yml@refs/tags/v2.1.0",
+        builder: "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/builder_maven_slsa3.yml@refs/tags/v2.1.0",
+        subject: "test-java-project-1.23.90.jar",
+        inputs: "inputs = { directory = \"./e2e/maven/workflow_dispatch\", jdk-version = \"17\", rekor-log-public = \"false\" }",
+    },
+    Delegated {
+        file: "delegator-v1.10.0",
+        identity: "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/delegator_generic_slsa3.yml@refs/tags/v1.10.0",
+        builder: "https://github.com/slsa-framework/example-trw/.github/workflows/builder_high-perms_slsa3.yml@refs/tags/v1.10.0",
+        subject: "gha_delegator-binary-linux-amd64-v14.2",
+        inputs: "unsafe_any_inputs = true",
+    },
+    Delegated {
+        file: "container-based-v1.10.0",
+        identity: "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/builder_container-based_slsa3.yml@refs/tags/v1.10.0",
+        builder: "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/builder_container-based_slsa3.yml@refs/tags/v1.10.0",
+        subject: "gha_container-based-binary-linux-amd64-v14.2",
+        inputs: "unsafe_any_inputs = true",
+    },
+    // Signed by the delegator as it was on a branch: whoever may push there signs for every builder.
+    Delegated {
+        file: "delegator-v1.9.0",
+        identity: "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/delegator_generic_slsa3.yml@refs/heads/main",
+        builder: "https://github.com/slsa-framework/example-trw/.github/workflows/builder_high-perms_slsa3.yml@refs/tags/v1.9.0",
+        subject: "gha_delegator-binary-linux-amd64-v14.2",
+        inputs: "unsafe_any_inputs = true",
+    },
+];
+
+#[test]
+fn real_delegated_provenance_verifies_by_path_and_by_digest() {
+    let Some(vectors) = vectors() else { return };
+    let root = SigstoreRoot::parse(&fs::read(vectors.join("roots/sigstore-prod.trusted_root.json")).unwrap()).unwrap();
+    for build in DELEGATED {
+        let Delegated { file, identity, builder, subject, inputs } = build;
+        let folder = vectors.join("slsa/delegator");
+        let bundle = fs::read(folder.join(format!("{file}.sigstore.json"))).unwrap();
+        let (source, reference) = ("https://github.com/slsa-framework/example-package", "refs/tags/v14.2");
+        let policy = |identity: &str, builder: &str, source: &str, reference: &str| {
+            let builder = if builder == identity { String::new() } else { format!("builder = \"{builder}\"\n") };
+            format!(
+                "component = \"example\"\nprofile = \"public-good\"\n[certificate]\nissuer = \"{ISSUER}\"\nidentity = \"{identity}\"\n[provenance]\n{builder}source = \"{source}\"\nref = \"{reference}\"\n{inputs}\n"
+            )
+        };
+        // As a person names it: the file itself, or its digest.
+        let path = folder.join(file);
+        let digest = slipway_protocol::Sha256::of(&fs::read(&path).unwrap());
+        let by_path = slipway_verify::provenance::Named::File(path);
+        let by_digest: slipway_verify::provenance::Named = format!("{digest:?}").parse().unwrap();
+        for named in [by_path, by_digest] {
+            let code = |policy: &str, name: &str| {
+                let question =
+                    slipway_verify::provenance::Question::about(&named, Some(name.to_owned()), |path| fs::File::open(path));
+                let question = question.unwrap().unwrap();
+                let policy = Policy::parse(policy);
+                let found = policy.and_then(|policy| verify_provenance(&bundle, &root, &policy, &question.subject(None)));
+                found.err().map_or_else(String::new, |refusal| refusal.code.trim_start_matches("SLW-V-").to_owned())
+            };
+            let good = policy(identity, builder, source, reference);
+            if file == "delegator-v1.9.0" {
+                assert_eq!(code(&good, subject), "POLICY-IDENTITY");
+                // Whatever else is said of it.
+                let tag = identity.replace("heads/main", "tags/v1.9.0");
+                assert_eq!(code(&policy(&tag, builder, source, reference), subject), "POLICY-IDENTITY");
+                continue;
+            }
+            assert_eq!(code(&good, subject), "", "{file}");
+            assert_eq!(code(&good, &off_by_one(subject)), "SUBJECT-NAME", "{file}");
+            assert_eq!(code(&policy(identity, builder, &off_by_one(source), reference), subject), "POLICY-SOURCE", "{file}");
+            assert_eq!(code(&policy(identity, builder, source, &off_by_one(reference)), subject), "POLICY-REF", "{file}");
+            let (wrong, code_of_builder) = match identity == builder {
+                true => (policy(&off_by_one(identity), &off_by_one(builder), source, reference), "POLICY-IDENTITY"),
+                false => (policy(identity, &off_by_one(builder), source, reference), "POLICY-BUILDER"),
+            };
+            assert_eq!(code(&wrong, subject), code_of_builder, "{file}");
+            assert_eq!(code(&good.replace(inputs, ""), subject), "POLICY-INPUTS", "{file}");
+        }
+        let other = slipway_verify::provenance::Question::about(
+            &format!("{:?}", slipway_protocol::Sha256::of(b"another")).parse().unwrap(),
+            Some(subject.to_owned()),
+            |path| fs::File::open(path),
+        );
+        let good = Policy::parse(&policy(identity, builder, source, reference)).unwrap();
+        let refused = verify_provenance(&bundle, &root, &good, &other.unwrap().unwrap().subject(None)).unwrap_err();
+        assert_eq!(refused.code, "SLW-V-ARTIFACT-DIGEST", "{file}");
+    }
+}
+
 #[test]
 fn what_loosens_a_policy_is_needed_and_fits_only_where_it_belongs() {
     let Some(vectors) = vectors() else { return };

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod authorities;
+mod also;
 mod builders;
 mod changes;
 mod claims;
