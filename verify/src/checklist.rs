@@ -91,10 +91,13 @@
 //! | subject by name, and by every digest that both sides know | `statement` | `SUBJECT-NAME`, `ARTIFACT-DIGEST`, `SUBJECT-ALGORITHM` |
 //! | predicate type | `provenance` | `POLICY-PREDICATE` |
 //! | **SLSA and policy** | | |
+//! | one alternative (preset, own tables or an `[[also]]`) in all its parts, none mixed with another | `provenance`, `policy::also` | that of the one which came furthest: `POLICY-IDENTITY`, … |
 //! | the policy itself: complete, not contradictory, nothing unknown in it; each mistake by line | `policy` | `POLICY-EMPTY`, `POLICY-CONTRADICTION`, `POLICY-SYNTAX`, `KEY` |
 //! | instance, by who certified the signer and by its log; generation of the log | `policy::profile` | `POLICY-PROFILE` |
 //! | a policy for the component, and the version that it binds to | `provenance`, [`crate::authorize`] | `POLICY-NONE`, `POLICY-COMPONENT`, `POLICY-VERSION` |
-//! | the predicate's members | `slsa` | `PROVENANCE-MALFORMED` |
+//! | the predicate's members, by each builder's conventions; an array is no object | `slsa` | `PROVENANCE-MALFORMED`, `CLAIM-MISSING` |
+//! | two names for one fact, in small letters and capitals: both read, and alike | `slsa::members` | `CLAIM-COMMIT`, `CLAIM-RUN`, `CLAIM-…`, `PROVENANCE-MALFORMED` |
+//! | what a builder sets itself (`internalParameters`, `environment`) and no fact of which is known | description | none: not read |
 //! | issuer, identity; SLSA's own builders at a release tag only | `provenance` | `POLICY-ISSUER`, `POLICY-IDENTITY` |
 //! | keys in place of certificates: every line by a listed key, enough distinct ones, about one source, ref and commit | `provenance::keys` | `POLICY-KEY`, `POLICY-THRESHOLD`, `BUNDLE-LINES`, `CLAIM-…` |
 //! | identity equals the certificate's build signer; a workflow that signs for itself is of the commit it ran from | `provenance::facts` | `CLAIM-SIGNER`, `CLAIM-COMMIT` |
@@ -107,8 +110,8 @@
 //! | commit in certificate, trigger, material and environment; of the workflow in certificate and environment | `provenance` | `CLAIM-COMMIT`, `CLAIM-MISSING` |
 //! | workflow in certificate, entry point and environment | `provenance` | `POLICY-WORKFLOW`, `CLAIM-WORKFLOW` |
 //! | run and attempt in certificate, environment and metadata | `provenance` | `CLAIM-RUN` |
-//! | event in certificate and environment; `pull_request` never, `workflow_dispatch` only if named | `policy`, `provenance` | `POLICY-CONTRADICTION`, `POLICY-TRIGGER`, `CLAIM-TRIGGER` |
-//! | inputs of a dispatch or a builder, other parameters from outside: none but those pinned | `provenance` | `POLICY-INPUTS` |
+//! | event in certificate and environment; pull and merge requests never, `workflow_dispatch` only if named | `policy`, `provenance` | `POLICY-CONTRADICTION`, `POLICY-TRIGGER`, `CLAIM-TRIGGER` |
+//! | every member of `externalParameters`, `invocation.parameters` and `configSource` that is not compared, inputs of a dispatch: none but those pinned; bounded in the sum | `slsa::members`, `provenance` | `POLICY-INPUTS`, `PROVENANCE-MALFORMED` |
 //! | runner in certificate and provenance; hosted | `provenance` | `POLICY-RUNNER`, `CLAIM-RUNNER` |
 //! | repository and owner ids in certificate, environment and event; as pinned | `provenance` | `POLICY-IDS`, `CLAIM-IDS` |
 //! | a certificate without the newer claims (before 2023-03) is judged by the old ones | `provenance::facts` | `CLAIM-MISSING` |

@@ -17,6 +17,8 @@
 //! tag = "v{version}"                 # bound to the release's version
 //! triggers = "release"
 //! ```
+//!
+//! `[[also]]` adds complete alternatives, by what differs in them.
 
 use crate::bundle::LogRule;
 use crate::error::Check;
@@ -283,7 +285,7 @@ fn preset(
         return Err(place.refuse(Check::PolicySyntax, at, at.get_ref(), "the preset kubeedge"));
     }
     if file.certificate.is_some() || file.keys.is_some() || file.provenance.is_some() {
-        let wanted = "either the preset or tables of one's own";
+        let wanted = "either the preset or tables of one's own; what is accepted besides goes into [[also]]";
         return Err(place.refuse(Check::PolicyContradiction, at, "a preset and a table that it stands for", wanted));
     }
     match profile {

@@ -294,6 +294,27 @@ fn an_alternative_inherits_what_it_does_not_say_and_nothing_that_contradicts_it(
     assert_eq!(policy.own.rules.repository_id.as_deref(), Some("1"));
 }
 
+/// The policies that docs/VERIFYING.md shows, but those with `…` in the place of a key.
+fn shown() -> Vec<Policy> {
+    let page = include_str!("../../../docs/VERIFYING.md");
+    let blocks = page.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap());
+    blocks
+        .filter(|text| !text.contains('…'))
+        .map(|text| Policy::parse(text).unwrap_or_else(|why| panic!("{why}: {text}")))
+        .collect()
+}
+
+#[test]
+fn the_page_shows_policies_that_load_and_an_alternative_as_it_is_written_out() {
+    let shown = shown();
+    let extended = shown.iter().position(|policy| !policy.also.is_empty()).unwrap();
+    let explained = shown[extended].explain();
+    let part = explained.split("Or all of this, as the alternative \"re-run by hand\":\n").nth(1).unwrap();
+    let part = part.split("Or all of").next().unwrap();
+    let written = shown[extended + 1].explain();
+    assert!(written.contains(part), "{written}\nis not\n{part}");
+}
+
 #[test]
 fn an_alternative_that_says_nothing_or_contradicts_itself_does_not_load() {
     each_is_refused(

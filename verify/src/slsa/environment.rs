@@ -63,8 +63,8 @@ pub(super) fn github(mut recorded: Members<'_>, inputs: &mut Inputs) -> Result<(
     let nested = recorded.object("github")?;
     let mut variables = Variables { flat: recorded, nested };
     let mut event = variables.event()?;
-    inputs.add_named(event.take("inputs"));
-    inputs.add_named(event.take("client_payload"));
+    inputs.add_named(event.take("inputs"))?;
+    inputs.add_named(event.take("client_payload"))?;
     let name = variables.fact(&["event_name"], Check::ClaimTrigger)?;
     // A push and a dispatch name the whole ref; a release only its tag; other events mean other things by `ref`.
     let sent = match name.as_deref() {

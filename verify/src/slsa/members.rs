@@ -85,10 +85,8 @@ impl<'v> Members<'v> {
     }
 
     /// Whatever is left counts as an input. `head` goes before the names.
-    pub(super) fn into_inputs(self, head: &str, inputs: &mut Inputs) {
-        for (name, value) in self.left {
-            inputs.add(&if head.is_empty() { name.to_owned() } else { format!("{head}.{name}") }, value);
-        }
+    pub(super) fn into_inputs(self, head: &str, inputs: &mut Inputs) -> Result<(), Refusal> {
+        self.left.into_iter().try_for_each(|(name, value)| inputs.add(&inputs.joined(head, name)?, value))
     }
 }
 
@@ -112,36 +110,64 @@ fn plain(value: &Value) -> Result<Option<String>, Refusal> {
     }
 }
 
+/// Bytes of all inputs together, names and values: as much as a whole statement may have. The name of an input holds those of all objects around
+/// it, so without a limit a small statement could ask for any amount of memory.
+const INPUT_LIMIT: usize = 1024 * 1024;
+
 /// What a build was given from outside, by name.
 #[derive(Debug, Default)]
-pub(super) struct Inputs(pub(super) BTreeMap<String, String>);
+pub(super) struct Inputs {
+    all: BTreeMap<String, String>,
+    bytes: usize,
+}
 
 impl Inputs {
     /// Adds an input as text: the members of an object one by one, as `name.member`. Null and what has nothing in it is no input. The same
     /// name with another value elsewhere gets a name that no policy can pin.
-    pub(super) fn add(&mut self, name: &str, value: &Value) {
+    pub(super) fn add(&mut self, name: &str, value: &Value) -> Result<(), Refusal> {
         let value = match value {
-            Value::Null => return,
-            Value::Array(items) if items.is_empty() => return,
+            Value::Null => return Ok(()),
+            Value::Array(items) if items.is_empty() => return Ok(()),
             Value::Object(members) => {
-                members.iter().for_each(|(member, value)| self.add(&format!("{name}.{member}"), value));
-                return;
+                return members.iter().try_for_each(|(member, value)| self.add(&self.joined(name, member)?, value));
             }
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        match self.0.get(name) {
-            Some(known) if *known != value => self.0.insert(format!("{name} (a second value)"), value),
-            _ => self.0.insert(name.to_owned(), value),
+        let name = match self.all.get(name) {
+            Some(known) if *known != value => format!("{name} (a second value)"),
+            _ => name.to_owned(),
         };
+        self.bytes = self.bytes.saturating_add(name.len()).saturating_add(value.len());
+        self.bounded(0)?;
+        self.all.insert(name, value);
+        Ok(())
     }
 
     /// Adds inputs that are listed by name.
-    pub(super) fn add_named(&mut self, value: Option<&Value>) {
+    pub(super) fn add_named(&mut self, value: Option<&Value>) -> Result<(), Refusal> {
         match value {
-            None => {}
-            Some(Value::Object(members)) => members.iter().for_each(|(name, value)| self.add(name, value)),
+            None => Ok(()),
+            Some(Value::Object(members)) => members.iter().try_for_each(|(name, value)| self.add(name, value)),
             Some(value) => self.add("inputs", value),
         }
+    }
+
+    /// All of them by name.
+    pub(super) fn into_map(self) -> BTreeMap<String, String> {
+        self.all
+    }
+
+    /// The name of a member, with what it is a member of before it.
+    fn joined(&self, head: &str, member: &str) -> Result<String, Refusal> {
+        self.bounded(head.len().saturating_add(member.len()))?;
+        Ok(if head.is_empty() { member.to_owned() } else { format!("{head}.{member}") })
+    }
+
+    fn bounded(&self, more: usize) -> Result<(), Refusal> {
+        if self.bytes.saturating_add(more) > INPUT_LIMIT {
+            return Err(Check::ProvenanceMalformed.refuse("more", format_args!("inputs of at most {INPUT_LIMIT} bytes")));
+        }
+        Ok(())
     }
 }

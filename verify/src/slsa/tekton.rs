@@ -39,9 +39,9 @@ pub(super) fn v1(
     let repository = config.fact(&["repository"], Check::ClaimSource)?;
     let path = config.fact(&["path"], Check::ClaimWorkflow)?;
     let commit = reference.as_ref().map(|text| text.strip_prefix("sha1:").unwrap_or(text).to_owned());
-    config.into_inputs("buildConfigSource", inputs);
+    config.into_inputs("buildConfigSource", inputs)?;
     let members = [("repository", repository.clone()), ("ref", reference), ("path", path.clone())];
-    Ok((source.clone(), own(&source, repository, commit, path, "buildConfigSource", members, inputs)))
+    Ok((source.clone(), own(&source, repository, commit, path, "buildConfigSource", members, inputs)?))
 }
 
 /// The same of `configSource` and the materials. The type hints may be parameters; then they say what the material says.
@@ -55,8 +55,8 @@ pub(super) fn v0_2(
     let mut digest = config.object("digest")?;
     let defined = commit(&mut digest)?;
     let path = config.fact(&["entryPoint"], Check::ClaimWorkflow)?;
-    digest.into_inputs("configSource.digest", inputs);
-    config.into_inputs("configSource", inputs);
+    digest.into_inputs("configSource.digest", inputs)?;
+    config.into_inputs("configSource", inputs)?;
     let mut all = Vec::new();
     for value in materials {
         all.extend(git(&mut Members::of(value, "materials")?)?);
@@ -68,7 +68,7 @@ pub(super) fn v0_2(
     agreed(Some(source.repository.clone()), hint, Check::ClaimSource)?;
     agreed(source.commit.clone(), parameters.fact(&["CHAINS-GIT_COMMIT"], Check::ClaimCommit)?, Check::ClaimCommit)?;
     let members = [("uri", uri.clone()), ("digest", defined.clone()), ("entryPoint", path.clone())];
-    Ok((source.clone(), own(&source, uri, defined, path, "configSource", members, inputs)))
+    Ok((source.clone(), own(&source, uri, defined, path, "configSource", members, inputs)?))
 }
 
 /// A Git repository among the materials; images and the like are none.
@@ -105,15 +105,15 @@ fn own(
     name: &str,
     members: [(&str, Option<String>); 3],
     inputs: &mut Inputs,
-) -> Option<String> {
+) -> Result<Option<String>, Refusal> {
     let definition = Source::from_uri(uri.as_deref().unwrap_or_default(), commit);
     if definition.repository == source.repository && definition.commit.is_some() && definition.commit == source.commit {
-        return path;
+        return Ok(path);
     }
     for (member, value) in members {
         if let Some(value) = value {
-            inputs.add(&format!("{name}.{member}"), &value.into());
+            inputs.add(&format!("{name}.{member}"), &value.into())?;
         }
     }
-    None
+    Ok(None)
 }

@@ -17,12 +17,26 @@ fn members_are_taken_once_and_the_rest_is_an_input() {
     assert_eq!(members.fact(&["ref"], Check::ClaimRef).unwrap(), None);
     assert!(!members.has("none") && members.has("flag"));
     let mut inputs = Inputs::default();
-    members.into_inputs("", &mut inputs);
-    let all: Vec<(&str, &str)> = inputs.0.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    members.into_inputs("", &mut inputs).unwrap();
+    inputs.add("flag", &json!("true")).unwrap();
+    let all = inputs.into_map();
+    let all: Vec<(&str, &str)> = all.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(all, [("deep.a.b", "1"), ("deep.d", r#"["x"]"#), ("empty", ""), ("flag", "true")]);
-    inputs.add("flag", &json!("true"));
-    inputs.add("flag", &json!(false));
-    assert_eq!(inputs.0.get("flag (a second value)").map(String::as_str), Some("false"));
+    // The same name with another value is one that no policy can name.
+    let mut inputs = Inputs::default();
+    inputs.add("flag", &json!("true")).unwrap();
+    inputs.add("flag", &json!(false)).unwrap();
+    assert_eq!(inputs.into_map().get("flag (a second value)").map(String::as_str), Some("false"));
+}
+
+#[test]
+fn inputs_are_bounded_in_the_sum() {
+    // A quarter of a megabyte as JSON, 250 MB as names.
+    let many: serde_json::Map<String, Value> = (0..1000).map(|n| (n.to_string(), 1.into())).collect();
+    let hostile = json!({ "n".repeat(250_000): many });
+    assert_eq!(code(Inputs::default().add_named(Some(&hostile))), "PROVENANCE-MALFORMED");
+    assert_eq!(code(Inputs::default().add("x", &json!("v".repeat(1024 * 1024)))), "PROVENANCE-MALFORMED");
+    assert_eq!(code(Inputs::default().add("x", &json!("v".repeat(1024 * 1023)))), "");
 }
 
 #[test]

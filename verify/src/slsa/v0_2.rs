@@ -27,8 +27,8 @@ pub(super) fn read(mut predicate: Members<'_>) -> Result<Claims, Refusal> {
             let commit = if conventions == Conventions::GitLab { v1::gitlab_commit(&mut digest)? } else { commit(&mut digest)? };
             let stated = Source::from_uri(&config.need("uri")?, commit);
             let workflow = config.fact(&["entryPoint"], Check::ClaimWorkflow)?;
-            digest.into_inputs("configSource.digest", &mut inputs);
-            config.into_inputs("configSource", &mut inputs);
+            digest.into_inputs("configSource.digest", &mut inputs)?;
+            config.into_inputs("configSource", &mut inputs)?;
             // GitLab's runner lists no materials: what was asked for is all there is.
             match conventions {
                 Conventions::GitLab if materials.is_empty() => (None, stated, workflow),
@@ -52,10 +52,10 @@ pub(super) fn read(mut predicate: Members<'_>) -> Result<Claims, Refusal> {
     if conventions == Conventions::GitLab {
         environment::gitlab(&mut parameters, &mut claims)?;
     }
-    inputs.add_named(parameters.take("inputs"));
-    inputs.add_named(parameters.take("event_inputs"));
-    parameters.into_inputs("", &mut inputs);
-    invocation.into_inputs("invocation", &mut inputs);
-    claims.inputs = inputs.0;
+    inputs.add_named(parameters.take("inputs"))?;
+    inputs.add_named(parameters.take("event_inputs"))?;
+    parameters.into_inputs("", &mut inputs)?;
+    invocation.into_inputs("invocation", &mut inputs)?;
+    claims.inputs = inputs.into_map();
     Ok(claims)
 }

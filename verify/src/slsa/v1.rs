@@ -56,11 +56,11 @@ pub(super) fn read(mut predicate: Members<'_>) -> Result<Claims, Refusal> {
         // GitLab itself lists them apart, its runner beside the rest.
         let mut apart = external.object("variables")?;
         environment::gitlab(if external.has("CI_PROJECT_URL") { &mut external } else { &mut apart }, &mut claims)?;
-        apart.into_inputs("variables", &mut inputs);
+        apart.into_inputs("variables", &mut inputs)?;
     }
-    inputs.add_named(external.take("inputs"));
-    external.into_inputs("", &mut inputs);
-    claims.inputs = inputs.0;
+    inputs.add_named(external.take("inputs"))?;
+    external.into_inputs("", &mut inputs)?;
+    claims.inputs = inputs.into_map();
     Ok(claims)
 }
 
@@ -78,8 +78,8 @@ fn asked(external: &mut Members<'_>, inputs: &mut Inputs) -> Result<Asked, Refus
         let reference = workflow.fact(&["ref"], Check::ClaimRef)?;
         let source = Source::new(&workflow.need("repository")?, reference, None);
         let path = workflow.fact(&["path"], Check::ClaimWorkflow)?;
-        inputs.add_named(workflow.take("inputs"));
-        workflow.into_inputs("workflow", inputs);
+        inputs.add_named(workflow.take("inputs"))?;
+        workflow.into_inputs("workflow", inputs)?;
         return Ok(Asked { source: Some(source), workflow: path });
     }
     match external.take("source") {
@@ -91,8 +91,8 @@ fn asked(external: &mut Members<'_>, inputs: &mut Inputs) -> Result<Asked, Refus
             let mut source = Members::of(value, "externalParameters.source")?;
             let mut digest = source.object("digest")?;
             let found = Source::from_uri(&source.need("uri")?, commit(&mut digest)?);
-            digest.into_inputs("source.digest", inputs);
-            source.into_inputs("source", inputs);
+            digest.into_inputs("source.digest", inputs)?;
+            source.into_inputs("source", inputs)?;
             return Ok(Asked { source: Some(found), workflow: None });
         }
         None => {}
@@ -147,16 +147,16 @@ pub(super) fn build_kit(
     })?;
     let mut digest = config.object("digest")?;
     let stated = commit(&mut digest)?;
-    digest.into_inputs(&format!("{name}.digest"), inputs);
+    digest.into_inputs(&format!("{name}.digest"), inputs)?;
     let file = config.fact(&[path], Check::ClaimWorkflow)?;
-    config.into_inputs(name, inputs);
+    config.into_inputs(name, inputs)?;
     let (url, fragment) = uri.split_once('#').map_or((uri.as_str(), None), |(url, fragment)| (url, Some(fragment)));
     let (reference, directory) = fragment.map_or((None, None), |fragment| match fragment.split_once(':') {
         Some((reference, directory)) => (Some(reference), Some(directory)),
         None => (Some(fragment), None),
     });
     if let Some(directory) = directory {
-        inputs.add(&format!("{name}.directory"), &directory.into());
+        inputs.add(&format!("{name}.directory"), &directory.into())?;
     }
     let mut commits: Vec<String> = stated.into_iter().collect();
     for material in materials {
