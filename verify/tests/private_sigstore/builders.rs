@@ -1,5 +1,8 @@
 //! Every builder of docs/PROVENANCE.md in its own shape, with the policy that the page gives for it; and every way in which a statement of
 //! that shape can say something else.
+//!
+//! Seen to fail with members that nobody took and no input holds, with two names of one fact that may differ, and with only the first of the
+//! places that name the source compared.
 
 use super::*;
 use slipway_world::sigstore::ManagedKey;
