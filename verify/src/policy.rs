@@ -68,7 +68,8 @@ pub struct Policy {
     pub(crate) log: LogRule,
 }
 
-/// One complete answer to who may sign and what the provenance must say. Evidence satisfies one of them in all its parts, or none.
+/// One complete answer to who may sign and what the provenance must say. Evidence satisfies one of
+/// them in all its parts, or none.
 #[derive(Clone, Debug)]
 pub(crate) struct Alternative {
     /// What an `[[also]]` is called.

@@ -58,7 +58,8 @@ pub struct Provenance {
     pub predicate_type: String,
     /// The source repository.
     pub source: String,
-    /// The branch or tag that was built; empty where the builder records none and the policy takes any.
+    /// The branch or tag that was built; empty where the builder records none and the policy takes
+    /// any.
     pub source_ref: String,
     /// The commit that was built.
     pub commit: String,
@@ -135,7 +136,8 @@ pub fn verify_provenance(
     Ok(found)
 }
 
-/// How many checks an alternative has passed, in their one order: whichever came furthest has the most to say.
+/// How many checks an alternative has passed, in their one order: whichever came furthest has the
+/// most to say.
 #[derive(Default)]
 struct Passed(usize);
 
@@ -148,7 +150,8 @@ impl Passed {
     }
 }
 
-/// Whether a proven statement and its proven signer are what one of the policy's alternatives wants, in all its parts.
+/// Whether a proven statement and its proven signer are what one of the policy's alternatives
+/// wants, in all its parts.
 fn judge<'p>(
     statement: &Statement,
     proven: &Proven,

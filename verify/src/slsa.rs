@@ -1,9 +1,12 @@
-//! SLSA provenance v0.2 and v1: what the builder says it did, in one shape for both and for every builder.
+//! SLSA provenance v0.2 and v1: what the builder says it did, in one shape for both and for every
+//! builder.
 //!
-//! Builders write the same facts into different members; docs/PROVENANCE.md has the table, and each of its rows is a test. Whatever came
-//! from outside (`externalParameters`, `invocation.parameters`, `configSource`) is taken out member by member with [`members::Members`]:
-//! what is read is compared, and what is left is an input, which the policy must allow. Of what the builder itself set (`internalParameters`,
-//! `environment`) every known fact is read under all its names and must agree; the rest is description and is not read.
+//! Builders write the same facts into different members; docs/PROVENANCE.md has the table, and
+//! each of its rows is a test. Whatever came from outside (`externalParameters`,
+//! `invocation.parameters`, `configSource`) is taken out member by member with
+//! [`members::Members`]: what is read is compared, and what is left is an input, which the policy
+//! must allow. Of what the builder itself set (`internalParameters`, `environment`) every known
+//! fact is read under all its names and must agree; the rest is description and is not read.
 
 use crate::error::Check;
 use environment::Environment;
@@ -32,7 +35,8 @@ pub(crate) struct Claims {
     pub(crate) build_type: String,
     /// The source as it went in, by commit.
     pub(crate) material: Source,
-    /// Every other place that names the source, first what was asked for from outside. All must agree.
+    /// Every other place that names the source, first what was asked for from outside. All must
+    /// agree.
     pub(crate) stated: Vec<Source>,
     /// What the build's environment said, where the provenance records it.
     pub(crate) environment: Environment,
@@ -58,16 +62,18 @@ pub(crate) struct Source {
 /// How provenance names its run.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Run {
-    /// Numbers of the run and of the attempt, as far as they are told.
+    /// Numbers of the run and of the attempt, as far as they are known.
     Numbers(Option<String>, Option<String>),
     /// The whole URL.
     Url(String),
 }
 
-/// Whose conventions a predicate follows, by its build type. Whoever is not known here is read as the specification's own example is.
+/// Whose conventions a predicate follows, by its build type. Whoever is not known here is read as
+/// the specification's own example is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Conventions {
-    /// The source is the first material or dependency: GitHub, npm, slsa-github-generator, the specification.
+    /// The source is the first material or dependency: GitHub, npm, slsa-github-generator, the
+    /// specification.
     FirstMaterial,
     /// `CI_…` variables come from outside, and the commit may stand under `sha256`.
     GitLab,
@@ -115,7 +121,7 @@ impl Run {
         Some(Self::Numbers(Some(number(id)?), Some(number(attempt)?)))
     }
 
-    /// Where the run can be looked at, if that is told.
+    /// Where the run can be looked at, if that is known.
     pub(crate) fn url(&self, source: &str) -> Option<String> {
         match self {
             Self::Numbers(Some(id), Some(attempt)) => Some(format!("{source}/actions/runs/{id}/attempts/{attempt}")),

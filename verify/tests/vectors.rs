@@ -272,7 +272,8 @@ fn real_provenance_verifies_and_one_character_off_does_not() {
     }
 }
 
-/// A real build of slsa-github-generator's delegator or container-based builder, and the policy that a person would write for it.
+/// A real build of slsa-github-generator's delegator or container-based builder, and the policy
+/// that a person would write for it.
 struct Delegated {
     file: &'static str,
     identity: &'static str,
@@ -303,7 +304,8 @@ const DELEGATED: [Delegated; 4] = [
         subject: "gha_container-based-binary-linux-amd64-v14.2",
         inputs: "unsafe_any_inputs = true",
     },
-    // Signed by the delegator as it was on a branch: whoever may push there signs for every builder.
+    // Signed by the delegator as it was on a branch: whoever may push there signs for every
+    // builder.
     Delegated {
         file: "delegator-v1.9.0",
         identity: "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/delegator_generic_slsa3.yml@refs/heads/main",

@@ -1,7 +1,8 @@
 //! Alternatives: what a policy accepts besides, each complete in itself.
 //!
-//! An `[[also]]` says what differs from the policy's own tables, or from its preset, and inherits the rest. Evidence must satisfy one
-//! alternative in all its parts: the builder of one never counts beside the trigger of another.
+//! An `[[also]]` says what differs from the policy's own tables, or from its preset, and inherits
+//! the rest. Evidence must satisfy one alternative in all its parts: the builder of one never
+//! counts beside the trigger of another.
 
 use super::file::{AlsoTable, CertificateTable, Place, ProvenanceTable};
 use super::{Alternative, Profile, read};
@@ -11,7 +12,8 @@ use slipway_protocol::refusal::visible;
 use std::ops::Range;
 use toml::Spanned;
 
-/// Alternatives in one policy: each is tried on each piece of evidence, and each is named where none accepts.
+/// Alternatives in one policy: each is tried on each piece of evidence, and each is named where
+/// none accepts.
 const ALSO_LIMIT: usize = 8;
 /// Characters of a name, so that a refusal has room for all of them.
 const NAME_LIMIT: usize = 40;
@@ -72,8 +74,9 @@ fn says_nothing(said: &AlsoTable) -> bool {
         && said.provenance.as_ref().is_none_or(|table| *table.get_ref() == nothing.1)
 }
 
-/// The alternative written out. What belongs together is inherited together or not at all: a workflow with its versions, the ways to name a
-/// ref, inputs, and with another source the ids of the old one. Where the policy names the builder or the signer for both, whoever names one of
+/// The alternative written out. What belongs together is inherited together or not at all: a
+/// workflow with its versions, the ways to name a ref, inputs, and with another source the ids of
+/// the old one. Where the policy names the builder or the signer for both, whoever names one of
 /// them names both. What is inherited is shown, if it does not fit, at the alternative.
 fn merged(
     said: &AlsoTable,
@@ -121,7 +124,8 @@ fn merged(
     (Some(Spanned::new(span.clone(), certificate)), Some(Spanned::new(span.clone(), provenance)))
 }
 
-/// The own value; else, unless the alternative has a say of its own in the matter, the inherited one.
+/// The own value; else, unless the alternative has a say of its own in the matter, the inherited
+/// one.
 fn pick<T>(own: Option<Spanned<T>>, inherited: Option<Spanned<T>>, own_say: bool, span: &Range<usize>) -> Option<Spanned<T>> {
     own.or_else(|| inherited.filter(|_| !own_say).map(|value| Spanned::new(span.clone(), value.into_inner())))
 }

@@ -271,7 +271,8 @@ fn an_alternative_inherits_what_it_does_not_say_and_nothing_that_contradicts_it(
     assert!(matches!(&github.signers, Signers::Certificate(rule) if rule.signed_by == SignedBy::Runner));
     assert_eq!(policy.title_of(by_hand), "edgecore, preset kubeedge, also \"re-run by hand\"");
 
-    // Another source does not inherit the ids of the old one, another way to name the ref not the old way.
+    // Another source does not inherit the ids of the old one, another way to name the ref not the
+    // old way.
     let fork = format!(
         "{GOOD}repository_id = \"1\"\nowner_id = \"2\"\n[[also]]\nname = \"fork\"\nprovenance = {{ source = \"https://github.com/f/r\", ref = \"refs/heads/main\" }}\n"
     );
@@ -280,6 +281,29 @@ fn an_alternative_inherits_what_it_does_not_say_and_nothing_that_contradicts_it(
     assert_eq!((fork.source.as_str(), &fork.repository_id, &fork.owner_id), ("https://github.com/f/r", &None, &None));
     assert!(matches!(&fork.reference, RefRule::Is(pattern) if pattern.to_string() == "refs/heads/main"));
     assert_eq!(policy.own.rules.repository_id.as_deref(), Some("1"));
+}
+
+#[test]
+fn who_signs_and_who_builds_are_replaced_together_where_the_policy_names_one_for_both() {
+    let with = |base: &str, more: &str| Policy::parse(&format!("{base}[[also]]\nname = \"x\"\n{more}")).unwrap();
+    let signed_by = |policy: &Policy| match &policy.also[0].signers {
+        Signers::Certificate(rule) => (rule.signed_by, rule.identities.words(None)),
+        Signers::Keys(_) => panic!("keys"),
+    };
+    // The preset names the builder, which signs; a fork of it may be named as either.
+    let fork = "https://github.com/fork/slsa-github-generator/.github/workflows/generator_generic_slsa3.yml";
+    let preset = "component = \"edgecore\"\npreset = \"kubeedge\"\n";
+    for group in ["certificate.identity", "provenance.builder"] {
+        let policy = with(preset, &format!("{group} = \"{fork}\"\n{group}_versions = \"2.1.0\"\n"));
+        assert_eq!(signed_by(&policy), (SignedBy::Builder, format!("{fork}, its version 2.1.0")), "{group}");
+        assert_eq!(policy.also[0].rules.builders.words(None), format!("{fork}, its version 2.1.0"), "{group}");
+    }
+    // A policy that names both keeps the one that the alternative does not name.
+    let runner = format!("{GOOD}builder = \"https://github.com/actions/runner/github-hosted\"\n");
+    let policy =
+        with(&runner, "certificate.identity = \"https://github.com/o/r/.github/workflows/x.yml@refs/tags/v{version}\"\n");
+    let identity = "https://github.com/o/r/.github/workflows/x.yml@refs/tags/v{version}";
+    assert_eq!(signed_by(&policy), (SignedBy::Runner, identity.to_owned()));
 }
 
 #[test]
@@ -309,14 +333,16 @@ fn an_alternative_that_says_nothing_or_contradicts_itself_does_not_load() {
             ("builder_versions = \">=3", "bulder_versions = \">=3", "POLICY-SYNTAX", "line 6"),
             ("triggers = \"workflow_dispatch\"", "triggers = \"pull_request\"", "POLICY-CONTRADICTION", "line 11"),
             ("inputs = {", "unsafe_any_inputs = true\ninputs = {", "POLICY-CONTRADICTION", "line 13"),
-            // A runner signs for itself alone, so an alternative with one has to name the workflow.
+            // A runner signs for itself alone, so an alternative with one has to name the
+            // workflow.
             (
                 "[also.certificate]\nidentity = \"https://github.com/kubeedge/kubeedge/.github/workflows/release.yml@refs/tags/v{version}\"\n",
                 "",
                 "POLICY-EMPTY",
                 "line 14",
             ),
-            // Versions of a workflow that the alternative names with its ref, and versions of none.
+            // Versions of a workflow that the alternative names with its ref, and versions of
+            // none.
             ("provenance.builder_versions", "certificate.identity_versions", "POLICY-CONTRADICTION", "line 6"),
             ("[[also]]\nname = \"gen", "[also]\nname = \"gen", "POLICY-SYNTAX", "line 8"),
         ],

@@ -77,7 +77,8 @@ impl Facts {
         })
     }
 
-    /// By the statement itself, for want of a certificate. Each fact is taken where it counts most, and [`Self::agree`] holds the rest against it.
+    /// By the statement itself, for want of a certificate. Each fact is taken where it counts
+    /// most, and [`Self::agree`] holds the rest against it.
     pub(super) fn claimed(claims: &Claims) -> Result<Self, Refusal> {
         let environment = &claims.environment;
         let source = claims.sources().next().unwrap_or(&claims.material).repository.clone();
@@ -169,7 +170,7 @@ fn no_commit() -> Refusal {
     Check::ClaimMissing.refuse("nothing", "a commit of the source in the provenance")
 }
 
-/// The ref is asked for, and the provenance does not tell it.
+/// The ref is asked for, and the provenance does not record it.
 pub(super) fn no_reference() -> Refusal {
     Check::ClaimMissing
         .refuse("nothing", "a source ref in the provenance; where its builder records none, the policy must say unsafe_any_ref")

@@ -5,7 +5,8 @@ use super::{Claims, Run, Source, agreed};
 use crate::error::Check;
 use slipway_protocol::Refusal;
 
-/// GitHub's variables and its event. Each may be missing; each that is there must agree with the rest.
+/// GitHub's variables and its event. Each may be missing; each that is there must agree with the
+/// rest.
 #[derive(Debug, Default)]
 pub(crate) struct Environment {
     /// The event that started the build.
@@ -32,7 +33,8 @@ pub(crate) struct Environment {
     pub(crate) runner: Option<String>,
 }
 
-/// Where GitHub's variables are: the generator writes `github_x`, npm and the delegator `GITHUB_X`, GitHub itself an object `github`.
+/// Where GitHub's variables are: the generator writes `github_x`, npm and the delegator
+/// `GITHUB_X`, GitHub itself an object `github`.
 struct Variables<'v> {
     flat: Members<'v>,
     nested: Members<'v>,
@@ -58,7 +60,8 @@ impl<'v> Variables<'v> {
     }
 }
 
-/// Reads GitHub's variables and its event out of what the builder recorded. What came with the event from outside is an input.
+/// Reads GitHub's variables and its event out of what the builder recorded. What came with the
+/// event from outside is an input.
 pub(super) fn github(mut recorded: Members<'_>, inputs: &mut Inputs) -> Result<(Environment, Vec<Run>), Refusal> {
     let nested = recorded.object("github")?;
     let mut variables = Variables { flat: recorded, nested };
@@ -66,7 +69,8 @@ pub(super) fn github(mut recorded: Members<'_>, inputs: &mut Inputs) -> Result<(
     inputs.add_named(event.take("inputs"))?;
     inputs.add_named(event.take("client_payload"))?;
     let name = variables.fact(&["event_name"], Check::ClaimTrigger)?;
-    // A push and a dispatch name the whole ref; a release only its tag; other events mean other things by `ref`.
+    // A push and a dispatch name the whole ref; a release only its tag; other events mean other
+    // things by `ref`.
     let sent = match name.as_deref() {
         Some("push" | "workflow_dispatch") => event.fact(&["ref"], Check::ClaimRef)?,
         Some("release") => event.object("release")?.fact(&["tag_name"], Check::ClaimRef)?.map(|tag| format!("refs/tags/{tag}")),
@@ -95,8 +99,9 @@ pub(super) fn github(mut recorded: Members<'_>, inputs: &mut Inputs) -> Result<(
     Ok((environment, runs))
 }
 
-/// Reads what GitLab's predefined variables tell about the source. Who starts a pipeline with variables may overrule them, so they count only
-/// beside a policy that takes any inputs, which the others of them need anyway.
+/// Reads what GitLab's predefined variables say about the source. Who starts a pipeline with
+/// variables may overrule them, so they count only beside a policy that takes any inputs, which
+/// the others of them need anyway.
 pub(super) fn gitlab(variables: &mut Members<'_>, claims: &mut Claims) -> Result<(), Refusal> {
     let tag = variables.fact(&["CI_COMMIT_TAG"], Check::ClaimRef)?.map(|tag| format!("refs/tags/{tag}"));
     let branch = variables.fact(&["CI_COMMIT_BRANCH"], Check::ClaimRef)?.map(|branch| format!("refs/heads/{branch}"));

@@ -1,4 +1,5 @@
-//! Reading of JSON objects that leaves no member unnoticed: members are taken out, and what nobody took is an input.
+//! Reading of JSON objects that leaves no member unnoticed: members are taken out, and what nobody
+//! took is an input.
 
 use crate::error::Check;
 use serde_json::{Map, Value};
@@ -59,13 +60,13 @@ impl<'v> Members<'v> {
         }
     }
 
-    /// One fact under all its names, in small letters and capitals alike: each is read, and they must agree. Nothing if none is there, or
-    /// all are empty.
+    /// One fact under all its names, in small letters and capitals alike: each is read, and they
+    /// must agree. Nothing if none is there, or all are empty.
     pub(super) fn fact(&mut self, names: &[&str], check: Check) -> Result<Option<String>, Refusal> {
-        let told = |name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let is_one = |name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
         let mut values = Vec::new();
         self.left.retain(|name, value| {
-            let taken = told(name);
+            let taken = is_one(name);
             if taken {
                 values.push(*value);
             }
@@ -90,7 +91,7 @@ impl<'v> Members<'v> {
     }
 }
 
-/// One fact that several places tell: all must say the same.
+/// One fact that several places state: all must agree.
 pub(super) fn fact(values: impl IntoIterator<Item = String>, check: Check) -> Result<Option<String>, Refusal> {
     let mut values = values.into_iter();
     let Some(first) = values.next() else { return Ok(None) };
@@ -100,7 +101,8 @@ pub(super) fn fact(values: impl IntoIterator<Item = String>, check: Check) -> Re
     }
 }
 
-/// A text or a number, as text; nothing if it is missing or empty. Of another type it could not be compared, and would count as missing.
+/// A text or a number, as text; nothing if it is missing or empty. Of another type it could not be
+/// compared, and would count as missing.
 fn plain(value: &Value) -> Result<Option<String>, Refusal> {
     match value {
         Value::Null => Ok(None),
@@ -110,8 +112,9 @@ fn plain(value: &Value) -> Result<Option<String>, Refusal> {
     }
 }
 
-/// Bytes of all inputs together, names and values: as much as a whole statement may have. The name of an input holds those of all objects around
-/// it, so without a limit a small statement could ask for any amount of memory.
+/// Bytes of all inputs together, names and values: as much as one statement may have. The name
+/// of an input holds those of all objects around it, so without a limit a small statement could
+/// ask for any amount of memory.
 const INPUT_LIMIT: usize = 1024 * 1024;
 
 /// What a build was given from outside, by name.
@@ -122,8 +125,9 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    /// Adds an input as text: the members of an object one by one, as `name.member`. Null and what has nothing in it is no input. The same
-    /// name with another value elsewhere gets a name that no policy can pin.
+    /// Adds an input as text: the members of an object one by one, as `name.member`. Null and what
+    /// has nothing in it is no input. The same name with another value elsewhere gets a name that
+    /// no policy can pin.
     pub(super) fn add(&mut self, name: &str, value: &Value) -> Result<(), Refusal> {
         let value = match value {
             Value::Null => return Ok(()),

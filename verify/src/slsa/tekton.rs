@@ -1,9 +1,11 @@
-//! Tekton Chains, of both versions: where a run's definition came from and which source it built are two things.
+//! Tekton Chains, of both versions: where a run's definition came from and which source it built
+//! are two things.
 //!
-//! Chains takes the source from the run's type hints (`CHAINS-GIT_URL`, `CHAINS-GIT_COMMIT`): in v1 it is the dependency called
-//! `inputs/result`, in v0.2 a material whose URI begins with `git+`. It never records a ref. A dependency that is the source and the
-//! definition alike is listed once, under the definition's name, so without any other the definition is the source. A definition from
-//! elsewhere is an input.
+//! Chains takes the source from the run's type hints (`CHAINS-GIT_URL`, `CHAINS-GIT_COMMIT`): in
+//! v1 it is the dependency called `inputs/result`, in v0.2 a material whose URI begins with
+//! `git+`. It never records a ref. A dependency that is the source and the definition alike is
+//! listed once, under the definition's name, so without any other the definition is the source. A
+//! definition from elsewhere is an input.
 
 use super::members::{Inputs, Members};
 use super::{Source, agreed, commit, repository};
@@ -11,12 +13,14 @@ use crate::error::Check;
 use serde_json::Value;
 use slipway_protocol::Refusal;
 
-/// What Chains calls a dependency that a type hint named.
-const HINTED: &str = "inputs/result";
-/// What Chains calls the dependencies that define the run.
+/// What Chains calls a dependency that a type hint named: in its code, and in its documentation.
+const HINTED: [&str; 2] = ["inputs/result", "input/result"];
+/// What Chains calls the dependencies that define the run; its documentation has `config/` before
+/// it.
 const DEFINITIONS: [&str; 3] = ["pipeline", "task", "pipelineTask"];
 
-/// The source and, where the definition is of that very commit, its path. Takes what it read out of `externalParameters`.
+/// The source and, where the definition is of that very commit, its path. Takes what it read out
+/// of `externalParameters`.
 pub(super) fn v1(
     external: &mut Members<'_>,
     dependencies: &[Value],
@@ -27,10 +31,10 @@ pub(super) fn v1(
         let mut dependency = Members::of(value, "resolvedDependencies")?;
         let name = dependency.fact(&["name"], Check::ProvenanceMalformed)?.unwrap_or_default();
         let Some(source) = git(&mut dependency)? else { continue };
-        match name.as_str() {
-            HINTED => hinted.push(source),
-            name if DEFINITIONS.contains(&name) => defining.push(source),
-            _ => {}
+        if HINTED.contains(&name.as_str()) {
+            hinted.push(source);
+        } else if DEFINITIONS.contains(&name.strip_prefix("config/").unwrap_or(&name)) {
+            defining.push(source);
         }
     }
     let source = only(if hinted.is_empty() { defining } else { hinted })?;
@@ -44,7 +48,8 @@ pub(super) fn v1(
     Ok((source.clone(), own(&source, repository, commit, path, "buildConfigSource", members, inputs)?))
 }
 
-/// The same of `configSource` and the materials. The type hints may be parameters; then they say what the material says.
+/// The same of `configSource` and the materials. The type hints may be parameters; then they say
+/// what the material says.
 pub(super) fn v0_2(
     mut config: Members<'_>,
     parameters: &mut Members<'_>,
@@ -96,7 +101,8 @@ fn only(mut sources: Vec<Source>) -> Result<Source, Refusal> {
     }
 }
 
-/// The definition's path if it is of the source's own commit; else all that names the definition is an input.
+/// The definition's path if it is of the source's own commit; else all that names the definition
+/// is an input.
 fn own(
     source: &Source,
     uri: Option<String>,

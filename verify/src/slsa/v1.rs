@@ -64,8 +64,8 @@ pub(super) fn read(mut predicate: Members<'_>) -> Result<Claims, Refusal> {
     Ok(claims)
 }
 
-/// Takes the source out of `externalParameters`, in the first of these forms that is there. What stands in another one beside it is left, and
-/// so counts as an input:
+/// Takes the source out of `externalParameters`, in the first of these forms that is there. What
+/// stands in another one beside it is left, and so counts as an input:
 ///
 /// - `workflow: {repository, ref, path}`: GitHub, npm;
 /// - `source: {uri, digest}`: slsa-github-generator's container-based builder;
@@ -105,7 +105,8 @@ fn asked(external: &mut Members<'_>, inputs: &mut Inputs) -> Result<Asked, Refus
     Ok(Asked::default())
 }
 
-/// GitLab's source among the dependencies, images being others. Its runner writes the commit under `sha256`, though it is none.
+/// GitLab's source among the dependencies, images being others. Its runner writes the commit under
+/// `sha256`, though it is none.
 fn gitlab_material(dependencies: &[Value], asked: Option<&Source>) -> Result<Source, Refusal> {
     let mut first = None;
     for value in dependencies {
@@ -132,8 +133,9 @@ pub(super) fn gitlab_commit(digest: &mut Members<'_>) -> Result<Option<String>, 
     super::agreed(known, misnamed, Check::ClaimCommit)
 }
 
-/// BuildKit's configuration is a Git context, `URL#REF` or `URL#REF:DIRECTORY`. Where the very same is among the materials, they agree.
-/// The `vcs` in its metadata is what the client said, unverified, and is not read.
+/// BuildKit's configuration is a Git context, `URL#REF` or `URL#REF:DIRECTORY`. Where the very
+/// same is among the materials, they agree. The `vcs` in its metadata is what the client said,
+/// unverified, and is not read.
 pub(super) fn build_kit(
     mut config: Members<'_>,
     name: &str,

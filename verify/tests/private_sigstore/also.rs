@@ -1,10 +1,12 @@
-//! A preset with alternatives beside it: each is taken whole, and none lends a part to another.
+//! A preset with alternatives beside it: each is complete, and none lends a part to another.
 //!
-//! Seen to fail with a trigger that no alternative checks, and with the first alternative's refusal in the place of the furthest one's.
+//! Seen to fail with a trigger that no alternative checks, and with the first alternative's
+//! refusal in the place of the furthest one's.
 
 use super::*;
 
-/// What docs/VERIFYING.md adds to the preset: a later generator, a re-run by hand, GitHub's own attestation.
+/// What docs/VERIFYING.md adds to the preset: a later generator, a re-run by hand, GitHub's own
+/// attestation.
 fn extended() -> Policy {
     let page = include_str!("../../../docs/VERIFYING.md");
     let text = page.split("```toml\n").skip(1).find(|block| block.contains("[[also]]")).unwrap();

@@ -1,8 +1,8 @@
-//! Every builder of docs/PROVENANCE.md in its own shape, with the policy that the page gives for it; and every way in which a statement of
-//! that shape can say something else.
+//! Every builder of docs/PROVENANCE.md in its own shape, with the policy that the page gives for
+//! it; and every way in which a statement of that shape can say something else.
 //!
-//! Seen to fail with members that nobody took and no input holds, with two names of one fact that may differ, and with only the first of the
-//! places that name the source compared.
+//! Seen to fail with members that nobody took and no input holds, with two names of one fact that
+//! may differ, and with only the first of the places that name the source compared.
 
 use super::*;
 use slipway_world::sigstore::ManagedKey;
@@ -222,7 +222,8 @@ fn whatever_is_not_read_for_a_decision_is_an_input() {
     assert_eq!(judge(&sigstore().attest(&workflow), &root(), &Policy::parse(NPM).unwrap()), "POLICY-INPUTS");
     let pinned = Policy::parse(&format!("{NPM}inputs = {{ \"workflow.shell\" = \"bash\" }}\n")).unwrap();
     assert_eq!(judge(&sigstore().attest(&workflow), &root(), &pinned), "");
-    // An object and a name with a dot that spell the same differ in their values, and then no policy pins them.
+    // An object and a name with a dot that spell the same differ in their values, and then no
+    // policy pins them.
     let twice = and(Builder::SlsaExample, external, "a.b", "1".into());
     let mut twice = twice.clone();
     twice["predicate"]["buildDefinition"]["externalParameters"]["a"] = json!({"b": "2"});
@@ -313,7 +314,8 @@ fn certificates_and_the_policies_of_the_page() {
         build_type: "https://slsa.dev/container-based-build/v0.1?draft".into(),
         ..maven()
     };
-    // Members as in slsa-verifier's gha_container-based/v1.10.0/binary-linux-amd64-push-v14.2.intoto.build.slsa.
+    // Members as in slsa-verifier's
+    // gha_container-based/v1.10.0/binary-linux-amd64-push-v14.2.intoto.build.slsa.
     let image = "9e2ba52487d945504d250de186cb4fe2e3ba023ed2921dd6ac8b97ed43e76af9";
     let container = container.clone().edit(
         "/predicate/buildDefinition/externalParameters",

@@ -297,7 +297,8 @@ fn what_a_key_does_not_tell_may_be_missing_and_what_a_policy_asks_may_not() {
         own(|release| release.edit("/predicate/invocation/environment/github_runner_environment", Some("self-hosted".into())));
     assert_eq!(code(&runner, &keys(1, &["a"], "")), "POLICY-RUNNER");
     assert_eq!(code(&runner, &keys(1, &["a"], "unsafe_self_hosted_runner = true\n")), "");
-    // The material may tell the ref where the trigger does not; where nothing does, the policy must not care.
+    // The material may name the ref where the trigger does not; where nothing does, the policy
+    // must not care.
     let unnamed = |release: Attestation, place: &str| {
         release.edit(&format!("/predicate/{place}/uri"), Some("git+https://github.com/kubeedge/kubeedge".into()))
     };

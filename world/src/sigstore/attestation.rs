@@ -195,8 +195,9 @@ impl Attestation {
         }
     }
 
-    /// A build of `owner/repo` by slsa-github-generator's builder for Maven, which its delegator signs for; `version` being `v2.1.0` and the
-    /// like. Members as in slsa-verifier's `cli/slsa-verifier/testdata/gha_maven/v2.1.0/binary-linux-amd64-push-v14.2.build.slsa`.
+    /// A build of `owner/repo` by slsa-github-generator's builder for Maven, which its delegator
+    /// signs for; `version` being `v2.1.0` and the like. Members as in slsa-verifier's
+    /// `cli/slsa-verifier/testdata/gha_maven/v2.1.0/binary-linux-amd64-push-v14.2.build.slsa`.
     pub fn maven(repository: &str, git_ref: &str, version: &str) -> Self {
         let generator = format!("{GITHUB}/slsa-framework/slsa-github-generator/.github/workflows");
         Self {

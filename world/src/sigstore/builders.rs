@@ -1,7 +1,9 @@
-//! Provenance in the shapes that real builders write, as statements that a key or a certificate can sign.
+//! Provenance in the shapes that real builders write, as statements that a key or a certificate
+//! can sign.
 //!
-//! Each copies the members, their nesting, names and types of a named file of a named program; values are this world's own. What no check
-//! reads is kept where it decides how a builder is told (Tekton's images among the dependencies) and left out elsewhere.
+//! Each copies the members, their nesting, names and types of a named file of a named program;
+//! values are this world's own. What no check reads is kept where it decides how a builder is
+//! recognized (Tekton's images among the dependencies) and left out elsewhere.
 
 use super::sha256;
 use serde_json::{Value, json};
@@ -14,23 +16,30 @@ pub const REFERENCE: &str = "refs/tags/v1.23.1";
 /// A builder and the version of SLSA that it writes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Builder {
-    /// The example of the specification: slsa-framework/slsa, `docs/spec/v1.0/provenance.md`, section on `externalParameters`.
+    /// The example of the specification: slsa-framework/slsa, `docs/spec/v1.0/provenance.md`,
+    /// section on `externalParameters`.
     SlsaExample,
-    /// BuildKit 0.11 and later with SLSA v0.2: moby/buildkit, `docs/attestations/slsa-definitions.md`.
+    /// BuildKit 0.11 and later with SLSA v0.2: moby/buildkit,
+    /// `docs/attestations/slsa-definitions.md`.
     BuildKitV02,
     /// BuildKit 0.23 and later with SLSA v1: the same file.
     BuildKitV1,
-    /// Tekton Chains, format `slsa/v1`, which is SLSA v0.2: tektoncd/chains, `pkg/chains/formats/slsa/v1/intotoite6_test.go`.
+    /// Tekton Chains, format `slsa/v1`, which is SLSA v0.2: tektoncd/chains,
+    /// `pkg/chains/formats/slsa/v1/intotoite6_test.go`.
     TektonTaskV02,
     /// The same of a PipelineRun whose pipeline comes from another repository: the same file.
     TektonPipelineV02,
-    /// Tekton Chains, format `slsa/v2alpha3`, which is SLSA v1: tektoncd/chains, `docs/predicate/slsa/v2.md`.
+    /// Tekton Chains, format `slsa/v2alpha3`, which is SLSA v1: tektoncd/chains,
+    /// `docs/predicate/slsa/v2.md`.
     TektonV1,
-    /// The same with `slsa/v2alpha4` and build type `slsa-tekton`: `pkg/chains/formats/slsa/internal/external_parameters`.
+    /// The same with `slsa/v2alpha4` and build type `slsa-tekton`:
+    /// `pkg/chains/formats/slsa/internal/external_parameters`.
     TektonV1Own,
-    /// GitLab Runner 15.1 to 16: gitlab-org/gitlab-runner, `commands/helpers/artifact_metadata.go`.
+    /// GitLab Runner 15.1 to 16: gitlab-org/gitlab-runner,
+    /// `commands/helpers/artifact_metadata.go`.
     GitLabRunnerV02,
-    /// GitLab Runner 17 and later: gitlab-org/gitlab, `doc/ci/runners/configure_runners.md`, its example.
+    /// GitLab Runner 17 and later: gitlab-org/gitlab, `doc/ci/runners/configure_runners.md`, its
+    /// example.
     GitLabRunnerV1,
     /// GitLab 18.3 itself: gitlab-org/gitlab, `doc/ci/pipeline_security/slsa/provenance_v1.md`.
     GitLabV1,
@@ -183,7 +192,8 @@ impl Builder {
                         },
                     },
                     "internalParameters": {"tekton-pipelines-feature-flags": {"EnableAPIFields": "stable"}, "labels": {}},
-                    // The source is the pipeline's own repository and commit, so Chains lists it once, as the pipeline.
+                    // The source is the pipeline's own repository and commit, so Chains lists it
+                    // once, as the pipeline.
                     "resolvedDependencies": [
                         {"name": "pipeline", "uri": format!("git+{SOURCE}.git"), "digest": {"sha1": commit}},
                         {"name": "pipelineTask", "content": "e30="},
