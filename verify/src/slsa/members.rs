@@ -6,35 +6,43 @@ use serde_json::{Map, Value};
 use slipway_protocol::Refusal;
 use std::collections::BTreeMap;
 
-/// The members of an object that nobody has read yet. An array is no object.
+/// The members of an object, and which of them were taken. An array is no object.
 #[derive(Debug)]
 pub(super) struct Members<'v> {
     /// Where the object is, for messages.
     at: String,
-    left: BTreeMap<&'v str, &'v Value>,
+    all: Option<&'v Map<String, Value>>,
+    taken: Vec<&'v str>,
 }
 
 impl<'v> Members<'v> {
     /// Of a value that must be an object.
     pub(super) fn of(value: &'v Value, at: &str) -> Result<Self, Refusal> {
-        let members: &Map<String, Value> =
-            value.as_object().ok_or_else(|| Check::ProvenanceMalformed.refuse(value, format_args!("an object: {at}")))?;
-        Ok(Self { at: at.to_owned(), left: members.iter().map(|(name, value)| (name.as_str(), value)).collect() })
+        let all = value.as_object().ok_or_else(|| Check::ProvenanceMalformed.refuse(value, format_args!("an object: {at}")))?;
+        Ok(Self { at: at.to_owned(), all: Some(all), taken: Vec::new() })
     }
 
     /// Of nothing.
     pub(super) fn none() -> Self {
-        Self { at: String::new(), left: BTreeMap::new() }
+        Self { at: String::new(), all: None, taken: Vec::new() }
+    }
+
+    /// What nobody has taken.
+    fn left(&self) -> impl Iterator<Item = (&'v str, &'v Value)> {
+        let all = self.all.into_iter().flatten().map(|(name, value)| (name.as_str(), value));
+        all.filter(|(name, _)| !self.taken.contains(name))
     }
 
     /// Whether a member has something in it and was not taken yet.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.left.get(name).is_some_and(|value| !value.is_null())
+        self.all.and_then(|all| all.get(name)).is_some_and(|value| !value.is_null()) && !self.taken.contains(&name)
     }
 
     /// A member, whatever it is; null is nothing.
     pub(super) fn take(&mut self, name: &str) -> Option<&'v Value> {
-        self.left.remove(name).filter(|value| !value.is_null())
+        let (name, value) = self.all?.get_key_value(name).filter(|(name, _)| !self.taken.contains(&name.as_str()))?;
+        self.taken.push(name);
+        Some(value).filter(|value| !value.is_null())
     }
 
     /// A member that is an object if it is there.
@@ -42,7 +50,7 @@ impl<'v> Members<'v> {
         let at = format!("{}.{name}", self.at);
         match self.take(name) {
             Some(value) => Self::of(value, &at),
-            None => Ok(Self { at, left: BTreeMap::new() }),
+            None => Ok(Self { at, ..Self::none() }),
         }
     }
 
@@ -63,17 +71,11 @@ impl<'v> Members<'v> {
     /// One fact under all its names, in small letters and capitals alike: each is read, and they
     /// must agree. Nothing if none is there, or all are empty.
     pub(super) fn fact(&mut self, names: &[&str], check: Check) -> Result<Option<String>, Refusal> {
-        let is_one = |name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
-        let mut values = Vec::new();
-        self.left.retain(|name, value| {
-            let taken = is_one(name);
-            if taken {
-                values.push(*value);
-            }
-            !taken
-        });
-        let values: Vec<String> = values.into_iter().map(plain).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
-        fact(values, check)
+        let one_of = |name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let found: Vec<_> = self.left().filter(|(name, _)| one_of(name)).collect();
+        self.taken.extend(found.iter().map(|(name, _)| *name));
+        let values: Vec<Option<String>> = found.into_iter().map(|(_, value)| plain(value)).collect::<Result<_, _>>()?;
+        fact(values.into_iter().flatten(), check)
     }
 
     /// A text that must be there.
@@ -87,7 +89,7 @@ impl<'v> Members<'v> {
 
     /// Whatever is left counts as an input. `head` goes before the names.
     pub(super) fn into_inputs(self, head: &str, inputs: &mut Inputs) -> Result<(), Refusal> {
-        self.left.into_iter().try_for_each(|(name, value)| inputs.add(&inputs.joined(head, name)?, value))
+        self.left().try_for_each(|(name, value)| inputs.add(&inputs.joined(head, name)?, value))
     }
 }
 

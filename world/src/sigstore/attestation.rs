@@ -1,6 +1,6 @@
 //! What builders say about what they built: SLSA provenance, and the certificate that belongs to it.
 //!
-//! Real shapes are [`Attestation::kubeedge`] and [`Attestation::npm`].
+//! Real shapes are [`Attestation::kubeedge`], [`Attestation::npm`] and [`Attestation::maven`].
 
 use super::entries::{EntryKind, entry_kind};
 use super::keys::ManagedKey;
