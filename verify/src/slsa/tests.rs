@@ -120,3 +120,33 @@ fn conventions_go_by_the_build_type_alone() {
         assert_eq!(Conventions::of(build_type), conventions, "{build_type}");
     }
 }
+
+/// Every statement under `vectors/slsa`: bundles, bare envelopes, and the attestations in image layouts.
+fn real_statements() -> Vec<(String, Value)> {
+    use base64::Engine as _;
+    let Some(vectors) = slipway_world::vectors::vectors() else { return Vec::new() };
+    let folders = ["delegator", "envelopes", "images/container-v1.4.0/blobs/sha256", "images/container-v1.9.0/blobs/sha256"];
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(vectors.join("slsa").join(folder)).unwrap());
+    let envelopes = files.filter_map(|file| {
+        let path = file.unwrap().path();
+        let json: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).ok()?;
+        let payload = json.pointer("/dsseEnvelope/payload").or_else(|| json.get("payload"))?.as_str()?.to_owned();
+        let payload = base64::engine::general_purpose::STANDARD.decode(payload).unwrap();
+        Some((path.display().to_string(), serde_json::from_slice(&payload).unwrap()))
+    });
+    envelopes.collect()
+}
+
+#[test]
+fn every_real_statement_is_read_and_names_one_source() {
+    let statements = real_statements();
+    for (file, statement) in &statements {
+        let kind = statement["predicateType"].as_str().unwrap();
+        let claims = Claims::read(kind, &statement["predicate"]).unwrap_or_else(|why| panic!("{file}: {why}"));
+        assert_eq!(claims.material.repository, "https://github.com/slsa-framework/example-package", "{file}");
+        assert!(claims.sources().all(|source| *source == claims.material), "{file}");
+        assert!(claims.material.reference.is_some() && claims.material.commit == claims.environment.commit, "{file}");
+        assert!(claims.environment.event.is_some() && !claims.runs.is_empty(), "{file}");
+    }
+    assert!(statements.is_empty() || statements.len() == 9, "{}", statements.len());
+}
