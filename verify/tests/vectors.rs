@@ -2,11 +2,13 @@
 //!
 //! They are read from the folder `vectors` of `SLIPWAY_SHARED`, else of `../shared` beside the project. Without it the tests are skipped with a
 //! line that says so, and fail where `CI=true`.
-#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use slipway_verify::{
-    Artifact, LogRule, Policy, PublicKey, Refusal, Signer, SigstoreRoot, Subject, verify_bundle, verify_provenance,
+    Artifact, LogRule, Policy, PublicKey, Refusal, Signer, SigstoreRoot, Subject, envelope, verify_bundle, verify_provenance,
 };
 use slipway_world::vectors::vectors;
 use std::fs;
@@ -400,5 +402,36 @@ fn all_real_roots_load() {
     for name in ["github", "sigstore-prod", "sigstore-staging"] {
         let bytes = fs::read(vectors.join(format!("roots/{name}.trusted_root.json"))).unwrap();
         SigstoreRoot::parse(&bytes).unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
+    }
+}
+
+/// Envelope files of three versions of the generic generator, and the layers that cosign attached for two of the container generator, written again
+/// byte for byte from what a Sigstore bundle keeps of them: a log entry of kind `intoto` 0.0.1 is about such a file.
+#[test]
+fn real_envelope_files_are_written_again_byte_for_byte() {
+    let Some(vectors) = vectors() else { return };
+    let mut files = Vec::new();
+    for version in ["1.2.2", "1.9.0", "1.10.0"] {
+        files.push(fs::read(vectors.join(format!("slsa/envelopes/generic-v{version}.intoto.jsonl"))).unwrap());
+    }
+    for version in ["1.4.0", "1.9.0"] {
+        let blobs = vectors.join(format!("slsa/images/container-v{version}/blobs/sha256"));
+        let blobs = fs::read_dir(blobs).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
+        files.extend(blobs.filter(|bytes| bytes.starts_with(b"{\"payloadType\"")));
+    }
+    assert_eq!(files.len(), 5);
+    for file in files {
+        let envelope: Value = serde_json::from_slice(&file).unwrap();
+        let (signed, text) = (&envelope["signatures"][0], |value: &Value| value.as_str().unwrap().to_owned());
+        let decoded = |value: &Value| STANDARD.decode(text(value)).unwrap();
+        let certificate = signed["cert"].as_str().map(|pem| {
+            let base64: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+            STANDARD.decode(base64).unwrap()
+        });
+        let (payload, signature) = (decoded(&envelope["payload"]), decoded(&signed["sig"]));
+        let keyid = text(&signed["keyid"]);
+        let written = envelope::files(&text(&envelope["payloadType"]), &payload, &signature, &keyid, certificate.as_deref());
+        assert_eq!(written.len(), if certificate.is_some() { 2 } else { 1 });
+        assert!(written[0] == file, "{}", String::from_utf8_lossy(&written[0]));
     }
 }

@@ -4,8 +4,8 @@
 //! finished bundle and damage are apart from it (`changes`, `damage`).
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod authorities;
 mod also;
+mod authorities;
 mod builders;
 mod changes;
 mod claims;

@@ -24,8 +24,8 @@ mod rsa;
 mod timestamp;
 
 pub use attestation::{Attestation, DEFAULT_SIGNED_AT, Evidence, PredicateKind, Subject, generator_generic};
-pub use entries::{BUILDERS, EntryKind, LoggedAs, entry_kind};
 pub use certificates::{LEAF_LIFETIME, WORLD_BEGINS, WORLD_ENDS};
+pub use entries::{BUILDERS, EntryKind, LoggedAs, entry_kind};
 pub use keys::ManagedKey;
 pub use lie::{CertificateLie, IntermediateLie, Lie, SctLie, TokenLie};
 pub use rsa::RsaKind;
