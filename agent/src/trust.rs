@@ -11,18 +11,21 @@
 //! | file | story |
 //! |---|---|
 //! | `cache` | one TUF repository on disk, and how it is followed |
+//! | `history` | the roots that were walked over, one by one |
 //! | `targets` | signed targets and evidence on disk, and what of them is still needed |
 //! | `sigstore` | which of Sigstore's roots is in force |
 //! | `transport` | a server or an offline bundle |
 //! | `view` | what a person sees of all this |
 
 mod cache;
+mod history;
 mod sigstore;
 mod targets;
 mod transport;
 mod view;
 
 pub use cache::{Cache, follow};
+pub use history::RootHistory;
 pub use sigstore::Origin;
 pub use transport::{Place, Transport};
 pub use view::{RepositoryView, RoleView, SigstoreView, Trouble, View};
@@ -41,8 +44,9 @@ use slipway_verify::tuf::{AuthenticTarget, Floors, Repository, Rules};
 use slipway_verify::{Authorized, Policy, Release, SigstoreRoot, authorize};
 use std::path::{Path, PathBuf};
 
-/// Largest file that is read from the trust directory: all metadata of a repository, each file as large as its limit.
-const FILE_LIMIT: u64 = 8 * 1024 * 1024;
+/// Largest file that is read from the trust directory: the cache of a repository. Targets and
+/// provenance are far smaller.
+const FILE_LIMIT: u64 = cache::LIMIT;
 
 const CACHE: Refusal = Refusal::of(
     "SLW-A-TRUST-CACHE",

@@ -1,7 +1,9 @@
 //! What was begun goes on: across dropped connections, SIGKILL at any moment, and notices that overtake one another.
 
 use anyhow::Result;
-use slipway_tests::{LONG, device, factory, ring};
+use slipway_operator::Role;
+use slipway_sim::factory::now;
+use slipway_tests::{LONG, device, device_off, factory, ring};
 use slipway_world::broker::{Access, Mosquitto};
 use slipway_world::edgecore::Dials;
 use slipway_world::server::Fault;
@@ -36,6 +38,37 @@ fn pain_7_a_download_survives_a_dropped_connection_and_a_sigkill() -> Result<()>
     let last = factory.server.requests_for(&path).pop().expect("a request");
     assert!(last.range.is_some(), "the last request asked for the rest only: {last:?}");
     Ok(())
+}
+
+/// A device that slept walks over 60 new roots and is killed in the middle: the witness knows of
+/// none of them yet, the disk has each. Seen to fail with `walk_cached_roots` left out of the
+/// refresh: `2.root.json` is asked for again.
+#[test]
+fn a_walk_over_many_roots_survives_a_sigkill() -> Result<()> {
+    let factory = factory()?;
+    let mut device = device_off(&factory, None, |_| {})?;
+    factory.ship(&Dials::healthy("v1.22.0"))?;
+    let mut repo = factory.repo()?;
+    for _ in 0..60 {
+        repo.renew_roles(&[Role::Root], now())?;
+    }
+    drop(repo);
+    let path = |version: u32| format!("/metadata/{version}.root.json");
+    factory.server.fault(&path(40), Fault::StallAfter(10));
+    device.start()?;
+    device.wait("it is in the middle of the walk", LONG, |_| !factory.server.requests_for(&path(40)).is_empty())?;
+    device.kill();
+    factory.server.heal(&path(40));
+    device.start()?;
+    device.wait_committed("v1.22.0", LONG)?;
+    let asked = |version: u32| factory.server.requests_for(&path(version)).len();
+    let again: Vec<u32> = (2..40).filter(|version| asked(*version) != 1).collect();
+    assert!(again.is_empty() && asked(40) == 2 && asked(61) == 1, "asked for again: {again:?}");
+    // The witness knows them now: the older ones are not kept.
+    device.run("check", &[])?;
+    let kept = std::fs::read_dir(device.state().join("trust/operator.root_history"))?.count();
+    assert_eq!((kept, asked(61)), (1, 1));
+    device.stop()
 }
 
 #[test]

@@ -1,34 +1,49 @@
 //! One TUF repository as the device keeps it: what was verified, as received, in one file that is replaced as a whole.
 //!
 //! The files of a repository vouch for each other, so half of a renewal would be worth nothing: a power cut leaves the old set or
-//! the new one. A new root is the exception. It is durable before the next file is asked for, because it may revoke what the rest
-//! was signed with, and a device may not forget that.
+//! the new one. A new root is the exception. It is durable before the next file is asked for, in
+//! a file of its own, because it may revoke what the rest was signed with, and a device may not
+//! forget that.
 
+use super::history::RootHistory;
 use super::transport::Place;
 use super::{NoCandidate, read_file};
 use crate::durable;
 use crate::fetch::Small;
 use crate::machine::{Again, Failure};
 use slipway_protocol::{Class, Refusal};
-use slipway_verify::tuf::{Answer, Floors, Refresh, Repository, Rules, Slot, Step, Stored};
+use slipway_verify::tuf::{Answer, Floors, Limits, Refresh, Repository, Rules, Slot, Step, Stored};
 use std::io::Read;
 use std::path::PathBuf;
+
+/// What a file in a tar takes beside its bytes: a header, padding, and both again for a name that
+/// is longer than 100 bytes.
+const TAR_FILE: u64 = 4 * 512;
+/// Files in a cache: root, timestamp, snapshot, and as many targets roles as there may be.
+const FILES: u64 = 3 + 32;
+const _: () = assert!(FILES as usize == 3 + Limits::DEVICE.roles, "a cache has room for every role");
+/// Bytes of a cache with everything in it as large as it may be, and the two empty blocks at its
+/// end.
+pub(super) const LIMIT: u64 = Limits::DEVICE.cache_bytes() + FILES * TAR_FILE + 1024;
 
 /// A repository's verified metadata on disk.
 #[derive(Clone, Debug)]
 pub struct Cache {
     file: PathBuf,
+    history: RootHistory,
     initial_root: Vec<u8>,
 }
 
 impl Cache {
-    /// The cache in `file` of the repository whose first trusted root is `initial_root`.
+    /// The cache in `file`, and in a folder beside it, of the repository whose first trusted root
+    /// is `initial_root`.
     ///
     /// # Errors
-    /// When that root is none.
+    /// When that root is none, or the folder cannot be made.
     pub fn new(file: PathBuf, initial_root: Vec<u8>) -> Result<Self, Refusal> {
         Refresh::begin(&initial_root, Stored::default(), &Floors::default(), Rules::accepted_before())?;
-        Ok(Self { file, initial_root })
+        let history = RootHistory::open(file.with_extension("root_history"))?;
+        Ok(Self { file, history, initial_root })
     }
 
     /// The floors that the first trusted root alone sets.
@@ -38,14 +53,42 @@ impl Cache {
 
     /// Renews the metadata. What was verified is durable when this returns, and the floors say so even when it ends in a refusal.
     pub(super) async fn refresh(&self, place: &Place, floors: &mut Floors, rules: Rules) -> Result<Repository, NoCandidate> {
+        // The floors come from the witness: what they vouch for needs none of the roots before.
+        self.history.prune(floors.root);
         let mut stored = self.stored();
         let refresh = Refresh::begin(&self.initial_root, stored.clone(), floors, rules)?;
-        let keep = |files: Vec<(Slot, Vec<u8>)>| {
-            files.into_iter().for_each(|(slot, bytes)| stored.put(&slot, bytes));
-            let packed = pack(&stored).map_err(|error| durable::refusal(&self.file, &error))?;
-            durable::write_atomic(&self.file, &packed, 0o644).map_err(|error| durable::refusal(&self.file, &error))
-        };
-        follow(place, refresh, floors, keep).await
+        let mut root_is_new = false;
+        let followed = follow(place, refresh, floors, |files| {
+            root_is_new = true;
+            for (slot, bytes) in files {
+                if slot == Slot::Root {
+                    self.history.keep(&bytes)?;
+                } else {
+                    root_is_new = false;
+                }
+                stored.put(&slot, bytes);
+            }
+            if root_is_new { Ok(()) } else { self.write(&stored) }
+        })
+        .await;
+        // Not for every root on the way. An older agent, which looks for the newest root here
+        // alone, must find it.
+        if let Ok(repository) = &followed
+            && repository.stored().root != self.initial_root
+            && repository.stored().root != stored.root
+        {
+            (stored.root, root_is_new) = (repository.stored().root.clone(), true);
+        }
+        let written = if root_is_new { self.write(&stored) } else { Ok(()) };
+        match (followed, written) {
+            (Ok(_), Err(refusal)) => Err(later(refusal)),
+            (followed, _) => followed,
+        }
+    }
+
+    fn write(&self, stored: &Stored) -> Result<(), Refusal> {
+        let packed = pack(stored).map_err(|error| durable::refusal(&self.file, &error))?;
+        durable::write_atomic(&self.file, &packed, 0o644).map_err(|error| durable::refusal(&self.file, &error))
     }
 
     /// The verified repository from the disk alone: expiry is not judged again, everything else is.
@@ -58,7 +101,8 @@ impl Cache {
 
     /// What is damaged is left out: it is fetched again, and the floors hold meanwhile.
     fn stored(&self) -> Stored {
-        read_file(&self.file).map(|bytes| unpack(&bytes)).unwrap_or_default()
+        let stored = read_file(&self.file).map(|bytes| unpack(&bytes)).unwrap_or_default();
+        Stored { root_history: self.history.read(), ..stored }
     }
 }
 

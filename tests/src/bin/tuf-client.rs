@@ -16,7 +16,7 @@ use sigstore_crypto::{CryptoProvider, Error, HashContext, SigningScheme};
 use slipway_agent::durable::write_atomic;
 use slipway_agent::fetch::{Client, HttpSettings, Small};
 use slipway_agent::tls::{self, TlsSettings};
-use slipway_agent::trust::{NoCandidate, Place, Transport, follow};
+use slipway_agent::trust::{NoCandidate, Place, RootHistory, Transport, follow};
 use slipway_protocol::Sha256;
 use slipway_verify::tuf::{Floors, Kind, Limits, Refresh, Repository, Rules, Slot, Stored, Wanted};
 use std::path::{Path, PathBuf};
@@ -26,6 +26,8 @@ use std::process::ExitCode;
 const FLOORS: &str = "floors";
 /// The root of `init`, beside `root.json`, which is the newest.
 const INITIAL_ROOT: &str = "initial-root";
+/// The folder of roots that were walked over, as on a device.
+const ROOT_HISTORY: &str = "root_history";
 
 #[derive(Default)]
 struct Args {
@@ -97,16 +99,22 @@ async fn refresh(args: &Args, targets: Vec<String>) -> Result<(Repository, Place
         Ok(bytes) => serde_json::from_slice(&bytes)?,
         Err(_) => Floors::default(),
     };
+    let history = RootHistory::open(dir.join(ROOT_HISTORY))?;
+    history.prune(floors.root);
     let rules = Rules {
         wanted: Wanted::Paths(targets),
         limits: Limits { target_bytes: 64 << 20, ..Limits::default() },
         store_early: true,
         ..Rules::at(slipway_agent::clock::now().wall)
     };
-    let refresh = Refresh::begin(&initial_root, stored(dir)?, &floors, rules)?;
+    let stored = Stored { root_history: history.read(), ..stored(dir)? };
+    let refresh = Refresh::begin(&initial_root, stored, &floors, rules)?;
     let place = place(args)?;
     let followed = follow(&place, refresh, &mut floors, |files| {
         for (slot, bytes) in files {
+            if slot == Slot::Root {
+                history.keep(&bytes)?;
+            }
             let path = dir.join(slot.file_name());
             write_atomic(&path, &bytes, 0o644).map_err(|error| slipway_agent::durable::refusal(&path, &error))?;
         }

@@ -6,7 +6,8 @@ pub struct Limits {
     /// New roots taken in one refresh. Sigstore made 16 in five years; a yearly rotation never gets near it, and a device that
     /// slept for decades simply needs two refreshes.
     pub root_steps: u32,
-    /// Bytes of one root. Sigstore's have 7 KB; a root with 64 keys has 30 KB.
+    /// Bytes of one root, which is outside the sum below. Sigstore's have 7 KB; a root with 64
+    /// keys has 30 KB.
     pub root_bytes: u64,
     /// Bytes of the timestamp. It has a fixed shape and is under 1 KB.
     pub timestamp_bytes: u64,
@@ -14,6 +15,10 @@ pub struct Limits {
     pub snapshot_bytes: u64,
     /// Bytes of one targets role: about 200 per target, so room for 5000 releases; parsing costs about ten times that in memory.
     pub targets_bytes: u64,
+    /// Bytes of timestamp, snapshot and all targets roles of one refresh together: 32 roles at
+    /// their own limit would take a small device's memory. Ours and Sigstore's have under 100 KB;
+    /// this is room for 15 000 releases.
+    pub total_bytes: u64,
     /// Bytes of one target. Targets are policies, manifests, channels and a trusted root, never artifacts: they are held in memory.
     pub target_bytes: u64,
     /// Targets roles loaded, or visited in the search for one target. Ours has three; cyclic or endless delegations end here.
@@ -26,19 +31,32 @@ pub struct Limits {
     pub depth: usize,
 }
 
+impl Limits {
+    /// What a device takes.
+    pub const DEVICE: Self = Self {
+        root_steps: 256,
+        root_bytes: 64 * 1024,
+        timestamp_bytes: 16 * 1024,
+        snapshot_bytes: 256 * 1024,
+        targets_bytes: 1024 * 1024,
+        total_bytes: 4 * 1024 * 1024,
+        target_bytes: 1024 * 1024,
+        roles: 32,
+        role_name: 64,
+        signatures: 64,
+        depth: 32,
+    };
+
+    /// Bytes of the newest root and everything below it: the most that a cache of one repository
+    /// has to hold.
+    #[must_use]
+    pub const fn cache_bytes(&self) -> u64 {
+        self.root_bytes.saturating_add(self.total_bytes)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            root_steps: 256,
-            root_bytes: 512 * 1024,
-            timestamp_bytes: 16 * 1024,
-            snapshot_bytes: 256 * 1024,
-            targets_bytes: 1024 * 1024,
-            target_bytes: 1024 * 1024,
-            roles: 32,
-            role_name: 64,
-            signatures: 64,
-            depth: 32,
-        }
+        Self::DEVICE
     }
 }

@@ -9,7 +9,7 @@ use super::rules::{Answer, Expiry, Fetch, Kind, Rules, Step, Wanted};
 use super::state::{Floors, Slot, Stored, encode};
 use super::verified::{Edge, Newness, Search, Verified};
 use jiff::Timestamp;
-use sigstore_tuf::{Metadata, Snapshot, Targets};
+use sigstore_tuf::{Metadata, Root, Snapshot, Targets};
 use slipway_protocol::{Refusal, Sha256};
 use std::collections::VecDeque;
 
@@ -94,8 +94,12 @@ impl Refresh {
             notes: Vec::new(),
             locked: None,
         };
-        let rotates = refresh.adopt_cached_root();
+        let mut roots = vec![std::mem::take(&mut refresh.cached.root)];
+        roots.append(&mut refresh.cached.root_history);
+        roots.retain(|bytes| !bytes.is_empty());
+        let rotates = refresh.adopt_cached_root(&roots);
         refresh.raise_root_floor(rotates)?;
+        refresh.walk_cached_roots(&roots)?;
         Ok(refresh)
     }
 
@@ -145,19 +149,27 @@ impl Refresh {
     fn question(&self) -> Option<Fetch> {
         let limits = &self.rules.limits;
         let consistent = self.verified.root().consistent_snapshot;
-        let pinned = |pin: Option<&sigstore_tuf::MetaFile>, name: &str, most: u64| {
+        let pinned = |pin: Option<&sigstore_tuf::MetaFile>, name: &str, slot: &Slot, most: u64| {
             let pin = pin?;
             let path = if consistent { format!("{}.{name}.json", pin.version) } else { format!("{name}.json") };
-            Some((path, pin.length.unwrap_or(most).min(most)))
+            Some((path, pin.length.unwrap_or(most).min(most).min(self.room(slot))))
         };
         let (path, limit) = match &self.phase {
             Phase::Roots => (format!("{}.root.json", self.verified.root().version.saturating_add(1)), limits.root_bytes),
             Phase::Timestamp => ("timestamp.json".to_owned(), limits.timestamp_bytes),
-            Phase::Snapshot => pinned(self.verified.snapshot_pin(), "snapshot", limits.snapshot_bytes)?,
-            Phase::Targets(edge) => pinned(self.verified.pin(&edge.role), &encode(&edge.role), limits.targets_bytes)?,
+            Phase::Snapshot => pinned(self.verified.snapshot_pin(), "snapshot", &Slot::Snapshot, limits.snapshot_bytes)?,
+            Phase::Targets(edge) => {
+                pinned(self.verified.pin(&edge.role), &encode(&edge.role), &edge.slot(), limits.targets_bytes)?
+            }
             Phase::Done | Phase::Failed(_) => return None,
         };
         Some(Fetch { path, limit, kind: Kind::Metadata, ends_root_chain: matches!(self.phase, Phase::Roots) })
+    }
+
+    /// Bytes that are left of what the metadata below the root may have together, for what comes
+    /// into `slot`.
+    fn room(&self, slot: &Slot) -> u64 {
+        self.rules.limits.total_bytes.saturating_sub(self.verified.bytes().below_root_without(slot))
     }
 
     fn take(&mut self, answer: Answer<'_>) -> Result<(), Refusal> {
@@ -174,7 +186,9 @@ impl Refresh {
             Answer::Failed(why) => return Err(STALE.with(format_args!("{}: {why}", fetch.path), "an answer")),
         };
         if u64::try_from(bytes.len()).map_or(true, |len| len > fetch.limit) {
-            return Err(ENDLESS.with(format_args!("{}: {} bytes or more", fetch.path, bytes.len()), fetch.limit));
+            let total = self.rules.limits.total_bytes;
+            let wanted = format!("at most {}; all metadata below the root together at most {total}", fetch.limit);
+            return Err(ENDLESS.with(format_args!("{}: {} bytes or more", fetch.path, bytes.len()), wanted));
         }
         match self.phase.clone() {
             Phase::Roots => self.take_root(bytes),
@@ -197,26 +211,51 @@ impl Refresh {
         }
     }
 
-    /// Uses the cached root if it is the very one that the floors remember and newer than the initial one. Tells whether the
-    /// initial root is newer and replaces timestamp or snapshot keys.
-    fn adopt_cached_root(&mut self) -> bool {
-        let bytes = std::mem::take(&mut self.cached.root);
-        let Some(wanted) = self.floors.root_digest else { return false };
-        match Verified::from_root(&bytes, self.rules.limits) {
-            Ok(cached) if cached.root_digest() == wanted => {
-                if cached.root().version > self.verified.root().version {
-                    self.verified = cached;
-                    return false;
-                }
-                cached.rotates(self.verified.root())
+    /// Uses the cached root that is the very one that the floors remember, if it is newer than
+    /// the initial one. Tells whether the initial root is newer and replaces timestamp or
+    /// snapshot keys.
+    fn adopt_cached_root(&mut self, roots: &[Vec<u8>]) -> bool {
+        let Some(wanted) = self.floors.root_digest.filter(|wanted| *wanted != self.verified.root_digest()) else {
+            return false;
+        };
+        let vouched = |bytes: &Vec<u8>| Verified::from_root(bytes, self.rules.limits).ok();
+        match roots.iter().rev().filter_map(vouched).find(|cached| cached.root_digest() == wanted) {
+            Some(cached) if cached.root().version > self.verified.root().version => {
+                self.verified = cached;
+                false
             }
+            Some(cached) => cached.rotates(self.verified.root()),
             // The initial root is never stored: there is nothing to miss while it is the newest.
-            _ if bytes.is_empty() && self.verified.root().version >= self.floors.root => false,
-            _ => {
-                self.notes.push(CACHE.with("root.json", format_args!("root version {}", self.floors.root)));
+            None => {
+                if !roots.is_empty() || self.verified.root().version < self.floors.root {
+                    self.notes.push(CACHE.with("root.json", format_args!("root version {}", self.floors.root)));
+                }
                 false
             }
         }
+    }
+
+    /// Goes on where a walk over new roots was cut off before the floors knew of it: those it had
+    /// verified are on disk, and are verified again instead of fetched.
+    fn walk_cached_roots(&mut self, roots: &[Vec<u8>]) -> Result<(), Refusal> {
+        for bytes in roots {
+            let next = self.verified.root().version.saturating_add(1);
+            let version = Metadata::<Root>::from_slice(bytes).map_or(0, |root| root.signed().version);
+            if version != next || self.root_steps >= self.rules.limits.root_steps {
+                continue;
+            }
+            match self.verified.take_root(bytes) {
+                Ok(rotates) => {
+                    self.root_steps = self.root_steps.saturating_add(1);
+                    self.raise_root_floor(rotates)?;
+                }
+                Err(refusal) => {
+                    self.notes.push(CACHE.with(refusal, format_args!("root version {next}")));
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn take_root(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
@@ -362,7 +401,10 @@ impl Refresh {
                 Phase::Targets(edge) => {
                     let bytes = self.cached.get(&edge.slot()).to_vec();
                     self.cached.put(&edge.slot(), Vec::new());
-                    if bytes.is_empty() || self.take_targets(&edge, &bytes, Source::Cache).is_err() {
+                    // What comes from the cache counts toward the sum like what is fetched, or
+                    // the new cache would be too large.
+                    let fits = u64::try_from(bytes.len()).is_ok_and(|len| len <= self.room(&edge.slot()));
+                    if bytes.is_empty() || !fits || self.take_targets(&edge, &bytes, Source::Cache).is_err() {
                         break;
                     }
                     self.next_role()?;
@@ -377,8 +419,22 @@ impl Refresh {
             Phase::Targets(edge) if self.verified.pin(&edge.role).is_none() => {
                 Err(MIX.with(format_args!("the snapshot does not name {}", edge.role), format_args!("{}.json", edge.role)))
             }
+            Phase::Snapshot => self.fits(self.verified.snapshot_pin(), &Slot::Snapshot),
+            Phase::Targets(edge) => self.fits(self.verified.pin(&edge.role), &edge.slot()),
             _ => Ok(()),
         }
+    }
+
+    /// Refuses a file whose pinned length is more than the sum leaves, before it is asked for.
+    fn fits(&self, pin: Option<&sigstore_tuf::MetaFile>, slot: &Slot) -> Result<(), Refusal> {
+        let length = pin.and_then(|pin| pin.length).unwrap_or(0);
+        let total = self.rules.limits.total_bytes;
+        if length <= self.room(slot) {
+            return Ok(());
+        }
+        let used = self.verified.bytes().below_root_without(slot);
+        let seen = format_args!("{}: {length} bytes beside {used} bytes of other metadata", slot.file_name());
+        Err(ENDLESS.with(seen, format_args!("at most {total} bytes below the root together")))
     }
 
     fn next_role(&mut self) -> Result<(), Refusal> {

@@ -42,6 +42,10 @@ impl Floors {
 pub struct Stored {
     /// The newest root.
     pub root: Vec<u8>,
+    /// Roots as they were verified one after the other, oldest first: one that the floors vouch
+    /// for, and those that followed it before the floors knew. They count without a floor, since
+    /// each is signed by the one before.
+    pub root_history: Vec<Vec<u8>>,
     /// The newest timestamp.
     pub timestamp: Vec<u8>,
     /// The snapshot it pins.
@@ -64,6 +68,13 @@ impl Stored {
                 self.delegated.insert(role.clone(), bytes);
             }
         }
+    }
+
+    /// Bytes of everything below the root but what is in `slot`.
+    pub(super) fn below_root_without(&self, slot: &Slot) -> u64 {
+        let delegated = self.delegated.keys().cloned().map(Slot::Delegated);
+        let all = [Slot::Timestamp, Slot::Snapshot, Slot::Targets].into_iter().chain(delegated).filter(|other| other != slot);
+        all.map(|other| u64::try_from(self.get(&other).len()).unwrap_or(u64::MAX)).fold(0, u64::saturating_add)
     }
 
     /// What is in a slot; empty when nothing is.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use slipway_verify::Refusal;
-use slipway_verify::tuf::{Answer, Fetch, Floors, Refresh, Repository, Rules, Step, Stored};
+use slipway_verify::tuf::{Answer, Fetch, Floors, Refresh, Repository, Rules, Slot, Step, Stored};
 use slipway_world::tuf::Repository as Sim;
 
 pub(crate) fn time(text: &str) -> Timestamp {
@@ -71,6 +71,9 @@ impl Device {
                 }
                 Step::Store { slot, bytes } => {
                     self.wrote.push(slot.file_name());
+                    if slot == Slot::Root {
+                        self.stored.root_history.push(bytes.clone());
+                    }
                     self.stored.put(&slot, bytes);
                     if self.cut_after == Some(self.wrote.len()) {
                         return refresh.finish();
@@ -83,6 +86,12 @@ impl Device {
             }
         }
         panic!("the refresh does not end")
+    }
+
+    /// The version of the newest root that is on its disk, verified.
+    pub(crate) fn newest_root(&self) -> u64 {
+        let refresh = Refresh::begin(&self.initial_root, self.stored.clone(), &self.floors, Rules::accepted_before());
+        refresh.unwrap().floors().root
     }
 
     pub(crate) fn open(&self, rules: Rules) -> Result<Repository, Refusal> {

@@ -170,8 +170,8 @@ impl Life {
                 let mut server = self.operator.clone();
                 let names: Vec<String> = server.files.keys().cloned().collect();
                 server.failing.insert(names[which % names.len()].clone(), "connection reset".to_owned());
-                // A device is born with version 1.
-                let known = self.device.floors.root.max(1);
+                // Also what it had stored when the power went, before the floors knew.
+                let known = self.device.newest_root();
                 server.failing.insert(format!("{}.root.json", known + 1), "HTTP 500".to_owned());
                 self.refresh_from(&server, rules);
                 assert_eq!(self.device.floors.root, known, "an unknown root is not passed over");

@@ -160,3 +160,43 @@ fn row_8_everything_has_a_bound() {
     assert_eq!(bounded(&bytes), "SLW-T-ENDLESS");
     assert_eq!(Limits::default().root_steps, 256, "what the documentation promises");
 }
+
+/// Attack A14: 28 delegated roles of 0.8 MB, each within its own limit, took 320 MB of memory.
+/// The sum is refused before what exceeds it is parsed, from the network and from the cache. Seen
+/// to fail with `room` at `u64::MAX`: all of them are loaded.
+#[test]
+fn limits_hold_in_the_sum() {
+    let mut sim = sim();
+    for n in 0..28 {
+        let role = format!("role-{n}");
+        sim.delegate("targets", &role, &[&format!("{role}/*")], false);
+        sim.put(&role, &format!("{role}/{}", "x".repeat(800_000)), b"x");
+    }
+    sim.publish();
+    let mut device = Device::born(&sim);
+    let refusal = device.refused(&sim);
+    assert_eq!((refusal.code.as_ref(), refusal.class), ("SLW-T-ENDLESS", Class::EndlessData));
+    assert!(refusal.wanted.contains("4194304"), "{refusal}");
+    let bytes: usize = sim.files.iter().filter(|(name, _)| name.contains("role-")).map(|(_, bytes)| bytes.len()).sum();
+    assert!(bytes > 20 << 20, "{bytes}");
+    assert_eq!(device.asked.len(), 4 + 2 + 5, "no more was asked for than fits: {:?}", device.asked);
+    assert_eq!(device.floors.timestamp, 0, "and nothing of it is kept");
+
+    // Just as much as fits does; one byte more does not, also when all but that is on disk
+    // already.
+    let total = |device: &Device| {
+        let stored = &device.stored;
+        let below = [&stored.timestamp, &stored.snapshot, &stored.targets].into_iter().chain(stored.delegated.values());
+        below.map(|bytes| u64::try_from(bytes.len()).unwrap()).sum::<u64>()
+    };
+    let (sim, device) = begun();
+    let limits = |total_bytes| Limits { total_bytes, ..Limits::default() };
+    let rules = |total_bytes| Rules { limits: limits(total_bytes), ..Rules::at(now()) };
+    let sum = total(&device);
+    for (total_bytes, code) in [(sum, "ok"), (sum - 1, "SLW-T-ENDLESS")] {
+        let result =
+            |mut device: Device| device.refresh_by(&sim, rules(total_bytes)).map_or_else(|refusal| refusal.code, |_| "ok".into());
+        assert_eq!((result(Device::born(&sim)), result(device.clone())), (code.into(), code.into()));
+    }
+    assert_eq!(Limits::default().cache_bytes(), (4 << 20) + (64 << 10));
+}

@@ -1,6 +1,6 @@
 //! The chain of roots: step by step, exactly one newer, never another of the same version.
 
-use crate::device::{begun, now, time};
+use crate::device::{Device, begun, now, time};
 use slipway_protocol::refusal::Class;
 use slipway_verify::tuf::{Limits, Rules, Stored};
 use slipway_world::tuf::Key;
@@ -71,6 +71,60 @@ fn a_root_chain_without_end_is_cut_and_continued() {
     .collect();
     assert_eq!(codes, ["SLW-T-ROOT-CHAIN", "SLW-T-ROOT-CHAIN", "ok"]);
     assert_eq!(device.floors.root, 11);
+}
+
+/// The power goes after each of 200 roots in turn: what was stored is on disk, the floors in the
+/// witness are those from before, as on a device, which writes them when the refresh is over.
+/// Seen to fail with `walk_cached_roots` left out: `2.root.json` is asked for again.
+#[test]
+fn a_long_walk_goes_on_where_the_power_cut_it() {
+    let (mut sim, born) = begun();
+    for n in 0..200 {
+        // Keys rotate on the way, of the root itself and of what it cannot do without.
+        let role = ["root", "timestamp", "root", "snapshot"][n % 4];
+        let old = sim.rotate(role);
+        if role == "root" {
+            sim.publish_root_with(&old.signers);
+        } else {
+            sim.publish_root();
+        }
+    }
+    sim.publish();
+    for cut in [1, 2, 3, 50, 100, 199, 200] {
+        let mut device = Device { cut_after: Some(cut), ..born.clone() };
+        let _ = device.refresh(&sim);
+        device.cut_after = None;
+        device.floors = born.floors.clone();
+        device.refresh(&sim).unwrap_or_else(|refusal| panic!("cut after {cut}: {refusal}"));
+        assert_eq!(device.asked[0], format!("{}.root.json", cut + 2), "cut after {cut}");
+        assert_eq!(device.floors.root, 201);
+    }
+    // An interrupted download: the floors are kept, and what was stored with them.
+    let mut device = born;
+    sim.failing.insert("90.root.json".to_owned(), "connection reset".to_owned());
+    assert_eq!(device.refused(&sim).code, "SLW-T-STALE");
+    sim.failing.clear();
+    device.refresh(&sim).unwrap();
+    assert_eq!(device.asked[0], "90.root.json");
+}
+
+#[test]
+fn a_damaged_root_of_an_interrupted_walk_is_fetched_again() {
+    let (mut sim, born) = begun();
+    (0..10).for_each(|_| sim.publish_root());
+    sim.publish();
+    for (damaged, asked) in [(0, "2.root.json"), (4, "6.root.json"), (7, "9.root.json")] {
+        let mut device = Device { cut_after: Some(8), ..born.clone() };
+        let _ = device.refresh(&sim);
+        device.cut_after = None;
+        device.floors = born.floors.clone();
+        let mut root: serde_json::Value = serde_json::from_slice(&device.stored.root_history[damaged]).unwrap();
+        root["signatures"][0]["sig"] = "30".into();
+        device.stored.root_history[damaged] = root.to_string().into_bytes();
+        let repository = device.refresh(&sim).unwrap();
+        assert_eq!(device.asked[0], asked);
+        assert_eq!(repository.notes().first().map(|note| note.code.as_ref()), Some("SLW-T-CACHE"));
+    }
 }
 
 #[test]
