@@ -63,6 +63,7 @@ struct Args {
     limit: Option<usize>,
     artifact: Option<Sha256>,
     freeze: bool,
+    expiry: bool,
     file: Option<OsString>,
     bundle: Option<PathBuf>,
     policy: Option<PathBuf>,
@@ -114,9 +115,14 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Stop> {
         "history" => ask(&args, |_| Ok(Request::History { component: args.component.clone(), limit: args.limit.unwrap_or(20) })),
         "check" => ask(&args, |config| Ok(Request::Check { component: args.component(config)? })),
         "rollback" => ask(&args, |config| Ok(Request::Rollback { component: args.component(config)? })),
-        "forgive" => ask(&args, |config| {
+        "unblock" => ask(&args, |config| {
             let component = args.component(config)?;
-            Ok(if args.freeze { Request::Dismiss { component } } else { Request::Forgive { component, artifact: args.artifact } })
+            match (args.freeze, args.expiry) {
+                (true, true) => Err(Stop::Usage("`--freeze` and `--expiry` are two commands: one after the other".into())),
+                (true, false) => Ok(Request::Dismiss { component }),
+                (false, true) => Ok(Request::ForgetExpired { component }),
+                (false, false) => Ok(Request::Forgive { component, artifact: args.artifact }),
+            }
         }),
         "install" => {
             let file = args.file.clone().ok_or_else(|| Stop::Usage("install wants the offline bundle's path".into()))?;
@@ -153,6 +159,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(String, Args), Sto
             Short('n') | Long("limit") => args.limit = Some(parser.value()?.parse()?),
             Long("artifact") => args.artifact = Some(parser.value()?.parse()?),
             Long("freeze") => args.freeze = true,
+            Long("expiry") => args.expiry = true,
             Long("bundle") => args.bundle = Some(parser.value()?.into()),
             Long("policy") => args.policy = Some(parser.value()?.into()),
             Long("trusted-root") => args.trusted_root = Some(parser.value()?.into()),

@@ -7,6 +7,7 @@ use crate::status::Status;
 use crate::trust::View;
 use serde::{Deserialize, Serialize};
 use slipway_protocol::{Actor, Class, ComponentName, Refusal, Report, Sha256, Version, json};
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -74,6 +75,11 @@ pub enum Request {
         /// Of which component.
         component: ComponentName,
     },
+    /// Judge anew which of the operator's metadata has expired: it is one for all components.
+    ForgetExpired {
+        /// Whom the answer names.
+        component: ComponentName,
+    },
 }
 
 /// What the agent answers; the last answer is anything but [`Response::Report`].
@@ -107,6 +113,18 @@ pub struct Forgiven {
     pub cost: bool,
     /// The release whose absence is no longer shown as a possible freeze.
     pub freeze: Option<Version>,
+    /// Versions by role of the operator's metadata that had been judged expired and are judged
+    /// anew.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub expired: BTreeMap<String, u64>,
+}
+
+impl Forgiven {
+    /// That there was nothing to forgive.
+    #[must_use]
+    pub const fn nothing(component: ComponentName) -> Self {
+        Self { component, releases: Vec::new(), cost: false, freeze: None, expired: BTreeMap::new() }
+    }
 }
 
 /// Opens the socket. One left by an agent that was killed is replaced; one that answers belongs to another agent.

@@ -168,6 +168,23 @@ impl Edges {
         Ok(self.trust.view(&self.memory()?, clock::known()))
     }
 
+    /// Forgets which versions of the operator's metadata were judged expired, and tells which:
+    /// for a device whose clock was wrong and that gets no newer ones. Waits for a check that is
+    /// under way, which would put them back.
+    ///
+    /// # Errors
+    /// As [`Self::memory`]; or the witness cannot be written.
+    pub async fn forget_expired(&self) -> Result<BTreeMap<String, u64>, Refusal> {
+        let _alone = self.metadata.lock().await;
+        let mut memory = self.memory()?;
+        let expired = std::mem::take(&mut memory.operator.expired);
+        if !expired.is_empty() {
+            tracing::warn!(?expired, "judged expiry cleared by a person; these versions are judged anew");
+            self.remember(&memory)?;
+        }
+        Ok(expired)
+    }
+
     /// Carries out an effect that has an answer. `progress` hears percent.
     pub async fn perform(&self, component: &ComponentName, effect: &Effect, progress: &mut dyn FnMut(u8)) -> Option<Answer> {
         let part = self.parts.get(component)?;
@@ -250,6 +267,7 @@ impl Edges {
         let asked = Asked {
             component: component.clone(),
             now: known.trusted(),
+            time_unsure: known.unsure,
             sigstore: self.ask_sigstore(&memory),
             memory,
             source: ring.source.clone(),

@@ -40,7 +40,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use slipway_protocol::channel::Admission;
 use slipway_protocol::{Actor, Channel, Class, ComponentName, Manifest, NodeName, Platform, Refusal, Sha256, Version};
-use slipway_verify::tuf::{AuthenticTarget, Floors, Repository, Rules};
+use slipway_verify::tuf::{AuthenticTarget, Expiry, Floors, Repository, Rules};
 use slipway_verify::{Authorized, Policy, Release, SigstoreRoot, authorize};
 use std::path::{Path, PathBuf};
 
@@ -153,6 +153,8 @@ pub struct Asked {
     pub component: ComponentName,
     /// Trusted time.
     pub now: Timestamp,
+    /// The clock is not believed.
+    pub time_unsure: bool,
     /// What the witness remembers.
     pub memory: Memory,
     /// Where the check looks; goes into the plan.
@@ -238,10 +240,11 @@ impl Trust {
         let component = self.component(&asked.component)?;
         self.remember_shipped(&mut checked.memory)?;
         let place = Place::operator(transport);
-        let rules = match transport {
-            Transport::Http(..) => Rules::at(asked.now),
-            Transport::Tar(..) => Rules::offline(asked.now),
+        let expiry = match transport {
+            Transport::Http(..) => Expiry::Judge,
+            Transport::Tar(..) => Expiry::Offline,
         };
+        let rules = Rules { expiry, ..Rules::operator(asked.now, asked.time_unsure) };
         let refreshed = self.operator.refresh(&place, &mut checked.memory.operator, rules).await;
         self.note_seen(view::OPERATOR, asked.now, refreshed.as_ref().err().map(NoCandidate::refusal));
         let mut repository = refreshed?;

@@ -1,5 +1,6 @@
 //! What the end-to-end scenarios share: the freshly built programs, a broker, a factory with one device.
 
+pub mod clock;
 pub mod crash;
 pub mod disk;
 pub mod machine;

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use slipway_operator::Role;
 use slipway_operator::keys::KeyType;
 use slipway_sim::factory::now;
+use slipway_tests::clock::Clock;
 use slipway_tests::crash::device::CrashDevice;
 use slipway_tests::crash::verdict;
 use slipway_tests::crash::world::{OLD, Scenario, World};
@@ -12,46 +13,8 @@ use slipway_tests::disk::{Here, own_mounts};
 use slipway_tests::trouble::{self, NEW};
 use slipway_world::server::ReleaseServer;
 use slipway_world::tls::Authority;
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-
-/// A clock that the test sets. `None` with a printed line where there is no such thing; an error in CI.
-struct Clock {
-    library: PathBuf,
-    file: PathBuf,
-}
-
-impl Clock {
-    fn new(dir: &Path) -> Result<Option<Self>> {
-        let folders = std::fs::read_dir("/usr/lib")?.flatten().map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"));
-        let Some(library) = folders.into_iter().find(|path| path.exists()) else {
-            ensure!(std::env::var_os("CI").is_none(), "CI must have libfaketime: tests/run installs it");
-            println!("skipped: no libfaketime");
-            return Ok(None);
-        };
-        Ok(Some(Self { library, file: dir.join("clock") }))
-    }
-
-    /// What time it is from now on, for whoever runs under it: `@1970-01-01 00:00:20`, `+730d`.
-    fn set(&self, time: &str) -> Result<()> {
-        let new = self.file.with_extension("new");
-        std::fs::write(&new, format!("{time}\n"))?;
-        Ok(std::fs::rename(new, &self.file)?)
-    }
-
-    /// The words before a command that runs under it. Only the time of day is another; how long things take is as ever.
-    fn words(&self) -> Vec<OsString> {
-        let set = |name: &str, value: &Path| OsString::from(format!("{name}={}", value.display()));
-        vec![
-            "env".into(),
-            set("LD_PRELOAD", &self.library),
-            set("FAKETIME_TIMESTAMP_FILE", &self.file),
-            "FAKETIME_NO_CACHE=1".into(),
-            "FAKETIME_DONT_FAKE_MONOTONIC=1".into(),
-        ]
-    }
-}
 
 const TWO_YEARS: &str = "+730d";
 

@@ -4,9 +4,11 @@
 use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use slipway_tests::clock::Clock;
 use slipway_world::programs;
-use slipway_world::server::ReleaseServer;
+use slipway_world::server::{Fault, ReleaseServer};
 use slipway_world::tuf::{Key, Keys, Repository};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 use tempfile::TempDir;
@@ -17,6 +19,8 @@ struct Bench {
     served: TempDir,
     server: ReleaseServer,
     home: TempDir,
+    /// What comes before the client's name: a clock.
+    words: Vec<OsString>,
 }
 
 fn future() -> Timestamp {
@@ -39,7 +43,7 @@ impl Bench {
         for folder in ["metadata", "targets"] {
             std::fs::create_dir(home.path().join(folder))?;
         }
-        let bench = Self { repository, served, server, home };
+        let bench = Self { repository, served, server, home, words: Vec::new() };
         assert!(bench.init(&bench.repository.files["1.root.json"])?, "init");
         Ok(bench)
     }
@@ -55,7 +59,10 @@ impl Bench {
     }
 
     fn run(&self, args: &[&str]) -> Result<bool> {
-        let mut command = Command::new(programs::program("slipway-tests", "tuf-client")?);
+        let client = programs::program("slipway-tests", "tuf-client")?;
+        let mut words = self.words.iter().map(OsString::as_os_str).chain([client.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
         command.arg("--metadata-dir").arg(self.path("metadata")).args(args);
         Ok(command.output()?.status.code() == Some(0))
     }
@@ -332,6 +339,73 @@ fn versions_do_not_go_back_unless_new_keys_say_so() -> Result<()> {
         assert!(bench.refresh()?, "{role}");
         bench.trusts(&[("root", 2), ("snapshot", 1), ("targets", 1), ("timestamp", 1)])?;
     }
+    Ok(())
+}
+
+/// The same as on a device: under a clock that is set back, what had expired stays so, and one
+/// look in 2100 ends with the next version.
+#[test]
+fn an_expiry_that_was_judged_stays_judged() -> Result<()> {
+    let mut bench = Bench::new()?;
+    let Some(clock) = Clock::new(bench.home.path())? else { return Ok(()) };
+    assert!(bench.refresh()?);
+    for role in ["timestamp", "snapshot", "targets"] {
+        let week = slipway_sim::factory::now() + jiff::SignedDuration::from_hours(24 * 7);
+        let repository = &mut bench.repository;
+        let header = match role {
+            "timestamp" => &mut repository.timestamp,
+            "snapshot" => &mut repository.snapshot,
+            _ => &mut repository.targets.header,
+        };
+        header.expires = week;
+        repository.publish();
+        let mut refresh = |time: &str| {
+            clock.set(time)?;
+            bench.words = clock.words();
+            let done = bench.refresh();
+            bench.words.clear();
+            done
+        };
+        assert!(!refresh("+8d")? && !refresh("+0")? && !refresh("+0")?, "{role}");
+        bench.repository.publish();
+        assert!(bench.refresh()?, "{role}: the next version is judged anew");
+    }
+    for root_until in [None, Some("2200-01-01T00:00:00Z")] {
+        if let Some(until) = root_until {
+            bench.repository.root.expires = until.parse()?;
+            bench.repository.publish_root();
+            assert!(bench.refresh()?);
+        }
+        clock.set("@2100-01-01 00:00:00")?;
+        bench.words = clock.words();
+        assert!(!bench.refresh()?);
+        bench.words.clear();
+        assert_eq!(bench.refresh()?, root_until.is_none(), "an expired root hides the rest and is not kept");
+        bench.repository.publish();
+        assert!(bench.refresh()?);
+    }
+    let only: Vec<_> = bench.trusted()?.into_iter().map(|(role, _)| role).collect();
+    assert_eq!(only, ["root", "snapshot", "targets", "timestamp"], "nothing else ends in .json");
+    Ok(())
+}
+
+/// Killed before its floors were written, it goes on where it stopped.
+#[test]
+fn a_walk_over_200_roots_goes_on_where_it_was_cut() -> Result<()> {
+    let mut bench = Bench::new()?;
+    assert!(bench.refresh()?);
+    for _ in 0..200 {
+        bench.repository.publish_root();
+    }
+    bench.server.fault("/metadata/120.root.json", Fault::Status(500));
+    let floors = std::fs::read(bench.path("metadata/floors"))?;
+    assert!(!bench.refresh()?);
+    std::fs::write(bench.path("metadata/floors"), floors)?;
+    bench.server.heal("/metadata/120.root.json");
+    let before = bench.asked().len();
+    assert!(bench.refresh()?);
+    let asked = bench.asked().split_off(before);
+    assert_eq!((asked[0].as_str(), asked.len()), ("120.root.json", 201 - 119 + 1 + 1), "{asked:?}");
     Ok(())
 }
 

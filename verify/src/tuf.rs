@@ -20,7 +20,7 @@ mod rules;
 mod state;
 mod verified;
 
-pub use limits::Limits;
+pub use limits::{Limits, MaxLifetimes};
 pub use refresh::Refresh;
 pub use repository::{AuthenticTarget, Repository, RoleState, TargetInfo};
 pub use rules::{Answer, Expiry, Fetch, Kind, Rules, Step, Wanted};

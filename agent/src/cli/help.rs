@@ -5,6 +5,8 @@ use std::fmt::Write;
 /// One command.
 pub(super) struct Command {
     pub(super) name: &'static str,
+    /// What it was called before, which still works.
+    alias: Option<&'static str>,
     /// What follows its name.
     operand: &'static str,
     summary: &'static str,
@@ -16,13 +18,14 @@ pub(super) struct Command {
 /// An option: its long name, how it is written, what it does.
 type Opt = (&'static str, &'static str, &'static str);
 
-const OPTIONS: [Opt; 14] = [
+const OPTIONS: [Opt; 15] = [
     ("config", "-c, --config FILE", "Configuration [default: /etc/slipway/agent.toml]"),
     ("component", "    --component C", "Which component; needed only where several are configured"),
     ("json", "    --json", "For machines: JSON, of history and of what happens one object a line"),
     ("limit", "-n, --limit N", "At most N reports [default: 20]"),
     ("artifact", "    --artifact D", "Only the artifact with this SHA-256"),
-    ("freeze", "    --freeze", "Dismiss the possible freeze that `status` shows; nothing else is forgiven"),
+    ("freeze", "    --freeze", "Only dismiss the possible freeze that `status` shows"),
+    ("expiry", "    --expiry", "Only judge anew which of the operator's metadata has expired"),
     ("watch", "    --watch", "Go on until the update of the agent is over: what the restore unit does"),
     ("state", "    --state DIR", "The agent's state [default: /var/lib/slipway]"),
     ("bundle", "    --bundle FILE", "The Sigstore bundle [default: FILE.sigstore.json]"),
@@ -41,10 +44,18 @@ Where the service runs, it is asked, and what happens is shown until it is over.
 as it takes. What it started goes on running when it ends: a component without systemd is found again by the agent that runs next.
 ";
 
+const UNBLOCK: &str = "\
+Condemned artifacts may be installed again, and what downloads cost so far no longer counts. Then run `slipway-agent check`.
+What was judged expired stays refused until the operator's next `slipway refresh`. Where that cannot come, on a device that takes offline
+bundles alone and had a wrong clock, set the clock right and clear it with `--expiry`.
+`slipway-agent forgive` is the same command.
+";
+
 pub(super) const COMMANDS: [Command; 10] = [
-    Command { name: "run", operand: "", summary: "Run the service", more: "", options: &[] },
+    Command { name: "run", alias: None, operand: "", summary: "Run the service", more: "", options: &[] },
     Command {
         name: "status",
+        alias: None,
         operand: "",
         summary: "What runs here, what is under way, how the last attempt ended",
         more: "Changes nothing.\n",
@@ -52,6 +63,7 @@ pub(super) const COMMANDS: [Command; 10] = [
     },
     Command {
         name: "check",
+        alias: None,
         operand: "",
         summary: "Look for a release now",
         more: AGENT_MEANWHILE,
@@ -59,6 +71,7 @@ pub(super) const COMMANDS: [Command; 10] = [
     },
     Command {
         name: "install",
+        alias: None,
         operand: "FILE",
         summary: "Install from an offline bundle",
         more: AGENT_MEANWHILE,
@@ -66,27 +79,31 @@ pub(super) const COMMANDS: [Command; 10] = [
     },
     Command {
         name: "rollback",
+        alias: None,
         operand: "",
         summary: "Go back to the previous release, or call a running update off",
-        more: "What is left is condemned here, until `slipway-agent forgive`.\n",
+        more: "What is left is condemned here, until `slipway-agent unblock`.\n",
         options: &["component", "json"],
     },
     Command {
         name: "history",
+        alias: None,
         operand: "",
         summary: "Past reports, newest first",
         more: "Changes nothing.\n",
         options: &["component", "limit", "json"],
     },
     Command {
-        name: "forgive",
+        name: "unblock",
+        alias: Some("forgive"),
         operand: "",
         summary: "Let a release that failed or cost too much here be tried again",
-        more: "Condemned artifacts may be installed again, and what downloads cost so far no longer counts. Then run `slipway-agent check`.\n",
-        options: &["component", "artifact", "freeze", "json"],
+        more: UNBLOCK,
+        options: &["component", "artifact", "freeze", "expiry", "json"],
     },
     Command {
         name: "trust",
+        alias: None,
         operand: "",
         summary: "Whose word counts here: roots, versions, expiries, the time, what is stale",
         more: "Changes nothing.\n",
@@ -94,6 +111,7 @@ pub(super) const COMMANDS: [Command; 10] = [
     },
     Command {
         name: "restore",
+        alias: None,
         operand: "",
         summary: "Put the last committed agent back if a new one has failed; otherwise do nothing",
         more: "",
@@ -101,6 +119,7 @@ pub(super) const COMMANDS: [Command; 10] = [
     },
     Command {
         name: "verify",
+        alias: None,
         operand: "FILE|DIGEST",
         summary: "Verify an artifact's provenance; installs nothing",
         more: "",
@@ -115,7 +134,7 @@ SLW-V-POLICY-SOURCE, or SLW-A-STATE-NEWER for a newer agent's state, which is le
 
 impl Command {
     pub(super) fn of(name: &str) -> Option<&'static Self> {
-        COMMANDS.iter().find(|command| command.name == name)
+        COMMANDS.iter().find(|command| command.name == name || command.alias == Some(name))
     }
 
     pub(super) fn takes(&self, option: &str) -> bool {
@@ -177,8 +196,9 @@ mod tests {
 
     #[test]
     fn a_commands_help_is_its_own() {
-        let forgive = Command::of("forgive").unwrap().help();
-        assert!(forgive.contains("--freeze") && forgive.contains("--component") && !forgive.contains("--trusted-root"));
+        let unblock = Command::of("unblock").unwrap().help();
+        assert!(unblock.contains("--freeze") && unblock.contains("--expiry") && !unblock.contains("--trusted-root"));
+        assert_eq!(Command::of("forgive").unwrap().help(), unblock, "the old word still works");
         assert!(overview().contains("verify FILE|DIGEST") && !overview().contains("--freeze"));
         assert!(COMMANDS.iter().all(|command| command.help().lines().all(|line| line.len() <= 140)));
     }

@@ -96,10 +96,11 @@ fn line(report: &Report) -> String {
 }
 
 fn told(forgiven: &Forgiven) -> String {
-    let Forgiven { component, releases, cost, freeze } = forgiven;
+    let Forgiven { component, releases, cost, freeze, expired } = forgiven;
     let mut lines: Vec<String> = releases.iter().map(|version| format!("{version} may be tried again")).collect();
     lines.extend(cost.then(|| "what downloads have cost counts no more".to_owned()));
     lines.extend(freeze.as_ref().map(|version| format!("that {version} is not shown is no longer a possible freeze")));
+    lines.extend(expired.iter().map(|(role, version)| format!("{role} version {version} of the metadata is judged anew")));
     if lines.is_empty() {
         lines.push("there is nothing to forgive".to_owned());
     }

@@ -8,6 +8,7 @@ use crate::mqtt::{FromBroker, ToBroker, WINDOW};
 use crate::record::{By, Condemned, Ring, Source, State};
 use crate::status;
 use slipway_protocol::{Actor, Class, ComponentName, Event, Notice, Refusal, Report, Sha256};
+use std::rc::Rc;
 use tokio::sync::mpsc;
 
 /// What a person asked for waits for the disk.
@@ -189,6 +190,7 @@ impl Driver {
             Request::Rollback { component } => self.ask(component, to, Input::Rollback),
             Request::Forgive { component, artifact } => self.forgive(component, to, artifact),
             Request::Dismiss { component } => self.dismiss(component, to),
+            Request::ForgetExpired { component } => self.forget_expired(component, to),
         }
     }
 
@@ -213,15 +215,27 @@ impl Driver {
         let meant = |one: &&Condemned| artifact.is_none_or(|artifact| artifact == one.artifact);
         let releases = live.record.condemned.iter().filter(meant).map(|one| one.version.clone()).collect();
         let cost = self.edges.store.borrow_mut().forgive_cost(artifact.as_ref(), clock::known().trusted());
-        let told = Response::Forgiven(Forgiven { component: component.clone(), releases, cost, freeze: None });
+        let told = Response::Forgiven(Forgiven { releases, cost, ..Forgiven::nothing(component.clone()) });
         self.at_once(&component, &to, Input::Forgive(artifact), told);
     }
 
     fn dismiss(&mut self, component: ComponentName, to: mpsc::Sender<Response>) {
         let Some(live) = self.live.get(&component) else { return self.ask(component, to, Input::Dismiss) };
         let freeze = live.record.missed.as_ref().filter(|missed| !missed.dismissed).map(|missed| missed.version.clone());
-        let told = Response::Forgiven(Forgiven { component: component.clone(), releases: Vec::new(), cost: false, freeze });
+        let told = Response::Forgiven(Forgiven { freeze, ..Forgiven::nothing(component.clone()) });
         self.at_once(&component, &to, Input::Dismiss, told);
+    }
+
+    /// Answered when a check that is under way has ended.
+    fn forget_expired(&self, component: ComponentName, to: mpsc::Sender<Response>) {
+        let edges = Rc::clone(&self.edges);
+        tokio::task::spawn_local(async move {
+            let answer = match edges.forget_expired().await {
+                Ok(expired) => Response::Forgiven(Forgiven { expired, ..Forgiven::nothing(component) }),
+                Err(refusal) => Response::Refused(refusal),
+            };
+            let _ = to.send(answer).await;
+        });
     }
 
     fn at_once(&mut self, component: &ComponentName, to: &mpsc::Sender<Response>, input: Input, told: Response) {

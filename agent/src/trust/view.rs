@@ -67,6 +67,9 @@ pub struct RoleView {
     pub expires: Option<Timestamp>,
     /// Whether it has expired.
     pub expired: bool,
+    /// The newest version that was judged expired: it stays refused whatever the clock says later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged_expired: Option<u64>,
 }
 
 /// Sigstore's trusted root in force.
@@ -151,16 +154,12 @@ impl Trust {
         now: Timestamp,
     ) -> RepositoryView {
         let Seen { verified, trouble } = self.seen(name);
-        let floor = |role: &str| match role {
-            "root" => floors.root,
-            "timestamp" => floors.timestamp,
-            "snapshot" => floors.snapshot,
-            other => floors.targets.get(other).copied().unwrap_or(0),
-        };
+        let judged = |role: &str| floors.expired.get(role).copied();
         let (roles, damage) = match opened {
             Ok(repository) => {
                 let role = |role: slipway_verify::tuf::RoleState| RoleView {
-                    floor: floor(&role.name),
+                    floor: floors.version(&role.name),
+                    judged_expired: judged(&role.name),
                     version: Some(role.version),
                     expires: Some(role.expires),
                     expired: role.expires < now,
@@ -174,7 +173,8 @@ impl Trust {
                 let role = |name: &str| RoleView {
                     name: name.to_owned(),
                     version: None,
-                    floor: floor(name),
+                    floor: floors.version(name),
+                    judged_expired: judged(name),
                     expires: None,
                     expired: false,
                 };
@@ -233,8 +233,12 @@ impl RepositoryView {
         let header = ["  ROLE", "VERSION", "FLOOR", "EXPIRES"].map(str::to_owned);
         let row = |role: &RoleView| {
             let dash = || "-".to_owned();
-            let expires =
-                role.expires.map_or_else(dash, |at| format!("{}{}", day(at), if role.expired { " (expired)" } else { "" }));
+            let expired = match role.judged_expired {
+                Some(version) => format!(" (version {version} judged expired)"),
+                None if role.expired => " (expired)".to_owned(),
+                None => String::new(),
+            };
+            let expires = format!("{}{expired}", role.expires.map_or_else(dash, day));
             let version = role.version.map_or_else(dash, |version| version.to_string());
             [format!("  {}", role.name), version, role.floor.to_string(), expires]
         };

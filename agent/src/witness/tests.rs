@@ -27,6 +27,7 @@ fn memory(generation: u64) -> Memory {
             "operator": {
                 "root": 30, "root_digest": Sha256::of(b"root"), "timestamp": 81_200, "snapshot": 9_700,
                 "targets": {"targets": 120, "releases": 900, "channels": 4400},
+                "expired": {"timestamp": 81_201, "snapshot": 9_701, "targets": 121, "releases": 901, "channels": 4401},
             },
             "sigstore": {
                 "root": 16, "root_digest": Sha256::of(b"other"), "timestamp": 2_000, "snapshot": 160,

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Refresh, verification and HTTP are the device's own. What differs is what the suite asks of any client: files are stored as soon as
-//! they are verified and under plain names, the system clock is the time, delegated roles are loaded when a target needs them, and RSA
-//! keys count. Exit 0 for done, 1 for anything else.
+//! they are verified and under plain names, the system clock is the time, metadata may live as
+//! long as it likes, delegated roles are loaded when a target needs them, and RSA keys count.
+//! What was judged expired stays so, as on a device. Exit 0 for done, 1 for anything else.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lexopt::prelude::{Long, Value, ValueExt};
@@ -102,6 +103,7 @@ async fn refresh(args: &Args, targets: Vec<String>) -> Result<(Repository, Place
     let history = RootHistory::open(dir.join(ROOT_HISTORY))?;
     history.prune(floors.root);
     let rules = Rules {
+        keep_expired: true,
         wanted: Wanted::Paths(targets),
         limits: Limits { target_bytes: 64 << 20, ..Limits::default() },
         store_early: true,

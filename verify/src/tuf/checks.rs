@@ -20,11 +20,15 @@ checks! {
     ENDLESS = "SLW-T-ENDLESS", EndlessData, Attacker, "size of a metadata or target file",
         "the server sends more than is authorised: check it, or use another mirror";
     EXPIRED = "SLW-T-EXPIRED", Freeze, Operator, "metadata must not have expired",
-        "run `slipway refresh` and publish; if that was done, the device is being shown old metadata, or its clock is ahead";
+        "run `slipway refresh` and publish; if that was done, the device is being shown old metadata, or its clock is or was ahead: \
+         set it right, and without a network clear what it judged with `slipway-agent unblock --expiry`";
     FORK = "SLW-T-FORK", MixAndMatch, Attacker, "one version of a role says one thing",
         "publish every change under a new version; if that was done, the keys of the role were misused: rotate them";
     KEY = "SLW-T-KEY", Malformed, Operator, "a key must be usable",
         "use P-256 or Ed25519 keys";
+    LIFETIME = "SLW-T-LIFETIME", Freeze, Attacker, "metadata expires too far ahead",
+        "set the device's clock if it is behind; else sign the role again for a shorter time with `slipway refresh` or `slipway renew`; \
+         if nobody here signed it, its key is stolen: rotate it";
     MALFORMED = "SLW-T-MALFORMED", Malformed, Operator, "metadata must be well formed",
         "publish the repository again with `slipway`; if it is intact there, something on the way changes it";
     MISSING = "SLW-T-MISSING", Network, Operator, "a file that signed metadata names is not there",
@@ -34,7 +38,8 @@ checks! {
     NO_TARGET = "SLW-T-NO-TARGET", Configuration, Operator, "a target that no trusted role signs",
         "release it, or check component, channel and version for a typing error";
     OFFLINE = "SLW-T-OFFLINE", Freeze, Operator, "an offline bundle's metadata has expired",
-        "make a new bundle; or let the channel say `offline_until` and the device's configuration allow it";
+        "make a new bundle; or let the channel say `offline_until` and the device's configuration allow it; if only the device's clock \
+         was ahead, set it right and clear what it judged with `slipway-agent unblock --expiry`";
     ORDER = "SLW-T-ORDER", System, Device, "the refresh was not completed",
         "a fault of the agent: report it";
     ROLE = "SLW-T-ROLE", Malformed, Operator, "a role or its delegation",
@@ -174,10 +179,17 @@ pub(super) fn distinct_by_root<T: Role>(metadata: &Metadata<T>, root: &Root, rol
     }
 }
 
-/// Not before its time is over.
-pub(super) fn unexpired(role: &str, expires: Timestamp, now: Timestamp) -> Result<(), Refusal> {
+/// Refuses a version that has expired `now`, or that had when it was looked at before: `judged`
+/// is the newest that had.
+pub(super) fn unexpired(role: &str, version: u64, expires: Timestamp, now: Timestamp, judged: u64) -> Result<(), Refusal> {
     if expires < now {
-        return Err(EXPIRED.with(format_args!("{role} expired at {expires}"), format_args!("an expiry after {now}")));
+        let seen = format_args!("{role} version {version} expired at {expires}");
+        return Err(EXPIRED.with(seen, format_args!("an expiry after {now}")));
+    }
+    if version <= judged {
+        let seen =
+            format_args!("{role} version {version}; version {judged} was found to have expired before, whatever it is now");
+        return Err(EXPIRED.with(seen, format_args!("version {} or newer", judged.saturating_add(1))));
     }
     Ok(())
 }

@@ -1,4 +1,8 @@
-//! What a refresh may cost, a reason beside every number.
+//! What a refresh may cost, and how long metadata may live; a reason beside every number.
+
+use super::checks::LIFETIME;
+use jiff::{SignedDuration, Timestamp};
+use slipway_protocol::Refusal;
 
 /// Bounds of one refresh. All of them are far above what a real repository needs and far below what hurts a small device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,5 +62,53 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self::DEVICE
+    }
+}
+
+/// How many days ahead each role may expire: what a stolen key can sign ends by itself after so
+/// long.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MaxLifetimes {
+    /// The timestamp, whose key is online.
+    pub timestamp: u32,
+    /// The snapshot, whose key is online.
+    pub snapshot: u32,
+    /// Every other role: its keys are in people's hands, who come together once a year.
+    pub others: u32,
+}
+
+impl MaxLifetimes {
+    /// What a device takes from its operator's repository, and what `slipway` signs.
+    pub const OPERATOR: Self = Self { timestamp: 30, snapshot: 30, others: 400 };
+    /// A device's clock may be behind the signer's by this much and still takes what was signed
+    /// for the full time just now: one that keeps local time as if it were UTC is behind by at
+    /// most twelve hours.
+    const CLOCK_BEHIND: SignedDuration = SignedDuration::from_hours(12);
+
+    /// The days of one role.
+    #[must_use]
+    pub fn days(&self, role: &str) -> u32 {
+        match role {
+            "timestamp" => self.timestamp,
+            "snapshot" => self.snapshot,
+            _ => self.others,
+        }
+    }
+
+    /// Refuses an expiry that is further ahead of `now` than the role allows.
+    pub(super) fn judge(&self, role: &str, version: u64, expires: Timestamp, now: Timestamp) -> Result<(), Refusal> {
+        let days = self.days(role);
+        let most = SignedDuration::from_hours(i64::from(days).saturating_mul(24)).saturating_add(Self::CLOCK_BEHIND);
+        if expires.duration_since(now) <= most {
+            return Ok(());
+        }
+        Err(LIFETIME
+            .with(format_args!("{role} version {version} expires at {expires}"), format_args!("within {days} days of {now}")))
+    }
+}
+
+impl Default for MaxLifetimes {
+    fn default() -> Self {
+        Self::OPERATOR
     }
 }

@@ -296,9 +296,8 @@ impl Refresh {
         if root.version < self.floors.root {
             return Err(rollback("root", root.version, self.floors.root));
         }
-        if self.rules.expiry != Expiry::AcceptedBefore {
-            unexpired("root", root.expires, self.rules.now)?;
-        }
+        let (version, expires) = (root.version, root.expires);
+        self.judge("root", version, expires)?;
         self.phase = Phase::Timestamp;
         let cached = self.cached.clone();
         if cached.timestamp.is_empty() {
@@ -332,7 +331,7 @@ impl Refresh {
         if pin.version < self.floors.snapshot {
             return Err(rollback("snapshot", pin.version, self.floors.snapshot));
         }
-        self.judge_freshness("timestamp", expires)?;
+        self.judge("timestamp", version, expires)?;
         if newness == Newness::Forked {
             // The specification (5.4.3) keeps the one we have; that there are two is worth telling.
             self.notes.push(MIX.with(format_args!("another timestamp of version {version}"), "the one verified before"));
@@ -356,7 +355,7 @@ impl Refresh {
             }
         }
         let (version, expires) = (snapshot.version, snapshot.expires);
-        self.judge_freshness("snapshot", expires)?;
+        self.judge("snapshot", version, expires)?;
         self.keep(Slot::Snapshot, version, bytes, source);
         Ok(())
     }
@@ -368,23 +367,30 @@ impl Refresh {
             same_if_same_version(&old, &new, &edge.role)?;
         }
         let Some(targets) = self.verified.targets(&edge.role) else { return Err(ORDER.with("no targets", "them")) };
-        if self.rules.expiry != Expiry::AcceptedBefore {
-            unexpired(&edge.role, targets.expires, self.rules.now)?;
-        }
-        let version = targets.version;
+        let (version, expires) = (targets.version, targets.expires);
+        self.judge(&edge.role, version, expires)?;
         self.keep(edge.slot(), version, bytes, source);
         Ok(())
     }
 
-    fn judge_freshness(&mut self, role: &str, expires: Timestamp) -> Result<(), Refusal> {
-        match (self.rules.expiry, unexpired(role, expires, self.rules.now)) {
-            (Expiry::AcceptedBefore, _) | (_, Ok(())) => Ok(()),
-            (Expiry::Judge, Err(refusal)) => Err(refusal),
-            (Expiry::Offline, Err(refusal)) => {
-                self.locked.get_or_insert(OFFLINE.with(refusal.seen, refusal.wanted));
-                Ok(())
-            }
+    /// Whether a role's metadata is of use now: it has not expired, by the clock of now or of an
+    /// earlier look, and does not live for longer than it may.
+    fn judge(&mut self, role: &str, version: u64, expires: Timestamp) -> Result<(), Refusal> {
+        let Rules { now, expiry, keep_expired, max_lifetimes, .. } = &self.rules;
+        if *expiry == Expiry::AcceptedBefore {
+            return Ok(());
         }
+        let Err(refusal) = unexpired(role, version, expires, *now, self.floors.judged_expired(role)) else {
+            return max_lifetimes.map_or(Ok(()), |most| most.judge(role, version, expires, *now));
+        };
+        if *keep_expired && role != "root" {
+            self.floors.judge_expired(role, version);
+        }
+        if *expiry == Expiry::Offline && ["timestamp", "snapshot"].contains(&role) {
+            self.locked.get_or_insert(OFFLINE.with(refusal.seen, refusal.wanted));
+            return Ok(());
+        }
+        Err(refusal)
     }
 
     /// Walks on as far as cached files are still the pinned ones.
@@ -481,5 +487,6 @@ impl Refresh {
             *floor = version.max(*floor);
             self.outbox.extend(bytes.map(|bytes| Step::Store { slot, bytes }));
         }
+        self.floors.drop_expired_below_floors();
     }
 }

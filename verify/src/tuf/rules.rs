@@ -1,6 +1,6 @@
 //! What a refresh and its caller say to each other: the rules, the questions, the answers.
 
-use super::{Limits, Slot};
+use super::{Limits, MaxLifetimes, Slot};
 use jiff::Timestamp;
 
 /// How a refresh is judged.
@@ -10,6 +10,11 @@ pub struct Rules {
     pub now: Timestamp,
     /// What an expiry means.
     pub expiry: Expiry,
+    /// Keeps in [`super::Floors::expired`] which versions had expired, so that a clock that is
+    /// set back does not revive them.
+    pub keep_expired: bool,
+    /// How far ahead an expiry may be; any time if `None`.
+    pub max_lifetimes: Option<MaxLifetimes>,
     /// Which delegated roles are loaded.
     pub wanted: Wanted,
     /// What it may cost.
@@ -20,10 +25,30 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The ordinary rules at `now`: expiry judged, every delegated role loaded, default limits.
+    /// The ordinary rules at `now`: expiry judged and not kept, any lifetime, every delegated
+    /// role loaded, default limits.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
-        Self { now, expiry: Expiry::Judge, wanted: Wanted::All, limits: Limits::default(), store_early: false }
+        Self {
+            now,
+            expiry: Expiry::Judge,
+            keep_expired: false,
+            max_lifetimes: None,
+            wanted: Wanted::All,
+            limits: Limits::default(),
+            store_early: false,
+        }
+    }
+
+    /// For the operator's own repository: what was judged expired stays so, and lifetimes are
+    /// bounded. The bound needs to know how late it is at most, so it is not judged while the
+    /// clock is not believed (`time_unsure`): a device that woke up years behind would refuse
+    /// everything that is good. Such a device loses nothing: by that clock nothing expires
+    /// either, however short it lives.
+    #[must_use]
+    pub fn operator(now: Timestamp, time_unsure: bool) -> Self {
+        let max_lifetimes = if time_unsure { None } else { Some(MaxLifetimes::OPERATOR) };
+        Self { keep_expired: true, max_lifetimes, ..Self::at(now) }
     }
 
     /// For what was accepted before: expiry is not judged again, everything else is.

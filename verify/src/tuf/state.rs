@@ -25,15 +25,51 @@ pub struct Floors {
     /// Versions of `targets` and of every delegated role that was loaded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub targets: BTreeMap<String, u64>,
+    /// The newest version of a role that was judged expired: it and older ones stay refused
+    /// whatever the clock says later, newer ones are judged anew. The time is not kept, so one
+    /// boot in 2100 ends with the next version. Never of the root: a new one needs people to come
+    /// together, too much to ask for one wrong clock. Empty for repositories that are not the
+    /// operator's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub expired: BTreeMap<String, u64>,
 }
 
 impl Floors {
+    /// The floor of a role by its name; 0 for one that was never seen.
+    #[must_use]
+    pub fn version(&self, role: &str) -> u64 {
+        match role {
+            "root" => self.root,
+            "timestamp" => self.timestamp,
+            "snapshot" => self.snapshot,
+            other => self.targets.get(other).copied().unwrap_or(0),
+        }
+    }
+
+    /// The newest version of a role that was judged expired; 0 for none.
+    pub(super) fn judged_expired(&self, role: &str) -> u64 {
+        self.expired.get(role).copied().unwrap_or(0)
+    }
+
+    pub(super) fn judge_expired(&mut self, role: &str, version: u64) {
+        let judged = self.expired.entry(role.to_owned()).or_default();
+        *judged = version.max(*judged);
+    }
+
+    /// What is below a floor is refused anyway.
+    pub(super) fn drop_expired_below_floors(&mut self) {
+        let mut expired = std::mem::take(&mut self.expired);
+        expired.retain(|role, version| *version >= self.version(role));
+        self.expired = expired;
+    }
+
     /// Forgets everything below the root: only when a new root changed the timestamp or snapshot keys, which is how an operator
     /// recovers from a thief who signed version 4 000 000 000 (TUF specification 5.3.11).
     pub(super) fn clear_below_root(&mut self) {
         self.timestamp = 0;
         self.snapshot = 0;
         self.targets.clear();
+        self.expired.clear();
     }
 }
 

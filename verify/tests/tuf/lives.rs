@@ -88,6 +88,11 @@ impl Life {
         life
     }
 
+    /// As for the operator's repository, but that all roles live for 400 days.
+    fn rules(&self) -> Rules {
+        Rules { max_lifetimes: None, ..Rules::operator(self.now, false) }
+    }
+
     /// Everything lives for 400 days from now on.
     fn publish(&mut self) {
         self.releases += 1;
@@ -145,7 +150,7 @@ impl Life {
     }
 
     fn step(&mut self, action: &Action) {
-        let rules = Rules::at(self.now);
+        let rules = self.rules();
         match action {
             Action::Publish => self.publish(),
             Action::Rotate(role) => self.rotate(ROLES[*role]),
@@ -216,7 +221,7 @@ impl Life {
             Action::Pass(days) => self.now += SignedDuration::from_hours(24 * i64::from(*days)),
             // The time that is given is never earlier than what is known, so a clock that is behind changes nothing.
             Action::Clock(ahead) => {
-                let rules = if *ahead { Rules::at(time("2100-01-01T00:00:00Z")) } else { rules };
+                let rules = if *ahead { Rules { now: time("2100-01-01T00:00:00Z"), ..rules } } else { rules };
                 let before = self.device.floors.clone();
                 self.refresh_from(&self.operator.clone(), rules);
                 assert!(!ahead || self.device.floors.timestamp == before.timestamp || self.device.floors.root > before.root);
@@ -238,7 +243,7 @@ impl Life {
         self.operator.publish_root();
         self.publish();
         let server = self.operator.clone();
-        let repository = self.device.refresh_by(&server, Rules::at(self.now)).unwrap_or_else(|refusal| panic!("{refusal}"));
+        let repository = self.device.refresh_by(&server, self.rules()).unwrap_or_else(|refusal| panic!("{refusal}"));
         self.used(&repository, &server);
         assert_eq!(repository.lookup(TARGET).unwrap().sha256, digest(&server), "and it is the newest");
         self.device.open(Rules::accepted_before()).expect("and it opens without a network");

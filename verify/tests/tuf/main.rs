@@ -11,7 +11,9 @@
 mod advisories;
 mod delegations;
 mod device;
+mod expired;
 mod freshness;
+mod lifetimes;
 mod lives;
 mod measured;
 mod rollback;
