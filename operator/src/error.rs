@@ -99,7 +99,7 @@ checks! {
     NO_RELEASE = "SLW-O-NO-RELEASE", Configuration, Operator, "a channel points at a release of this repository",
         "`slipway release` it first, or correct the version";
     /// A repository time that cannot be computed.
-    TIME = "SLW-O-TIME", Configuration, Operator, "how long roles live", "give another number of days, as `slipway init --help` and slipway.toml name them";
+    TIME = "SLW-O-TIME", Configuration, Operator, "how long roles live", "give another number of days, with `slipway init` or in slipway.toml; what is signed for longer is signed again with `slipway renew`";
 }
 
 /// A file error with its path. The program ends with 1 for it: nothing was judged.

@@ -5,14 +5,14 @@
 //! timestamp, snapshot or targets. Neither order of the two renames would do, so a whole new folder is made (of hard links) and
 //! exchanged with the old one in one step.
 
-use crate::error::{EXPIRES, KEY, SELF_CHECK, file};
+use crate::error::{EXPIRES, KEY, SELF_CHECK, TIME, file};
 use crate::files;
 use crate::metadata::{Envelope, Header, Pin, PublicKey, Quorum};
 use crate::repo::{Outcome, Repo};
-use crate::role::Role;
+use crate::role::{Lifetimes, Role};
 use crate::staged::Change;
 use crate::state::{State, quorum};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use slipway_protocol::Refusal;
 use slipway_verify::tuf::{Answer, Floors, Refresh, Rules, Step, Stored};
@@ -60,12 +60,12 @@ impl Repo {
         if let Some(envelope) = root {
             next.apply(Role::Root, envelope.clone())?;
         }
-        let half = i64::from(self.days.snapshot).saturating_mul(12);
-        let kept = self
-            .state
-            .envelopes
-            .get(&Role::Snapshot)
-            .filter(|_| change.is_empty() && self.state.snapshot.header.expires.duration_since(now).as_hours() >= half);
+        lives_too_long(&next, now)?;
+        let life = i64::from(self.days.snapshot).saturating_mul(24);
+        let left = self.state.snapshot.header.expires.duration_since(now).as_hours();
+        // One that lives longer was signed while this clock was ahead.
+        let lasts = (life.div_euclid(2)..=life).contains(&left);
+        let kept = self.state.envelopes.get(&Role::Snapshot).filter(|_| change.is_empty() && lasts);
         if kept.is_none_or(|kept| next.quorum(Role::Snapshot).and_then(|quorum| quorum.met(kept)) != Ok(true)) {
             self.renew(&mut next.snapshot.header, Role::Snapshot, now)?;
             let envelope =
@@ -147,6 +147,23 @@ impl Repo {
         }
         Ok(envelope)
     }
+}
+
+/// Refuses roles that people sign which expire later than devices take, from before there was a
+/// bound or from a clock that was ahead.
+fn lives_too_long(state: &State, now: Timestamp) -> Result<(), Refusal> {
+    let expires = |role: Role| state.header(role).map_or(now, |header| header.expires);
+    let most = |role: Role| SignedDuration::from_hours(i64::from(Lifetimes::longest(role)).saturating_mul(24));
+    let too_long = Role::BY_HAND.into_iter().filter(|role| expires(*role).duration_since(now) > most(*role));
+    let (seen, roles): (Vec<String>, Vec<&str>) =
+        too_long.map(|role| (format!("{role} expires at {}", expires(role)), role.name())).unzip();
+    let Some(role) = roles.first().and_then(|role| role.parse().ok()) else { return Ok(()) };
+    let wanted = format!(
+        "at most {} days after {now:.0}, or devices refuse it: `slipway renew REPO {}`",
+        Lifetimes::longest(role),
+        roles.join(" ")
+    );
+    Err(TIME.with(seen.join(", "), wanted))
 }
 
 /// What a device born with the first root would say to the folder with these files in it.

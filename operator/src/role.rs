@@ -3,6 +3,7 @@
 use crate::error::TIME;
 use serde::{Deserialize, Serialize};
 use slipway_protocol::Refusal;
+use slipway_verify::tuf::MaxLifetimes;
 use std::fmt;
 use std::str::FromStr;
 
@@ -93,18 +94,21 @@ impl Default for Lifetimes {
 }
 
 impl Lifetimes {
-    /// The most days that a role may live: a hundred years, far below what a timestamp can hold.
-    pub const LONGEST: u32 = 36_500;
+    /// The most days that a role may live: devices refuse metadata that expires later.
+    #[must_use]
+    pub fn longest(role: Role) -> u32 {
+        MaxLifetimes::OPERATOR.days(role.name())
+    }
 
     /// Whether metadata of these lifetimes can be of use.
     ///
     /// # Errors
     /// `SLW-O-TIME` naming the role.
     pub fn check(self) -> Result<(), Refusal> {
-        match Role::ALL.into_iter().find(|role| !(1..=Self::LONGEST).contains(&self.of(*role))) {
+        match Role::ALL.into_iter().find(|role| !(1..=Self::longest(*role)).contains(&self.of(*role))) {
             Some(role) => Err(TIME.with(
                 format_args!("{} days for {role}", self.of(role)),
-                format_args!("1 to {} days (100 years)", Self::LONGEST),
+                format_args!("1 to {} days: devices refuse metadata of {role} that expires later", Self::longest(role)),
             )),
             None => Ok(()),
         }

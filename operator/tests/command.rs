@@ -36,10 +36,16 @@ fn a_day_of_an_operator() {
     assert!(done(&["init", &repo, "--unencrypted", "--timestamp-days", "2"]).contains("1.root.json"));
     assert_eq!(slipway(&["init", &repo, "--unencrypted"]).status.code(), Some(3), "refused");
     assert_eq!(slipway(&["init"]).status.code(), Some(2), "wrong usage");
-    for days in ["0", "36501", "4294967295"] {
-        let output = slipway(&["init", &path("other"), "--unencrypted", "--root-days", days]);
-        assert_eq!(output.status.code(), Some(2), "{days}");
-        assert!(text(&output.stderr).contains("1..=36500"), "{}", text(&output.stderr));
+    for (role, days, code, says) in [
+        ("root", "0", 2, "0 is not in 1.."),
+        ("root", "4294967296", 2, "4294967296 is not in 1.."),
+        ("root", "401", 3, "1 to 400 days: devices refuse"),
+        ("timestamp", "31", 3, "1 to 30 days: devices refuse"),
+        ("snapshot", "31", 3, "1 to 30 days: devices refuse"),
+    ] {
+        let output = slipway(&["init", &path("other"), "--unencrypted", &format!("--{role}-days"), days]);
+        assert_eq!(output.status.code(), Some(code), "{role} {days}");
+        assert!(text(&output.stderr).contains(says), "{}", text(&output.stderr));
         assert!(!Path::new(&path("other")).exists(), "nothing is left behind");
     }
     assert_eq!(slipway(&["policy", "add", &repo, &path("none.toml")]).status.code(), Some(1), "failed");

@@ -110,7 +110,7 @@ fn roles_that_expire_are_told_of_in_time() {
     done(dir.path(), "renew fleet root");
     assert_eq!((status("refresh fleet"), status("status fleet --check")), (Some(0), Some(0)));
     // Expired: devices would refuse everything, so there is nothing to refresh.
-    let days = slipway_operator::Lifetimes { root: 900, ..Default::default() };
+    let days = slipway_operator::Lifetimes { root: 400, ..Default::default() };
     let options = slipway_operator::InitOptions { days, ..Default::default() };
     let year_before = support::now() - jiff::SignedDuration::from_hours(366 * 24);
     drop(slipway_operator::Repo::init(&dir.path().join("late"), &options, year_before).unwrap());

@@ -1,7 +1,7 @@
 //! What the operator publishes is what a device accepts, by folder and by offline bundle; and what he does wrong is refused here.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use slipway_operator::{ArtifactOptions, ChannelChange, InitOptions, Lifetimes, Outcome, ReleaseOptions, Repo, Role};
 use slipway_protocol::channel::Wave;
 use slipway_protocol::{Channel, ComponentName, Manifest, Platform, Refusal, Version};
@@ -287,15 +287,40 @@ fn without_its_key_a_change_waits_and_the_rest_goes_on() {
 }
 
 #[test]
-fn roles_live_from_a_day_to_a_century_and_nothing_expired_is_published() {
+fn roles_live_no_longer_than_devices_believe_them_and_nothing_expired_is_published() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("repo");
     let days = |root| InitOptions { days: Lifetimes { root, ..Lifetimes::default() }, ..InitOptions::default() };
-    for wrong in [0, 36_501, u32::MAX] {
+    for wrong in [0, 401, 36_500, u32::MAX] {
         assert_eq!(Repo::init(&path, &days(wrong), now()).unwrap_err().code, "SLW-O-TIME", "{wrong}");
         assert!(!path.exists(), "nothing is left behind");
     }
-    drop(Repo::init(&path, &days(36_500), now()).unwrap());
+    for role in Role::ALL {
+        let most = if Role::ONLINE.contains(&role) { 30 } else { 400 };
+        let with = |days: u32| {
+            let mut all = Lifetimes::default();
+            let life = match role {
+                Role::Root => &mut all.root,
+                Role::Targets => &mut all.targets,
+                Role::Releases => &mut all.releases,
+                Role::Channels => &mut all.channels,
+                Role::Snapshot => &mut all.snapshot,
+                Role::Timestamp => &mut all.timestamp,
+            };
+            *life = days;
+            all.check()
+        };
+        assert!(with(most).is_ok(), "{role}");
+        let refusal = with(most + 1).unwrap_err();
+        assert!(refusal.wanted.contains(&format!("1 to {most} days")) && refusal.seen.contains(role.name()), "{refusal}");
+    }
+    drop(Repo::init(&path, &days(400), now()).unwrap());
+    // Nor is it written past the tool.
+    let settings = path.join("slipway.toml");
+    let good = fs::read_to_string(&settings).unwrap();
+    fs::write(&settings, good.replace("timestamp = 7", "timestamp = 31")).unwrap();
+    assert_eq!(Repo::open(&path).unwrap_err().code, "SLW-O-TIME");
+    fs::write(&settings, good).unwrap();
     // A change that waited longer than it lives.
     let away = dir.path().join("channels.pem");
     fs::rename(path.join("keys/channels.pem"), &away).unwrap();
@@ -365,6 +390,28 @@ fn a_changed_file_is_noticed_by_its_owner_too() {
     let file = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
     fs::write(file, b"{}").unwrap();
     assert_eq!(operator.repo.manifest(&component(), &version("v1.23.1")).unwrap_err().code, "SLW-O-REPOSITORY");
+}
+
+/// The operator's clock was months ahead once. What it signed then lives too long for devices,
+/// and is signed again: snapshot and timestamp by the next refresh, the others by people who are
+/// told so.
+#[test]
+fn what_was_signed_while_the_clock_was_ahead_is_signed_again() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("repo");
+    let mut repo = Repo::init(&path, &InitOptions::default(), now()).unwrap();
+    let ahead = now() + SignedDuration::from_hours(24 * 60);
+    repo.refresh(ahead).unwrap();
+    repo.refresh(now()).unwrap();
+    let rules = Rules::operator(now(), false);
+    let device = || refresh(&folder(&repo.public_dir()), &repo.initial_root().unwrap(), &mut Floors::default(), rules.clone());
+    device().unwrap();
+    repo.renew_roles(&[Role::Releases], ahead).unwrap();
+    let refusal = repo.refresh(now()).unwrap_err();
+    assert_eq!(refusal.code, "SLW-O-TIME");
+    assert!(refusal.seen.starts_with("releases") && refusal.wanted.contains("slipway renew REPO releases"), "{refusal}");
+    repo.renew_roles(&[Role::Releases], now()).unwrap();
+    repo.refresh(now()).unwrap();
 }
 
 #[test]

@@ -42,14 +42,15 @@ where
     Ok((role.parse()?, value.parse().map_err(|error| format!("{value:?}: {error}"))?))
 }
 
-/// What clap accepts as a lifetime, so that a mistake is wrong usage; the repository itself checks the same.
+/// What clap accepts as a lifetime. How long each role may live is the repository's to say, with
+/// the reason.
 fn life() -> RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(1..=i64::from(Lifetimes::LONGEST))
+    clap::value_parser!(u32).range(1..)
 }
 
 #[derive(Args)]
 struct Days {
-    /// Days that a root is believed
+    /// Days that a root is believed; at most 400, like those of the other roles that people sign
     #[arg(long, default_value_t = Lifetimes::default().root, value_parser = life())]
     root_days: u32,
     /// Days that policies and delegations are believed
@@ -61,10 +62,10 @@ struct Days {
     /// Days that channels are believed
     #[arg(long, default_value_t = Lifetimes::default().channels, value_parser = life())]
     channels_days: u32,
-    /// Days that a snapshot is believed
+    /// Days that a snapshot is believed; at most 30
     #[arg(long, default_value_t = Lifetimes::default().snapshot, value_parser = life())]
     snapshot_days: u32,
-    /// Days that a timestamp is believed: how long devices can be shown an old state
+    /// Days that a timestamp is believed: how long devices can be shown an old state; at most 30
     #[arg(long, default_value_t = Lifetimes::default().timestamp, value_parser = life())]
     timestamp_days: u32,
 }
