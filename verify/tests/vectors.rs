@@ -2,7 +2,7 @@
 //!
 //! They are read from the folder `vectors` of `SLIPWAY_SHARED`, else of `../shared` beside the project. Without it the tests are skipped with a
 //! line that says so, and fail where `CI=true`.
-#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -2,6 +2,8 @@
 
 use super::Limits;
 use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use sigstore_tuf::metadata::Role;
 use sigstore_tuf::{Error, Key, Metadata, RoleKeys, Root, Targets};
 use slipway_protocol::refusal::{Actor, Class, Refusal};
@@ -94,11 +96,26 @@ pub(super) fn rollback(role: &str, seen: u64, floor: u64) -> Refusal {
     ROLLBACK.with(format_args!("{role} version {seen}"), format_args!("{floor} or newer"))
 }
 
+/// What every metadata file is made of.
+#[derive(Deserialize)]
+struct Outline {
+    #[serde(rename = "signatures")]
+    _signatures: Vec<SignatureOutline>,
+}
+
+#[derive(Deserialize)]
+struct SignatureOutline {
+    #[serde(rename = "keyid")]
+    _keyid: IgnoredAny,
+}
+
 /// Size, strict JSON, shape and number of signatures: all that is looked at before a signature is.
 pub(super) fn gate<T: Role>(bytes: &[u8], most: u64, limits: &Limits, what: &str) -> Result<Metadata<T>, Refusal> {
     bounded(bytes, most, what)?;
     json::check(bytes, json::Limits { bytes: bytes.len(), depth: limits.depth })
         .map_err(|error| MALFORMED.with(format_args!("{what}: {error}"), "JSON without duplicate members"))?;
+    // The library would take `["KEYID", "SIGNATURE"]` for a signature; all its other types are objects only.
+    json::from_slice::<Outline>(bytes).map_err(|error| MALFORMED.with(format_args!("{what}: {error}"), "TUF metadata"))?;
     let metadata = Metadata::<T>::from_slice(bytes).map_err(|error| refused(what, &error))?;
     let signatures = metadata.signatures().len();
     if signatures > limits.signatures {

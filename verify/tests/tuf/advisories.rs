@@ -264,6 +264,39 @@ fn cve_2026_23991_json_of_a_wrong_shape_is_an_error_before_any_signature() {
     }
 }
 
+/// serde takes a list of values for a struct, and the library's signature is one: nobody's signature covers its own shape. Without the outline in
+/// `checks::gate` the row `/signatures/0` passes.
+#[test]
+fn an_array_in_the_place_of_an_object_is_malformed() {
+    let (sim, device) = begun();
+    let file = |name: &str| serde_json::from_slice::<serde_json::Value>(&sim.files[name]).unwrap();
+    let first =
+        |value: &serde_json::Value| value.as_object().unwrap().keys().next().unwrap().replace('~', "~0").replace('/', "~1");
+    let timestamp = file("timestamp.json");
+    for pointer in ["", "/signed", "/signatures/0", "/signed/meta", "/signed/meta/snapshot.json"] {
+        let mut changed = timestamp.clone();
+        let value = changed.pointer_mut(pointer).unwrap();
+        *value = value.as_object().unwrap().values().cloned().collect();
+        let mut sim = sim.clone();
+        sim.files.insert("timestamp.json".to_owned(), changed.to_string().into_bytes());
+        assert_eq!(device.clone().refused(&sim).code, "SLW-T-MALFORMED", "timestamp{pointer}");
+    }
+    let root = file("1.root.json");
+    let key = format!("/signed/keys/{}", first(&root["signed"]["keys"]));
+    for pointer in ["", "/signed", "/signatures/0", "/signed/roles/root", &key, &format!("{key}/keyval")] {
+        let mut changed = root.clone();
+        let value = changed.pointer_mut(pointer).unwrap();
+        *value = value.as_object().unwrap().values().cloned().collect();
+        let begun = slipway_verify::tuf::Refresh::begin(
+            changed.to_string().as_bytes(),
+            Stored::default(),
+            &Default::default(),
+            Rules::at(now()),
+        );
+        assert_eq!(begun.unwrap_err().code, "SLW-T-MALFORMED", "root{pointer}");
+    }
+}
+
 #[test]
 fn cve_2015_9259_an_expired_root_is_refused() {
     let (mut sim, mut device) = begun();
