@@ -140,6 +140,7 @@ pub struct Attestation {
 
 impl Attestation {
     /// A release of KubeEdge as generator v2.1.0 attests it, `version` being `v1.23.1` and the like. Add the tarballs as subjects.
+    /// The shape is that of `provenance/slsa-generic-v2.1.0.sigstore.json` among the test vectors.
     pub fn kubeedge(version: &str) -> Self {
         let builder = generator_generic("v2.1.0");
         Self {
@@ -174,7 +175,8 @@ impl Attestation {
         }
     }
 
-    /// A build of `owner/repo` that its own workflow signs, as `npm publish --provenance` and GitHub's attest action do.
+    /// A build of `owner/repo` that its own workflow signs, as `npm publish --provenance` and GitHub's attest action do. The shape is
+    /// that of npm 9.5 in `provenance/npm-sigstore-2.1.0.sigstore.json` among the test vectors.
     pub fn npm(repository: &str, git_ref: &str) -> Self {
         let source = format!("{GITHUB}/{repository}");
         let workflow = ".github/workflows/release.yml";
@@ -480,5 +482,46 @@ fn edit(root: &mut Value, pointer: &str, value: Option<Value>) {
             }
         }
         _ => panic!("`{pointer}` ends in something that has no members"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vectors::vectors;
+    use base64::Engine as _;
+    use std::collections::BTreeSet;
+
+    /// Every member that does not lead into the event that GitHub sent, as a pointer with the value's type.
+    fn shape(value: &Value, at: &str, found: &mut BTreeSet<(String, &'static str)>) {
+        match value {
+            Value::Object(members) if !at.ends_with("event_payload") => {
+                members.iter().for_each(|(name, value)| shape(value, &format!("{at}/{name}"), found));
+            }
+            Value::Array(items) => items.iter().take(1).for_each(|item| shape(item, &format!("{at}/0"), found)),
+            Value::Object(_) => drop(found.insert((at.to_owned(), "object"))),
+            Value::String(_) => drop(found.insert((at.to_owned(), "text"))),
+            Value::Number(_) => drop(found.insert((at.to_owned(), "number"))),
+            Value::Bool(_) => drop(found.insert((at.to_owned(), "bool"))),
+            Value::Null => drop(found.insert((at.to_owned(), "null"))),
+        }
+    }
+
+    #[test]
+    fn statements_have_the_shape_of_the_real_files_that_they_copy() {
+        let Some(vectors) = vectors() else { return };
+        for (file, attestation) in [
+            ("slsa-generic-v2.1.0", Attestation::kubeedge("v1.23.1").artifact("f", b"f")),
+            ("npm-sigstore-2.1.0", Attestation::npm("o/r", "refs/heads/main").subject(Subject::sha512_of("f", b"f"))),
+        ] {
+            let file = std::fs::read(vectors.join(format!("provenance/{file}.sigstore.json"))).unwrap();
+            let bundle: Value = serde_json::from_slice(&file).unwrap();
+            let payload = bundle["dsseEnvelope"]["payload"].as_str().unwrap();
+            let payload = base64::engine::general_purpose::STANDARD.decode(payload).unwrap();
+            let (mut real, mut ours) = (BTreeSet::new(), BTreeSet::new());
+            shape(&serde_json::from_slice(&payload).unwrap(), "", &mut real);
+            shape(&attestation.statement(), "", &mut ours);
+            assert_eq!(ours, real);
+        }
     }
 }
