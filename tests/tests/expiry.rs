@@ -7,7 +7,7 @@ use serde_json::Value;
 use slipway_sim::factory::now;
 use slipway_sim::{Device, DeviceOptions, Factory};
 use slipway_tests::clock::Clock;
-use slipway_tests::{factory, stderr};
+use slipway_tests::{LONG, factory, stderr};
 use slipway_world::edgecore::Dials;
 use std::process::Output;
 
@@ -98,7 +98,7 @@ fn one_boot_in_2100_is_over_with_the_next_refresh() -> Result<()> {
 
 #[test]
 fn a_device_of_offline_bundles_is_told_by_a_person_that_its_clock_was_wrong() -> Result<()> {
-    let Some(scene) = Scene::new(|options| options.repository = None)? else { return Ok(()) };
+    let Some(mut scene) = Scene::new(|options| options.repository = None)? else { return Ok(()) };
     let file = scene.device.path("release.tar");
     scene.factory.bundle(&file)?;
     let file = file.display().to_string();
@@ -113,7 +113,14 @@ fn a_device_of_offline_bundles_is_told_by_a_person_that_its_clock_was_wrong() ->
     let output = scene.at(TODAY, "forgive", &["--expiry"])?;
     assert!(output.status.success() && String::from_utf8(output.stdout)?.contains("nothing to forgive"));
     assert_eq!(scene.at(TODAY, "unblock", &["--expiry", "--freeze"])?.status.code(), Some(2));
-    Ok(())
+    // The service does it as well.
+    scene.device.start()?;
+    scene.device.wait("answers", LONG, Device::answers)?;
+    refused(&scene.at(NEXT_WEEK, "install", &[&file])?, "SLW-T-OFFLINE");
+    let output = scene.at(TODAY, "unblock", &["--expiry"])?;
+    assert!(output.status.success() && String::from_utf8(output.stdout)?.contains("judged anew"));
+    assert!(scene.at(TODAY, "install", &[&file])?.status.success());
+    scene.device.stop()
 }
 
 /// A thief of the online keys signs a timestamp for longer than devices believe one: here the
