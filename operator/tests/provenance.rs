@@ -25,7 +25,7 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
-        let release = Attestation::kubeedge("v1.13.0").generator("v1.2.2").artifact(NAME, TARBALL);
+        let release = Attestation::kubeedge("v1.13.0").artifact(NAME, TARBALL);
         let desk = Self {
             dir: TempDir::new().unwrap(),
             sigstore: PrivateSigstore::new("old"),
@@ -145,19 +145,23 @@ fn an_entry_is_found_by_payload_or_certificate_or_named() {
 /// Each range of KubeEdge's releases, by the generator that it used, and what that generator's log entries are.
 #[test]
 fn every_release_of_kubeedge_with_provenance_becomes_installable() {
-    for (version, generator, kind) in [
-        ("v1.13.0", "v1.2.2", "intoto 0.0.1"),
-        ("v1.14.3", "v1.2.2", "intoto 0.0.1"),
-        ("v1.15.1", "v1.2.2", "intoto 0.0.1"),
-        ("v1.13.5", "v1.9.0", "intoto 0.0.1"),
-        ("v1.16.0", "v1.9.0", "intoto 0.0.1"),
-        ("v1.17.0", "v1.10.0", "intoto 0.0.1"),
-        ("v1.20.0", "v1.10.0", "intoto 0.0.1"),
-        ("v1.21.0", "v2.1.0", "dsse 0.0.1"),
-        ("v1.23.1", "v2.1.0", "dsse 0.0.1"),
+    // A certificate of January 2023 has the first six claims alone.
+    let (january_2023, later) = (1_674_000_000, 1_711_000_000);
+    for (version, generator, at, kind) in [
+        ("v1.13.0", "v1.2.2", january_2023, "intoto 0.0.1"),
+        ("v1.14.3", "v1.2.2", later, "intoto 0.0.1"),
+        ("v1.15.1", "v1.2.2", later, "intoto 0.0.1"),
+        ("v1.13.5", "v1.9.0", later, "intoto 0.0.1"),
+        ("v1.16.0", "v1.9.0", later, "intoto 0.0.1"),
+        ("v1.15.4", "v1.10.0", later, "intoto 0.0.1"),
+        ("v1.17.0", "v1.10.0", later, "intoto 0.0.1"),
+        ("v1.20.0", "v1.10.0", later, "intoto 0.0.1"),
+        ("v1.21.0", "v2.1.0", later, "dsse 0.0.1"),
+        ("v1.23.1", "v2.1.0", later, "dsse 0.0.1"),
     ] {
         let desk = Desk::new();
-        let release = Attestation::kubeedge(version).generator(generator).artifact(NAME, TARBALL);
+        let release = Attestation::kubeedge(version).at(at).artifact(NAME, TARBALL);
+        assert_eq!(release.identity, generator_generic(generator), "{version}");
         let index = desk.log(&release);
         let file = if generator.starts_with("v2") {
             desk.write("published", desk.sigstore.attest(&release));
@@ -199,7 +203,7 @@ fn a_real_envelope_file_is_looked_up_by_its_hash() {
 #[test]
 fn each_line_becomes_a_bundle() {
     let desk = Desk::new();
-    let other = Attestation::kubeedge("v1.13.0").generator("v1.2.2").artifact("keadm", b"keadm");
+    let other = Attestation::kubeedge("v1.13.0").artifact("keadm", b"keadm");
     desk.write("several.jsonl", desk.old(&other) + "\n" + &desk.old(&desk.release));
     desk.log(&other);
     desk.log(&desk.release);
@@ -228,7 +232,7 @@ fn an_entry_that_is_none_or_not_this_ones_or_ambiguous_is_refused() {
     let late = desk.log_again(&desk.release, EntryKind::Intoto002, at + 3600);
     assert_eq!(ending(&desk.bundle(&[])), refused("SLW-V-CERT-EXPIRED"));
 
-    let others = desk.log(&Attestation::kubeedge("v1.13.1").generator("v1.2.2").artifact(NAME, TARBALL));
+    let others = desk.log(&Attestation::kubeedge("v1.13.1").artifact(NAME, TARBALL));
     let output = desk.bundle(&["--log-index", &others.to_string()]);
     assert_eq!(ending(&output), refused("SLW-O-ENTRY-MISMATCH"));
     assert!(text(&output.stderr).contains(&format!("entry {others}, intoto 0.0.1")), "{}", text(&output.stderr));
@@ -304,7 +308,7 @@ fn a_release_with_old_provenance_is_told_what_to_do() {
     let (repo, archive) = (desk.path("repo"), desk.path(NAME));
     let archived = slipway_world::edgecore::tarball("v1.13.0", "arm64", b"edgecore");
     desk.write(NAME, &archived);
-    let release = Attestation::kubeedge("v1.13.0").generator("v1.2.2").artifact(NAME, &archived);
+    let release = Attestation::kubeedge("v1.13.0").artifact(NAME, &archived);
     desk.write("multiple.intoto.jsonl", desk.old(&release));
     let (policy, root) = (desk.path("policy"), desk.path("root"));
     for setup in [&["init", &repo, "--unencrypted"][..], &["policy", "add", &repo, &policy], &["sigstore", "add", &repo, &root]] {

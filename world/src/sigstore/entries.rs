@@ -96,6 +96,17 @@ pub fn entry_kind(identity: &str) -> EntryKind {
     BUILDERS.iter().find(fits).map_or(EntryKind::Dsse, |builder| builder.kind)
 }
 
+/// The generator that a release of KubeEdge used: its `.github/workflows/release.yml` at each tag. What is no release's version is a new one's.
+pub(crate) fn kubeedge_generator(version: &str) -> &'static str {
+    let Some(version) = version.strip_prefix('v').filter(|version| !version.is_empty()).map(release) else { return "v2.1.0" };
+    match version {
+        [1, 13 | 14, 0..=3] | [1, 15, 0..=1] => "v1.2.2",
+        [1, 13 | 14, _] | [1, 15, 2] | [1, 16, 0] => "v1.9.0",
+        [1, 15..=20, _] => "v1.10.0",
+        _ => "v2.1.0",
+    }
+}
+
 /// The numbers of `1.2.3` or `1.2.3-rc.1`.
 fn release(tag: &str) -> [u64; 3] {
     let numbers = tag.split(['-', '+']).next().unwrap_or_default().split('.');
