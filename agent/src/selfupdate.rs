@@ -66,6 +66,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long until it asks once more when systemd refused.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How often the restore unit is started before the update is refused: systemd's own trouble passes or is there to stay.
+const WATCHMAN_STARTS: u32 = 3;
 
 /// The agent as a component.
 #[derive(Debug)]
@@ -134,14 +136,30 @@ impl Own {
         let written = tokio::task::spawn_blocking(move || place.arm(&slots, &armed)).await;
         written.unwrap_or_else(|error| Err(UNWATCHED.with(error, "a way back on the disk")))?;
         crashpoint!("own: armed");
+        self.start_watchman().await
+    }
+
+    /// Starts the restore unit and sees that it stays. systemd may fail to start it for reasons of its own (seen: 219/CGROUP, once), so
+    /// a start that fails is tried again.
+    async fn start_watchman(&self) -> Result<(), Refusal> {
+        for _ in 1..WATCHMAN_STARTS {
+            let Err(failure) = self.try_start_watchman().await else { return Ok(()) };
+            tracing::warn!(unit = RESTORE_UNIT, error = %failure, "restore unit did not start; starting it again");
+            tokio::time::sleep(AGAIN).await;
+        }
+        self.try_start_watchman().await
+    }
+
+    async fn try_start_watchman(&self) -> Result<(), Refusal> {
         // A watcher of an earlier attempt would go by what it read then.
         self.watchman.stop().await?;
-        self.watchman.start().await?;
+        self.watchman.start().await.map_err(|why| UNWATCHED.with(format_args!("{RESTORE_UNIT}: {why}"), "active"))?;
         let standing = self.watchman.standing().await?;
-        if standing.active != "active" {
-            return Err(UNWATCHED.with(format_args!("{RESTORE_UNIT}: {}", standing.status), "active"));
+        if standing.active == "active" {
+            Ok(())
+        } else {
+            Err(UNWATCHED.with(format_args!("{RESTORE_UNIT}: {}", standing.status), "active"))
         }
-        Ok(())
     }
 
     /// Points the link at the new release and asks for a restart: then this does not return. In the new agent it confirms what is so.

@@ -66,8 +66,8 @@ command = ["{{slot}}/bin/edgecore", {config:?}, {data:?}]
 stop_timeout = "2s"
 
 [component.health]
-soak = "1s"
-deadline = "30s"
+soak = "{soak}"
+deadline = "60s"
 interval = "100ms"
 "#,
             state = at("state"),
@@ -75,6 +75,11 @@ interval = "100ms"
             root = at("root.json"),
             url = setting.url,
             channel = scenario.name(),
+            // Where the release is to die it has all the time that a busy machine needs for that; a death ends the soak.
+            soak = match scenario {
+                Scenario::Commit => "1s",
+                Scenario::RollBack => "30s",
+            },
             config = at("edgecore.yaml"),
             data = at("data"),
         );
