@@ -1,6 +1,8 @@
 //! Small disks that can be full: an ext4 in a file, mounted where only this test sees it.
 
+use crate::trouble::PATIENCE;
 use anyhow::{Context as _, Result, ensure};
+use slipway_world::wait;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -142,7 +144,9 @@ impl Disk {
 
     /// Taken out, checked, and put in again.
     pub fn repair(&self) -> Result<()> {
-        run("umount", &[&self.mount.display().to_string()])?;
+        // Who was just ended may still be ending, with files open on it.
+        let mount = self.mount.display().to_string();
+        wait::try_until("nobody uses the disk", PATIENCE, || run("umount", &[&mount]).is_ok())?;
         let checked = Command::new("e2fsck").args(["-f", "-y"]).arg(&self.image).output()?;
         // 1: errors were corrected.
         ensure!(matches!(checked.status.code(), Some(0 | 1)), "e2fsck: {}", String::from_utf8_lossy(&checked.stdout));
