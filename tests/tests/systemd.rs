@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 /// A release is on probation until this is there.
 const GATE: &str = "/etc/slipway/may-commit";
 
+/// The releases that die do so within a second of their start, by their own clocks: the soak is long enough for a busy machine.
 fn component(health: SocketAddr, deadline: &str) -> String {
     let gate = gate(GATE);
     format!(
@@ -23,7 +24,7 @@ run.unit = "edgecore.service"
 adopt = {{ path = "/usr/local/bin/edgecore", version = "v1.21.0" }}
 snapshot.files = ["/etc/kubeedge/config/edgecore.yaml"]
 [component.health]
-soak = "2s"
+soak = "8s"
 deadline = "{deadline}"
 interval = "200ms"
 [[component.health.check]]
