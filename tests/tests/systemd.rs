@@ -24,7 +24,7 @@ run.unit = "edgecore.service"
 adopt = {{ path = "/usr/local/bin/edgecore", version = "v1.21.0" }}
 snapshot.files = ["/etc/kubeedge/config/edgecore.yaml"]
 [component.health]
-soak = "8s"
+soak = "5s"
 deadline = "{deadline}"
 interval = "200ms"
 [[component.health.check]]
