@@ -147,9 +147,14 @@ fn whatever_is_not_this_images_provenance_is_refused_by_name() {
 
 #[test]
 fn a_log_that_completes_wrongly_is_refused() {
+    // Entries of kind `dsse`, and `intoto` 0.0.1, which is found by the hash of the layer.
+    ["v2.1.0", "v1.9.0"].into_iter().for_each(completes);
+}
+
+fn completes(version: &str) {
     let desk = Desk::new();
     let (mut content, index, images) = repository();
-    let bundle = desk.bundle(&build(NAME, &index));
+    let bundle = desk.bundle(&build_by(version, NAME, &index));
     let layer = content.att_layer(&bundle);
     content.attach(&index, &[layer]);
     let (_registry, image) = fake(content.clone());
@@ -158,7 +163,7 @@ fn a_log_that_completes_wrongly_is_refused() {
     let verify = || desk.verify(&image, &["--name", NAME, "--timeout", "1", "--rekor-url", &rekor.url()]);
     assert_eq!(ending(&verify()), refused("SLW-O-ENTRY-NONE"));
     // The same index with another body: a log that tells two stories.
-    let mut forged = desk.bundle(&build(NAME, &images[0]))["verificationMaterial"]["tlogEntries"][0].clone();
+    let mut forged = desk.bundle(&build_by(version, NAME, &images[0]))["verificationMaterial"]["tlogEntries"][0].clone();
     forged["logIndex"] = bundle["verificationMaterial"]["tlogEntries"][0]["logIndex"].clone();
     let liar = RekorServer::start().unwrap();
     liar.add(forged);

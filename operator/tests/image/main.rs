@@ -25,8 +25,13 @@ const BUILD_TYPE: &str = "https://github.com/slsa-framework/slsa-github-generato
 
 /// A build of cloudcore's image, as the generator's container workflow attests it.
 fn build(name: &str, image: &str) -> Attestation {
+    build_by("v2.1.0", name, image)
+}
+
+/// The same by this version of the generator; up to v1.9.0 its log entry is about the layer's bytes.
+fn build_by(version: &str, name: &str, image: &str) -> Attestation {
     let release = Attestation::kubeedge(TAG);
-    let identity = format!("{BUILDER}@refs/tags/v2.1.0");
+    let identity = format!("{BUILDER}@refs/tags/{version}");
     let subject = Subject::sha256(name, image.trim_start_matches("sha256:"));
     Attestation { identity: identity.clone(), builder: identity, build_type: BUILD_TYPE.to_owned(), ..release }.subject(subject)
 }
