@@ -28,7 +28,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_map(Objects(visitor))
+        self.0.deserialize_map(Members(visitor))
     }
 
     hand_on! {
@@ -174,14 +174,14 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Objects<A> {
     }
 }
 
-/// A visitor that takes an object and nothing else.
+/// A visitor that takes an object and nothing else. What else it meets is refused in JSON's words, not by the name of a Rust type.
 struct Members<V>(V);
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for Members<V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.expecting(f)
+        f.write_str("an object")
     }
     fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<V::Value, A::Error> {
         self.0.visit_map(Objects(members))
@@ -274,5 +274,9 @@ mod tests {
         assert!(from_slice::<[Inner; 1]>(br#"[["x",1]]"#).is_err());
         let error = from_slice::<Outer>(b"{\n\"inner\":[\"x\",1]}").unwrap_err();
         assert_eq!((error.line(), error.is_data()), (2, true), "{error}");
+        for text in [r#"["x"]"#, "null", "1", r#"{"inner":"x"}"#, r#"{"inner":{"a":"x"},"kinds":[{"members":[]}]}"#] {
+            let error = from_slice::<Outer>(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("expected an object") && !error.contains("struct"), "{text}: {error}");
+        }
     }
 }
