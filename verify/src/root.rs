@@ -163,10 +163,12 @@ impl fmt::Debug for SigstoreRoot {
 }
 
 /// Host and port of a URL as a log names itself by them on checkpoints: the host in small letters, no port where it is the scheme's
-/// own (RFC 3986 sections 6.2.2.1 and 6.2.3).
+/// own (RFC 3986 sections 6.2.2.1 and 6.2.3). A user in it is not of the log's name.
 fn authority(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest).to_ascii_lowercase();
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase();
+    let authority = authority.strip_suffix(':').map_or_else(|| authority.clone(), str::to_owned);
     let own = match scheme.to_ascii_lowercase().as_str() {
         "https" => ":443",
         "http" => ":80",
@@ -268,6 +270,13 @@ mod tests {
         ] {
             assert_eq!(logs(&details(value.clone())), Ok(left), "{value}");
         }
+        // What protobuf's JSON leaves out because it is not specified.
+        for (name, left) in [("baseUrl", all), ("hashAlgorithm", all - 1)] {
+            let edit = |root: &mut serde_json::Value| _ = root["tlogs"][0].as_object_mut().unwrap().remove(name);
+            assert_eq!(logs(&edit), Ok(left), "{name}");
+        }
+        let edit = |root: &mut serde_json::Value| _ = root["tlogs"][0]["publicKey"].as_object_mut().unwrap().remove("keyDetails");
+        assert_eq!(logs(&edit), Ok(all - 1));
         assert_eq!(logs(&|root| root["tlogs"][0]["hashAlgorithm"] = 1.into()), Ok(all));
         assert_eq!(logs(&|root| root["tlogs"][0]["hashAlgorithm"] = "SHA3_256".into()), Ok(all - 1));
         for value in
@@ -305,6 +314,8 @@ mod tests {
             ("https://rekor.example:80", "rekor.example:80"),
             ("http://rekor.example:80/?q", "rekor.example"),
             ("rekor.example:443", "rekor.example:443"),
+            ("https://user:password@rekor.example:443/@", "rekor.example"),
+            ("https://rekor.example:/", "rekor.example"),
             ("https://rekor.example:1443", "rekor.example:1443"),
         ] {
             assert_eq!(authority(url), name, "{url}");

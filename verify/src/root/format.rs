@@ -26,8 +26,11 @@ pub(super) struct TrustedRoot {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct LogInstance {
+    /// Of certificate logs nothing reads it, and `cosign trusted-root create --ctfe-key` leaves it out.
+    #[serde(default)]
     pub(super) base_url: String,
     /// Of the log's tree.
+    #[serde(default)]
     pub(super) hash_algorithm: Enumeration,
     pub(super) public_key: PublicKey,
     pub(super) log_id: LogId,
@@ -43,6 +46,7 @@ pub(super) struct LogId {
 #[serde(rename_all = "camelCase")]
 pub(super) struct PublicKey {
     pub(super) raw_bytes: DerPublicKey,
+    #[serde(default)]
     pub(super) key_details: Enumeration,
     pub(super) valid_for: Option<TimeRange>,
 }
@@ -69,6 +73,13 @@ pub(super) struct Certificate {
 /// The value of an enumeration: its name, or its number in text.
 #[derive(Debug)]
 pub(super) struct Enumeration(pub(super) String);
+
+/// Not specified, which protobuf's JSON leaves out.
+impl Default for Enumeration {
+    fn default() -> Self {
+        Self("0".to_owned())
+    }
+}
 
 impl<'de> Deserialize<'de> for Enumeration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
