@@ -69,7 +69,10 @@ impl AuthorityKey {
 
 /// The refusal of an authority's key or signature algorithm.
 pub(crate) fn unsupported(what: impl fmt::Display) -> Refusal {
-    Check::AuthorityKey.refuse(what, "ECDSA P-256 or P-384, Ed25519, or RSA of 2048 to 4096 bits, with SHA-256 or stronger")
+    Check::AuthorityKey.refuse(
+        what,
+        "ECDSA P-256 or P-384, Ed25519, or RSA of 2048 to 4096 bits, with SHA-256 or stronger; in PSS a salt as long as the digest",
+    )
 }
 
 /// One certificate of an authority's chain.
@@ -126,20 +129,24 @@ impl Link {
     }
 
     /// Checks that `issuer` issued it, with `below` authorities between it and the leaf.
-    fn issued_by(&self, issuer: &Self, below: usize) -> Result<(), String> {
+    fn issued_by(&self, issuer: &Self, below: usize) -> Result<(), Refusal> {
         if !issuer.may_have_issued(&self.certificate) {
-            return Err("a chain whose names do not fit".to_owned());
+            return Err(bad("a chain whose names do not fit"));
         }
-        if certificate::room(&issuer.certificate)? < below {
-            return Err("a chain that is longer than its authority allows".to_owned());
+        if certificate::room(&issuer.certificate).map_err(bad)? < below {
+            return Err(bad("a chain that is longer than its authority allows"));
         }
         let algorithm = &self.certificate.signature_algorithm;
         if *algorithm != self.certificate.tbs_certificate.signature {
-            return Err("a certificate with two signature algorithms".to_owned());
+            return Err(bad("a certificate with two signature algorithms"));
         }
-        let signed = certificate::signed_part(&self.der).map_err(|error| error.to_string())?;
-        let signature = self.certificate.signature.as_bytes().ok_or("a signature of broken bytes")?;
-        let unknown = || format!("signature algorithm {}", algorithm.oid);
+        let signed = certificate::signed_part(&self.der).map_err(bad)?;
+        let signature = self.certificate.signature.as_bytes().ok_or_else(|| bad("a signature of broken bytes"))?;
+        // Whoever made the chain chose it: nothing is damaged.
+        let unknown = || {
+            let parameters = if algorithm.parameters.is_some() { " with its parameters" } else { "" };
+            unsupported(format_args!("a certificate's signature algorithm {}{parameters}", algorithm.oid))
+        };
         let verified = match &issuer.key {
             AuthorityKey::Plain(key) => {
                 // Ed25519 has no digest of its own to name.
@@ -150,9 +157,9 @@ impl Link {
                 let (algorithm, _) = rsa::by_identifier(algorithm).ok_or_else(unknown)?;
                 key.verify(algorithm, signed, signature)
             }
-            AuthorityKey::Unsupported(what) => return Err(what.clone()),
+            AuthorityKey::Unsupported(what) => return Err(unsupported(what)),
         };
-        verified.map_err(|_| "a certificate that its issuer did not sign".to_owned())
+        verified.map_err(|_| bad("a certificate that its issuer did not sign"))
     }
 }
 
@@ -196,7 +203,7 @@ impl Authority {
             // A timestamp authority's own certificate is a leaf, all others are authorities.
             let below = if self.purpose == TIME_STAMPING { below } else { below.saturating_add(1) };
             issuer.key.supported()?;
-            link.issued_by(issuer, below).map_err(bad)?;
+            link.issued_by(issuer, below)?;
         }
         for link in &self.chain {
             link.fit_for(self.purpose).map_err(bad)?;

@@ -71,6 +71,21 @@ fn a_timestamp_of_openssl_with_rsa_certificates_verifies() {
         };
         assert_eq!(code(&trusted, &bundle), "", "{bits} {padding}");
         assert_eq!(code(&sigstore().trusted_root_value(), &bundle), "TIMESTAMP-SIGNER");
+        // Without `rsa_pss_saltlen` openssl takes as long a salt as there is room for, which ring does not verify.
+        openssl(
+            folder,
+            "x509 -req -in signer.csr -CA root.pem -CAkey root.key -CAcreateserial -days 30 -extfile conf -extensions signer -sha256 -sigopt rsa_padding_mode:pss -out long.pem",
+        );
+        openssl(folder, "ts -reply -config conf -queryfile query -signer long.pem -inkey signer.key -out long");
+        let mut long = bundle.clone();
+        long["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"][0]["signedTimestamp"] =
+            STANDARD.encode(fs::read(path("long")).unwrap()).into();
+        let mut salted = trusted.clone();
+        salted["timestampAuthorities"][0]["certChain"]["certificates"] = json!([der("long"), der("root")]);
+        let refusal = verify(&bytes(&long), &SigstoreRoot::parse(&bytes(&salted)).unwrap(), &kubeedge("")).unwrap_err();
+        assert_eq!((&*refusal.code, refusal.actor), ("SLW-V-AUTHORITY-KEY", slipway_protocol::Actor::Operator), "{refusal}");
+        assert!(refusal.wanted.contains("salt"), "{refusal}");
+
         trusted["timestampAuthorities"][0]["validFor"]["end"] = "2021-01-01T00:00:00Z".into();
         assert_eq!(code(&trusted, &bundle), "TIMESTAMP-WINDOW");
     }
