@@ -95,7 +95,12 @@ fn merged(
     let own_builder = names_builder(&provenance) || (one_for_both && names_signer(&certificate));
     let own_ref = provenance.tag.is_some() || provenance.reference.is_some() || provenance.unsafe_any_ref.is_some();
     let own_inputs = provenance.inputs.is_some() || provenance.unsafe_any_inputs.is_some();
-    let own_source = provenance.source.is_some();
+    let repository = |table: &ProvenanceTable| {
+        let source = table.source.as_ref().map(Spanned::get_ref);
+        source.map(|source| crate::slsa::repository(source).to_owned())
+    };
+    // The same source said again is no other, and keeps its ids.
+    let own_source = repository(&provenance).is_some_and(|source| Some(source) != repository(&old));
 
     let certificate = CertificateTable {
         issuer: pick(certificate.issuer, old_certificate.issuer, false, span),

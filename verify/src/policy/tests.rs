@@ -281,6 +281,14 @@ fn an_alternative_inherits_what_it_does_not_say_and_nothing_that_contradicts_it(
     assert_eq!((fork.source.as_str(), &fork.repository_id, &fork.owner_id), ("https://github.com/f/r", &None, &None));
     assert!(matches!(&fork.reference, RefRule::Is(pattern) if pattern.to_string() == "refs/heads/main"));
     assert_eq!(policy.own.rules.repository_id.as_deref(), Some("1"));
+    for source in ["https://github.com/o/r", "https://github.com/o/r.git"] {
+        let text = format!(
+            "{GOOD}repository_id = \"1\"\nowner_id = \"2\"\n[[also]]\nname = \"same\"\nprovenance = {{ source = \"{source}\", triggers = \"schedule\" }}\n"
+        );
+        let policy = Policy::parse(&text).unwrap();
+        let same = &policy.also[0].rules;
+        assert_eq!((same.repository_id.as_deref(), same.owner_id.as_deref()), (Some("1"), Some("2")), "{source}");
+    }
 }
 
 #[test]
