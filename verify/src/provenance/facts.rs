@@ -106,10 +106,10 @@ impl Facts {
         for Source { repository, .. } in claims.sources() {
             agrees(Check::ClaimSource, Some(repository), Some(source))?;
         }
-        if let Some(name) = source.strip_prefix(GITHUB) {
-            all(Check::ClaimSource, &environment.repositories, Some(name))?;
-            all(Check::ClaimSource, &environment.owners, name.split('/').next())?;
-        }
+        // GitHub's variables name it without the server, which may be another than github.com.
+        let (server, name) = server_and_name(source);
+        all(Check::ClaimSource, &environment.repositories, Some(name))?;
+        all(Check::ClaimSource, &environment.owners, name.split('/').next())?;
         all(Check::ClaimIds, &environment.repository_ids, self.repository_id.as_deref())?;
         all(Check::ClaimIds, &environment.owner_ids, self.owner_id.as_deref())?;
 
@@ -135,7 +135,7 @@ impl Facts {
         let at = self.reference.as_deref().unwrap_or_default();
         let configs = [
             claims.workflow.as_ref().map(|path| format!("{source}/{path}@{at}")),
-            environment.workflow.as_ref().filter(|_| source.starts_with(GITHUB)).map(|workflow| format!("{GITHUB}{workflow}")),
+            environment.workflow.as_ref().map(|workflow| format!("{server}{workflow}")),
         ];
         for config in configs.iter().flatten() {
             match &self.config {
@@ -174,6 +174,14 @@ fn no_commit() -> Refusal {
 pub(super) fn no_reference() -> Refusal {
     Check::ClaimMissing
         .refuse("nothing", "a source ref in the provenance; where its builder records none, the policy must say unsafe_any_ref")
+}
+
+/// A repository's server, with the slash after it, and its name there: `https://github.com/` and `OWNER/REPOSITORY`.
+fn server_and_name(source: &str) -> (&str, &str) {
+    let scheme = source.find("://").map_or(0, |at| at.saturating_add(3));
+    let slash = source.get(scheme..).and_then(|rest| rest.find('/'));
+    let end = slash.map_or(scheme, |at| scheme.saturating_add(at).saturating_add(1));
+    source.split_at_checked(end).unwrap_or(("", source))
 }
 
 /// The workflow's path in `SOURCE/PATH@REF`.

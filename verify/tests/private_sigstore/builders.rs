@@ -186,6 +186,17 @@ fn a_statement_at_odds_with_itself_is_refused_in_every_shape() {
         assert_eq!(code(&and(builder, pointer, name, other.into()), &policy_of(builder)), wanted, "{builder:?} {name}");
         assert_eq!(code(&and(builder, pointer, name, Builder::commit().into()), &policy_of(builder)), "", "{builder:?} {name}");
     }
+    // GitHub's variables, where the source is on another server than github.com.
+    for (name, value, wanted) in [
+        ("GITHUB_REPOSITORY", "team/app", ""),
+        ("GITHUB_REPOSITORY", "team/apq", "CLAIM-SOURCE"),
+        ("GITHUB_REPOSITORY_OWNER", "team", ""),
+        ("GITHUB_REPOSITORY_OWNER", "teal", "CLAIM-SOURCE"),
+    ] {
+        let variables = json!({name: value});
+        let stated = and(Builder::SlsaExample, "/buildDefinition", "internalParameters", variables);
+        assert_eq!(code(&stated, &policy_of(Builder::SlsaExample)), wanted, "{name} = {value}");
+    }
     // A tag and a branch at once.
     let both = and(Builder::GitLabV1, "/buildDefinition/externalParameters/variables", "CI_COMMIT_BRANCH", "main".into());
     assert_eq!(code(&both, &policy_of(Builder::GitLabV1)), "CLAIM-REF");
