@@ -203,6 +203,8 @@ fn signed_data(token: &[u8]) -> Result<SignedData, Refusal> {
     // A bare token begins with its content type instead of a status.
     let info = if status.tag() == Tag::ObjectIdentifier {
         ContentInfo::from_der(token).map_err(der)?
+    } else if status.tag() != Tag::Sequence {
+        return Err(malformed("no status"));
     } else {
         let mut inside = SliceReader::new(status.value()).map_err(der)?;
         if !matches!(u8::decode(&mut inside), Ok(0 | 1)) {

@@ -368,3 +368,15 @@ fn an_entry_about_another_file_is_refused() {
     declared["messageSignature"]["messageDigest"] = json!({"algorithm": "SHA2_256", "digest": STANDARD.encode([7; 32])});
     assert_eq!(code(&bytes(&declared), Artifact::Bytes(TARBALL)), "ARTIFACT-DIGEST");
 }
+
+/// What is around a token is signed by nobody; it is read as strictly.
+#[test]
+fn an_answer_whose_status_is_no_sequence_is_no_timestamp() {
+    let mut bundle = sigstore().attest_value(&Attestation { evidence: Evidence::RekorV2, ..release() });
+    let token = &mut bundle["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"][0]["signedTimestamp"];
+    let mut der = STANDARD.decode(token.as_str().unwrap()).unwrap();
+    assert_eq!(der[4..9], [0x30, 0x03, 0x02, 0x01, 0x00]);
+    der[4] = 0x31;
+    *token = STANDARD.encode(der).into();
+    assert_eq!(judge(&bytes(&bundle), &root(), &kubeedge("")), "TIMESTAMP-MALFORMED");
+}
