@@ -264,7 +264,9 @@ impl Trust {
         let version = asked.release.as_ref().unwrap_or(&channel.release);
         let no = |refusal: Refusal| NoCandidate::Refused(refusal, Some(version.clone()));
         if component.accept_expired_bundles {
-            repository.accept_expired(&signed, asked.now).map_err(no)?;
+            let accepted = repository.accept_expired(&signed, asked.now);
+            checked.memory.operator.clone_from(repository.floors());
+            accepted.map_err(no)?;
         } else if let Some(refusal) = repository.expired_offline() {
             return Err(no(refusal.clone()));
         }

@@ -3,7 +3,7 @@
 use super::checks::{CACHE, NO_TARGET, OFFLINE, ORDER, TARGET};
 use super::refresh::Refresh;
 use super::rules::{Answer, Rules, Step};
-use super::state::{Floors, Stored};
+use super::state::{CHANNELS, Floors, Stored};
 use super::verified::{Search, Verified, state_of};
 use jiff::Timestamp;
 use slipway_protocol::{Channel, Class, Refusal, Sha256, Sha512};
@@ -112,7 +112,7 @@ impl Repository {
     /// anything but its channels until [`Self::accept_expired`].
     pub fn authenticate(&self, target_path: &str, bytes: Vec<u8>) -> Result<AuthenticTarget, Refusal> {
         let info = self.lookup(target_path)?;
-        if let Some(refusal) = self.locked.as_ref().filter(|_| info.role != "channels") {
+        if let Some(refusal) = self.locked.as_ref().filter(|_| info.role != CHANNELS) {
             return Err(refusal.clone());
         }
         if u64::try_from(bytes.len()) != Ok(info.length) {
@@ -140,24 +140,27 @@ impl Repository {
     }
 
     /// Accepts expired metadata of an offline bundle because its channel allows that until a later time. Call it only where local
-    /// policy allows expired bundles too.
+    /// policy allows expired bundles too, and keep [`Self::floors`] afterwards: a time that was found to have passed has passed for this
+    /// version of the channels, whatever the clock says later.
     ///
     /// # Errors
     /// `SLW-T-OFFLINE` when the channel does not allow it, or no longer.
     pub fn accept_expired(&mut self, channel: &AuthenticTarget, now: Timestamp) -> Result<(), Refusal> {
         let Some(refusal) = &self.locked else { return Ok(()) };
-        let until =
-            if channel.role == "channels" { Channel::parse(&channel.bytes).ok().and_then(|c| c.offline_until) } else { None };
-        match until {
-            Some(until) if until >= now => {
-                self.locked = None;
-                Ok(())
-            }
-            Some(until) => {
-                Err(OFFLINE.with(format_args!("{}; allowed until {until}", refusal.seen), format_args!("before {now}")))
-            }
-            None => Err(refusal.clone()),
-        }
+        let signed = channel.role == CHANNELS;
+        let until = if signed { Channel::parse(&channel.bytes).ok().and_then(|c| c.offline_until) } else { None };
+        let Some(until) = until else { return Err(refusal.clone()) };
+        let version = self.verified.targets(CHANNELS).map_or(0, |channels| channels.version);
+        let wanted = if until < now {
+            format!("before {now}")
+        } else if version <= self.floors.judged_expired(&channel.path) {
+            format!("version {} or newer of the channels: this time was found to have passed before", version.saturating_add(1))
+        } else {
+            self.locked = None;
+            return Ok(());
+        };
+        self.floors.judge_expired(&channel.path, version);
+        Err(OFFLINE.with(format_args!("{}; allowed until {until}", refusal.seen), wanted))
     }
 
     /// The floors as they must be kept from now on.

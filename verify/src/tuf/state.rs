@@ -29,10 +29,14 @@ pub struct Floors {
     /// whatever the clock says later, newer ones are judged anew. The time is not kept, so one
     /// boot in 2100 ends with the next version. Never of the root: a new one needs people to come
     /// together, too much to ask for one wrong clock. Empty for repositories that are not the
-    /// operator's.
+    /// operator's. Under the path of a channel's file: the version of the role `channels` in which
+    /// its `offline_until` had passed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub expired: BTreeMap<String, u64>,
 }
+
+/// The role that signs channels.
+pub(super) const CHANNELS: &str = "channels";
 
 impl Floors {
     /// The floor of a role by its name; 0 for one that was never seen.
@@ -59,7 +63,7 @@ impl Floors {
     /// What is below a floor is refused anyway.
     pub(super) fn drop_expired_below_floors(&mut self) {
         let mut expired = std::mem::take(&mut self.expired);
-        expired.retain(|role, version| *version >= self.version(role));
+        expired.retain(|name, version| *version >= self.version(if name.ends_with(".json") { CHANNELS } else { name }));
         self.expired = expired;
     }
 

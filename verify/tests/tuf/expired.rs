@@ -166,3 +166,39 @@ fn floors_of_older_agents_are_read_and_theirs_read_ours_where_nothing_was_judged
     assert!(floors.expired.is_empty());
     assert_eq!(serde_json::to_string(&floors).unwrap(), old);
 }
+
+/// The clock goes back after a channel's permission for expired bundles had run out. Seen to fail
+/// without the entry in `Floors::expired`: the second clock is let in.
+#[test]
+fn an_offline_permission_that_had_passed_stays_passed_until_the_next_version_of_the_channels() {
+    let path = "channels/edgecore/stable.json";
+    let channel = |until: &str| {
+        format!(r#"{{"v":1,"component":"edgecore","channel":"stable","release":"v1.23.1","offline_until":"{until}"}}"#)
+    };
+    let (mut sim, mut device) = begun();
+    let accept = |sim: &Sim, device: &mut Device, channel: &str, clock: &str| {
+        let mut repository = device.refresh_by(sim, offline(clock)).unwrap();
+        let signed = repository.authenticate(path, channel.as_bytes().to_vec()).unwrap();
+        let accepted = repository.accept_expired(&signed, time(clock));
+        device.floors = repository.floors().clone();
+        accepted.map_err(|refusal| refusal.code.into_owned())
+    };
+    let passed = channel("2026-12-05T00:00:00Z");
+    sim.put("channels", path, passed.as_bytes());
+    expire(&mut sim, "timestamp", "2026-12-01T00:00:00Z");
+    assert_eq!(accept(&sim, &mut device.clone(), &passed, "2026-12-02T00:00:00Z"), Ok(()), "in time");
+    for clock in ["2026-12-10T00:00:00Z", "2026-12-02T00:00:00Z", "2026-11-30T00:00:00Z"] {
+        assert_eq!(accept(&sim, &mut device, &passed, clock), Err("SLW-T-OFFLINE".to_owned()), "{clock}");
+    }
+    let kept = device.floors.expired.get(path).copied();
+    assert_eq!(kept, Some(version(&sim, "channels")));
+    // A newer permission, and a person's word, count anew.
+    let mut cleared = device.clone();
+    cleared.floors.expired.remove(path);
+    assert_eq!(accept(&sim, &mut cleared, &passed, "2026-12-02T00:00:00Z"), Ok(()));
+    let longer = channel("2026-12-20T00:00:00Z");
+    sim.put("channels", path, longer.as_bytes());
+    sim.publish();
+    assert_eq!(accept(&sim, &mut device, &longer, "2026-12-10T00:00:00Z"), Ok(()));
+    assert!(!device.floors.expired.contains_key(path), "{:?}", device.floors.expired);
+}
