@@ -23,7 +23,7 @@
 //! | **Trusted root** | | |
 //! | size, duplicates, media type | `root` | `ROOT-SIZE`, `ROOT-MALFORMED`, `ROOT-MEDIA-TYPE` |
 //! | key kind as declared, log id made from the key, no log twice | `root` | `ROOT-KEY`, `ROOT-LOG-ID` |
-//! | a log with a kind of key or tree that is not supported or not known, by name or number (*peer*: refuses a number) | `root`: left out, so that it does not brick the root | `LOG-UNKNOWN`, `CERT-SCT-LOG` |
+//! | a log with a kind of key or tree that is not supported or not known, by name or number (*peer*: refuses a number) | `root`: left out, so that it does not brick the root | `ROOT-KEY`, when evidence names it |
 //! | a log's name: host and port of its address, normalized | `root` | `LOG-CHECKPOINT-ORIGIN` |
 //! | windows have a start, do not end before it, are closed at both ends; overlapping and future ones are fine | `root`, `authority` | `ROOT-WINDOW` |
 //! | window of an authority and dates of every certificate in its chain | `authority`: cut into one window, asked at every signed time | `CERT-AUTHORITY`, `TIMESTAMP-WINDOW` |

@@ -100,6 +100,7 @@ impl<'a> NoteSignature<'a> {
 /// The log that an entry says it is in, if that log is trusted.
 pub(crate) fn log_of<'r>(entry: &Entry, root: Option<&'r SigstoreRoot>) -> Result<&'r Log, Refusal> {
     let id = entry.log_id.as_bytes();
+    root.map_or(Ok(()), |root| root.supports_log(id))?;
     let log = root.and_then(|root| root.log(id));
     log.ok_or_else(|| Check::LogUnknown.refuse(hex::encode(id), "a log of the trusted root"))
 }

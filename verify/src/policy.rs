@@ -408,6 +408,11 @@ fn rules(
     if let (Some(_), Some(at)) = (unsafe_any_inputs, &said.inputs) {
         return Err(place.refuse(Check::PolicyContradiction, at, "inputs and unsafe_any_inputs", "one of them"));
     }
+    if let Some(at) = &said.inputs
+        && let Some(name) = at.get_ref().keys().find(|name| name.ends_with(slsa::SECOND_VALUE))
+    {
+        return Err(place.refuse(Check::PolicyContradiction, at, name, "an input's own name: one with two values is refused"));
+    }
     Ok(Rules {
         builders,
         build_types: place.list(said.build_type.as_ref())?,

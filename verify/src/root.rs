@@ -27,6 +27,8 @@ const MEDIA_TYPES: [&str; 3] = [
 pub struct SigstoreRoot {
     logs: Vec<Log>,
     certificate_logs: Vec<Log>,
+    /// Ids of logs that are in the root and cannot be verified with.
+    unsupported_logs: BTreeSet<Vec<u8>>,
     logs_certificates: bool,
     logs_signatures: bool,
     authorities: Vec<Authority>,
@@ -108,9 +110,13 @@ impl SigstoreRoot {
         let mut timestamp_authorities = authorities(&root.timestamp_authorities, TIME_STAMPING)?;
         // GitHub's first authority was not for timestamps alone; it is left out rather than refusing the whole root for it.
         timestamp_authorities.retain(Authority::stamps_only);
+        let supported: BTreeSet<[u8; 32]> = logs.iter().chain(&certificate_logs).map(|log| log.id).collect();
+        let stated = root.tlogs.iter().chain(&root.ctlogs).map(|log| log.log_id.key_id.as_bytes());
+        let unsupported_logs = stated.filter(|id| !supported.iter().any(|known| known == id)).map(<[u8]>::to_vec).collect();
         Ok(Self {
             logs,
             certificate_logs,
+            unsupported_logs,
             logs_certificates: !root.ctlogs.is_empty(),
             logs_signatures: !root.tlogs.is_empty(),
             authorities: certifying,
@@ -137,6 +143,15 @@ impl SigstoreRoot {
     /// The certificate log with this id.
     pub(crate) fn certificate_log(&self, id: &[u8]) -> Option<&Log> {
         self.certificate_logs.iter().find(|log| log.id == id)
+    }
+
+    /// Refuses a log that is in the root and was left out for its kind of key or tree: no fault of whoever names it.
+    pub(crate) fn supports_log(&self, id: &[u8]) -> Result<(), Refusal> {
+        if self.unsupported_logs.contains(id) {
+            let seen = format_args!("log {} with another kind of key or tree", hex::encode(id));
+            return Err(Check::RootKey.refuse(seen, "ECDSA P-256, ECDSA P-384 or Ed25519, and a tree of SHA-256"));
+        }
+        Ok(())
     }
 
     /// Whether the instance has transparency logs, be they such that cannot be verified here.

@@ -50,6 +50,7 @@ pub(crate) fn verify(leaf: &Leaf<'_>, issuer: &IssuerKey, root: &SigstoreRoot) -
     if seen {
         return Ok(());
     }
+    scts.iter().try_for_each(|sct| root.supports_log(sct.log))?;
     let names: Vec<String> = scts.iter().map(|sct| hex::encode(sct.log)).collect();
     Err(Check::CertificateSctLog.refuse(names.join(", "), "a certificate log of the trusted root"))
 }

@@ -10,6 +10,7 @@
 
 use crate::error::Check;
 use environment::Environment;
+pub(crate) use members::SECOND_VALUE;
 use members::{Members, fact};
 use serde_json::Value;
 use slipway_protocol::Refusal;

@@ -123,6 +123,7 @@ fn what_is_missing_contradictory_or_unknown_does_not_load() {
             ("tag = ", "repository_id = \"12a\"\ntag = ", "POLICY-SYNTAX", "line 7"),
             ("tag = ", "owner_id = \"\"\ntag = ", "POLICY-SYNTAX", "line 7"),
             ("tag = ", "unsafe_any_inputs = true\ninputs = { a = \"b\" }\ntag = ", "POLICY-CONTRADICTION", "line 8"),
+            ("tag = ", "inputs = { \"a (a second value)\" = \"b\" }\ntag = ", "POLICY-CONTRADICTION", "line 7"),
             ("v{version}\"\n[p", "v{version}\"\n[log]\nunsafe_no_log = true\n[p", "POLICY-CONTRADICTION", "line 6"),
             ("v{version}\"\n[p", "v{version}\"\n[log]\nunsafe = true\n[p", "POLICY-SYNTAX", "line 6"),
             (

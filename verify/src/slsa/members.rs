@@ -119,6 +119,9 @@ fn plain(value: &Value) -> Result<Option<String>, Refusal> {
 /// ask for any amount of memory.
 const INPUT_LIMIT: usize = 1024 * 1024;
 
+/// What the name of an input gets that has another value elsewhere. Policies cannot pin such names.
+pub(crate) const SECOND_VALUE: &str = " (a second value)";
+
 /// What a build was given from outside, by name.
 #[derive(Debug, Default)]
 pub(super) struct Inputs {
@@ -140,10 +143,10 @@ impl Inputs {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        let name = match self.all.get(name) {
-            Some(known) if *known != value => format!("{name} (a second value)"),
-            _ => name.to_owned(),
-        };
+        let mut name = name.to_owned();
+        while self.all.get(&name).is_some_and(|known| *known != value) {
+            name.push_str(SECOND_VALUE);
+        }
         self.bytes = self.bytes.saturating_add(name.len()).saturating_add(value.len());
         self.bounded(0)?;
         self.all.insert(name, value);

@@ -26,7 +26,10 @@ fn members_are_taken_once_and_the_rest_is_an_input() {
     let mut inputs = Inputs::default();
     inputs.add("flag", &json!("true")).unwrap();
     inputs.add("flag", &json!(false)).unwrap();
-    assert_eq!(inputs.into_map().get("flag (a second value)").map(String::as_str), Some("false"));
+    inputs.add("flag", &json!("maybe")).unwrap();
+    let all = inputs.into_map();
+    assert_eq!(all["flag (a second value)"], "false");
+    assert_eq!(all["flag (a second value) (a second value)"], "maybe");
 }
 
 #[test]

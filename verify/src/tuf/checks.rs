@@ -86,9 +86,26 @@ pub(super) fn refused(what: &str, error: &Error) -> Refusal {
         Error::BadRootVersion { trusted, new } => ROOT_VERSION.with(new, trusted.saturating_add(1)),
         Error::Expired { role, expires } => EXPIRED.with(format_args!("{role} expired at {expires}"), "a later expiry"),
         Error::IntegrityMismatch(why) => MIX.with(why, "the pinned version, length and digest"),
-        Error::Json(why) => MALFORMED.with(format_args!("{what}: {why}"), "TUF metadata"),
+        Error::Json(why) => MALFORMED.with(format_args!("{what}: {}", without_rust(&why.to_string())), "TUF metadata"),
         other => MALFORMED.with(format_args!("{what}: {other}"), "TUF metadata"),
     }
+}
+
+/// An error of serde's without the names of Rust's types, which say nothing to whoever publishes a repository.
+fn without_rust(error: &str) -> String {
+    let mut words = error.split(' ');
+    let mut plain = Vec::new();
+    while let Some(word) = words.next() {
+        plain.push(match word {
+            "struct" => {
+                words.next();
+                "an object"
+            }
+            "u64" | "u32" | "usize" | "i64" => "a whole number that is not negative",
+            word => word,
+        });
+    }
+    plain.join(" ")
 }
 
 /// `role` has version `seen`, below `floor`.

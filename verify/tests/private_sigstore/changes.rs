@@ -386,3 +386,22 @@ fn old_evidence_needs_its_opt_in_and_its_promise() {
     remove(entry(&mut bundle), "inclusionProof");
     assert_eq!(judge(&bytes(&bundle), &root, &promise), "LOG-PROOF-MISSING");
 }
+
+/// A log whose kind of key or tree cannot be verified here is no unknown log: the operator's root names it, and the signer did nothing wrong.
+#[test]
+fn a_log_that_is_left_out_of_the_root_is_named_as_unsupported() {
+    let sigstore = sigstore();
+    let bundle = sigstore.attest(&release());
+    for pointer in
+        ["/tlogs/0/hashAlgorithm", "/tlogs/0/publicKey/keyDetails", "/ctlogs/0/hashAlgorithm", "/ctlogs/0/publicKey/keyDetails"]
+    {
+        let mut trusted = sigstore.trusted_root_value();
+        *trusted.pointer_mut(pointer).unwrap() = 99.into();
+        let refusal = verify(&bundle, &SigstoreRoot::parse(&bytes(&trusted)).unwrap(), &kubeedge("")).unwrap_err();
+        assert_eq!(
+            (&*refusal.code, refusal.actor),
+            ("SLW-V-ROOT-KEY", slipway_protocol::Actor::Operator),
+            "{pointer}: {refusal}"
+        );
+    }
+}

@@ -252,6 +252,8 @@ fn cve_2026_23991_json_of_a_wrong_shape_is_an_error_before_any_signature() {
             sim.files.insert("timestamp.json".to_owned(), bytes);
             let refusal = device.clone().refused(&sim);
             assert!(refusal.code.starts_with("SLW-T-"), "{shape}: {refusal}");
+            let rust = ["struct ", "u64", "usize", "Outline"];
+            assert!(!rust.iter().any(|word| refusal.seen.contains(word)), "{shape}: {refusal}");
             // As a root it is no more welcome.
             let root = slipway_verify::tuf::Refresh::begin(
                 shape.to_string().as_bytes(),
