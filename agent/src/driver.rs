@@ -12,7 +12,6 @@ use crate::edges::Edges;
 use crate::machine::{self, Answer, Effect, Input, Told};
 use crate::mqtt::{FromBroker, ToBroker};
 use crate::record::{By, Record, Ring, SlotName, Source, State};
-use crate::status;
 use jiff::Timestamp;
 use slipway_protocol::{ComponentName, Event, FleetName, NodeName, Refusal, Report, Sha256};
 use std::collections::BTreeMap;
@@ -284,9 +283,9 @@ impl Driver {
                 self::report(&self.node, &self.fleet, component, now.wall, state, told, from.clone(), text)
             })
             .collect();
-        crashpoint!("record: before {}", status::state_name(&t.next.state));
+        crashpoint!("record: before {}", t.next.state.name());
         let stored = self.edges.store.borrow_mut().commit(&t.next, reports);
-        crashpoint!("record: after {}", status::state_name(&t.next.state));
+        crashpoint!("record: after {}", t.next.state.name());
         let reports = match stored {
             Ok(reports) => reports,
             Err(refusal) => {
@@ -434,7 +433,7 @@ fn state_after(told: &Told, next: &Record) -> &'static str {
         Event::Staged => "staged",
         Event::Staging => "staging",
         Event::Downloading => "downloading",
-        _ => status::state_name(&next.state),
+        _ => next.state.name(),
     }
 }
 
@@ -482,7 +481,7 @@ fn downloading(state: &State) -> Option<Sha256> {
 }
 
 fn plan_version(state: &State) -> Option<slipway_protocol::Version> {
-    status::plan(state).map(|plan| plan.version.clone())
+    state.plan().map(|plan| plan.version.clone())
 }
 
 /// Seconds to the first look after a start: within half a minute, or a tenth of the interval if that is less.

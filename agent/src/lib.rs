@@ -13,7 +13,7 @@
 //! | run and watch a component | [`supervisor`], [`health`] |
 //! | talk: to the broker, to people on the device | [`mqtt`], [`control`], [`status`], [`cli`] |
 //! | update the agent itself, and put it back | [`selfupdate`], [`restore`] |
-//! | know the time; read settings | [`clock`], [`duration`], [`config`] |
+//! | know the time; read settings; write for people | [`clock`], [`duration`], [`config`], [`text`] |
 
 pub mod cli;
 pub mod clock;
@@ -36,6 +36,7 @@ pub mod snapshot;
 pub mod status;
 pub mod store;
 pub mod supervisor;
+pub mod text;
 pub mod tls;
 pub mod trust;
 pub mod unpack;

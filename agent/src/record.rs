@@ -190,6 +190,38 @@ pub enum State {
     },
 }
 
+impl State {
+    /// The state's name, as in reports.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Checking { .. } => "checking",
+            Self::Downloading { .. } => "downloading",
+            Self::Staging { .. } => "staging",
+            Self::Staged { .. } => "staged",
+            Self::Activating { .. } => "activating",
+            Self::Probation { .. } => "probation",
+            Self::RollingBack { .. } => "rolling-back",
+            Self::Inconsistent { .. } => "inconsistent",
+        }
+    }
+
+    /// What is being installed, if anything is.
+    #[must_use]
+    pub const fn plan(&self) -> Option<&Plan> {
+        match self {
+            Self::Downloading { plan, .. }
+            | Self::Staging { plan }
+            | Self::Staged { plan, .. }
+            | Self::Activating { plan, .. }
+            | Self::Probation { plan, .. } => Some(plan),
+            Self::RollingBack { plan, .. } => plan.as_ref(),
+            Self::Idle | Self::Checking { .. } | Self::Inconsistent { .. } => None,
+        }
+    }
+}
+
 /// The two halves of an activation: before the link moves, and after.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,9 +1,8 @@
 //! What `slipway-agent status` shows: one picture of the node, as data and as a table.
 
-use crate::config::Component;
-use crate::edges::Edges;
-use crate::record::{Ending, Installed, Missed, Plan, Record, State};
+use crate::record::{Ending, Installed, Missed, Record};
 use crate::store::OUTBOX_LIMIT;
+use crate::text::{columns, dash, day, kebab, minute};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use slipway_protocol::{Actor, ChannelName, Class, ComponentName, FleetName, NodeName, Refusal, Sha256, Version};
@@ -92,67 +91,7 @@ pub struct CondemnedStatus {
     pub at: Timestamp,
 }
 
-/// The state's name, as in reports.
-#[must_use]
-pub const fn state_name(state: &State) -> &'static str {
-    match state {
-        State::Idle => "idle",
-        State::Checking { .. } => "checking",
-        State::Downloading { .. } => "downloading",
-        State::Staging { .. } => "staging",
-        State::Staged { .. } => "staged",
-        State::Activating { .. } => "activating",
-        State::Probation { .. } => "probation",
-        State::RollingBack { .. } => "rolling-back",
-        State::Inconsistent { .. } => "inconsistent",
-    }
-}
-
-/// What is being installed, if anything is.
-#[must_use]
-pub const fn plan(state: &State) -> Option<&Plan> {
-    match state {
-        State::Downloading { plan, .. }
-        | State::Staging { plan }
-        | State::Staged { plan, .. }
-        | State::Activating { plan, .. }
-        | State::Probation { plan, .. } => Some(plan),
-        State::RollingBack { plan, .. } => plan.as_ref(),
-        State::Idle | State::Checking { .. } | State::Inconsistent { .. } => None,
-    }
-}
-
 impl Status {
-    /// The picture, from records and from what is on disk.
-    pub fn of<'a>(
-        node: &NodeName,
-        fleet: &FleetName,
-        broker: Option<bool>,
-        edges: &Edges,
-        records: impl Iterator<Item = (&'a Component, &'a Record)>,
-    ) -> Self {
-        let known = crate::clock::known();
-        let roles = edges.memory().and_then(|memory| edges.trust.repository(&memory)).map_or_else(
-            |_| Vec::new(),
-            |repository| {
-                let role =
-                    |role: slipway_verify::tuf::RoleState| Role { name: role.name, version: role.version, expires: role.expires };
-                repository.roles().into_iter().map(role).collect()
-            },
-        );
-        Self {
-            node: node.clone(),
-            fleet: fleet.clone(),
-            broker,
-            broker_configured: edges.store.borrow().has_broker(),
-            outbox: edges.store.borrow().waiting(),
-            latest_known_time: known.latest,
-            time_unsure: known.unsure,
-            roles,
-            components: records.map(|(config, record)| ComponentStatus::of(config, record)).collect(),
-        }
-    }
-
     /// As a table for a person.
     #[must_use]
     pub fn table(&self) -> String {
@@ -218,7 +157,9 @@ impl Status {
 }
 
 impl ComponentStatus {
-    fn of(config: &Component, record: &Record) -> Self {
+    /// From the record, of a component that follows `channel`.
+    #[must_use]
+    pub fn of(channel: &ChannelName, record: &Record) -> Self {
         let condemned = |c: &crate::record::Condemned| CondemnedStatus {
             version: c.version.clone(),
             artifact: c.artifact,
@@ -227,9 +168,9 @@ impl ComponentStatus {
         };
         Self {
             component: record.component.clone(),
-            channel: config.channel.clone(),
-            state: state_name(&record.state).to_owned(),
-            target: plan(&record.state).map(|plan| plan.version.clone()),
+            channel: channel.clone(),
+            state: record.state.name().to_owned(),
+            target: record.state.plan().map(|plan| plan.version.clone()),
             committed: record.committed.clone(),
             previous: record.previous.clone(),
             floor: record.floor.clone(),
@@ -258,44 +199,4 @@ impl ComponentStatus {
             last,
         ]
     }
-}
-
-fn dash() -> String {
-    "-".to_owned()
-}
-
-/// An event by the name it has on the wire.
-#[must_use]
-pub fn kebab(event: slipway_protocol::Event) -> String {
-    serde_json::to_value(event).ok().and_then(|value| value.as_str().map(ToOwned::to_owned)).unwrap_or_default()
-}
-
-/// Columns as wide as their widest cell, two spaces apart; nothing trails.
-#[must_use]
-pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
-    let mut widths = [0_usize; N];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut out = String::new();
-    for row in rows {
-        let line: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        out.push_str(line.join("  ").trim_end());
-        out.push('\n');
-    }
-    out
-}
-
-/// A day, UTC.
-#[must_use]
-pub fn day(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d").to_string()
-}
-
-/// A time to the minute, UTC.
-#[must_use]
-pub fn minute(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%MZ").to_string()
 }

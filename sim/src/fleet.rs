@@ -3,7 +3,8 @@
 use crate::live::Live;
 use crate::screen::{Screen, seconds};
 use anyhow::{Context as _, Result, bail, ensure};
-use slipway_agent::status::{ComponentStatus, kebab};
+use slipway_agent::status::ComponentStatus;
+use slipway_agent::text::kebab;
 use slipway_operator::mqtt::{self, Audience, Broker};
 use slipway_protocol::notice::NOTICE_FORMAT;
 use slipway_protocol::{Event, FleetName, Notice, Report};

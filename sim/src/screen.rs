@@ -125,7 +125,7 @@ pub(crate) fn megabytes(bytes: u64) -> String {
 
 /// Cells in columns as wide as their widest, two spaces apart.
 pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
-    slipway_agent::status::columns(rows).lines().map(ToOwned::to_owned).collect()
+    slipway_agent::text::columns(rows).lines().map(ToOwned::to_owned).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::{Stop, ended};
 use crate::control::{Forgiven, Response};
 use crate::record::Ending;
-use crate::status::{columns, kebab, minute};
+use crate::text::{columns, kebab, minute};
 use slipway_protocol::{Event, Report};
 use std::io::{IsTerminal, Write};
 

@@ -6,8 +6,9 @@ use crate::control::{Forgiven, Request, Response};
 use crate::machine::{Input, Told};
 use crate::mqtt::{FromBroker, ToBroker, WINDOW};
 use crate::record::{By, Condemned, Ring, Source, State};
-use crate::status;
+use crate::status::{ComponentStatus, Role, Status, UNKNOWN_COMPONENT};
 use slipway_protocol::{Actor, Class, ComponentName, Event, Notice, Refusal, Report, Sha256};
+use slipway_verify::tuf::RoleState;
 use std::rc::Rc;
 use tokio::sync::mpsc;
 
@@ -41,7 +42,7 @@ impl Driver {
         }
         live.progressed = Some(now.moment.clone());
         let told = Told { event: Event::Progress, to: plan_version(&live.record.state), refusal: None };
-        let state = status::state_name(&live.record.state);
+        let state = live.record.state.name();
         let from = live.record.committed.as_ref().map(|installed| installed.version.clone());
         let mut report = self::report(&self.node, &self.fleet, component, now.wall, state, &told, from, None);
         report.percent = Some(percent);
@@ -197,7 +198,7 @@ impl Driver {
     fn ask(&mut self, component: ComponentName, to: mpsc::Sender<Response>, input: Input) {
         let Some(live) = self.live.get(&component) else {
             let known = self.names().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            let _ = to.try_send(Response::Refused(status::UNKNOWN_COMPONENT.with(component, known)));
+            let _ = to.try_send(Response::Refused(UNKNOWN_COMPONENT.with(component, known)));
             return;
         };
         if !self.drives(live) {
@@ -246,9 +247,24 @@ impl Driver {
         let _ = to.try_send(answer);
     }
 
-    fn status(&self) -> status::Status {
-        let records = self.live.values().map(|live| (&live.config, &live.record));
-        status::Status::of(&self.node, &self.fleet, self.broker.as_ref().map(|_| self.connected), &self.edges, records)
+    /// The picture, from records and from what is on disk.
+    fn status(&self) -> Status {
+        let known = clock::known();
+        let role = |role: RoleState| Role { name: role.name, version: role.version, expires: role.expires };
+        let repository = self.edges.memory().and_then(|memory| self.edges.trust.repository(&memory));
+        let roles = repository.map_or_else(|_| Vec::new(), |repository| repository.roles().into_iter().map(role).collect());
+        let component = |live: &Live| ComponentStatus::of(&live.config.channel, &live.record);
+        Status {
+            node: self.node.clone(),
+            fleet: self.fleet.clone(),
+            broker: self.broker.as_ref().map(|_| self.connected),
+            broker_configured: self.edges.store.borrow().has_broker(),
+            outbox: self.edges.store.borrow().waiting(),
+            latest_known_time: known.latest,
+            time_unsure: known.unsure,
+            roles,
+            components: self.live.values().map(component).collect(),
+        }
     }
 }
 

@@ -396,7 +396,7 @@ impl World {
                 else {
                     return;
                 };
-                let under_way = crate::status::plan(&record.state).is_some_and(|plan| plan.slot == slot);
+                let under_way = record.state.plan().is_some_and(|plan| plan.slot == slot);
                 if !under_way {
                     self.slots.remove(&slot);
                     self.lost.insert(slot.clone());

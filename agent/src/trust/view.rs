@@ -3,7 +3,7 @@
 use super::{Memory, Origin, Trust, read_file};
 use crate::clock::Known;
 use crate::durable;
-use crate::status::{columns, day, minute};
+use crate::text::{columns, day, minute};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use slipway_protocol::{Refusal, Sha256};
