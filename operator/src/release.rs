@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use slipway_protocol::{
     Artifact, ComponentName, Digests, Format, Manifest, Platform, Provenance, Refusal, Sha256, Sha512, Version,
 };
-use slipway_verify::provenance::{Subject, verify_provenance};
 use slipway_verify::{Policy, SigstoreRoot};
+use slipway_verify::{Subject, verify_provenance};
 use std::fs::File;
 use std::io::{BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use serde_json::json;
 use slipway_operator::error::file;
 use slipway_protocol::manifest::PROVENANCE_LIMIT;
 use slipway_protocol::{Refusal, Sha256, Version};
-use slipway_verify::provenance::{Named, Question, Style, digests};
+use slipway_verify::report::{Named, Question, Style, digests};
 use slipway_verify::{Artifact, LogRule, Policy, PublicKey, Signer, SigstoreRoot, verify_bundle, verify_provenance};
 use std::fs::File;
 use std::io::{IsTerminal as _, Read};

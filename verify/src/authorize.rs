@@ -3,8 +3,9 @@
 //! [`Authorized`] can be made nowhere else and read from no file: whoever holds one holds the verdict of this run, over these bytes.
 
 use crate::error::{Check, or_none};
+use crate::evidence::Subject;
 use crate::policy::Policy;
-use crate::provenance::{Provenance, Subject, verify_provenance};
+use crate::provenance::{Provenance, verify_provenance};
 use crate::root::SigstoreRoot;
 use crate::tuf::AuthenticTarget;
 use slipway_protocol::{Artifact, ComponentName, Manifest, Platform, Refusal, Sha256};

@@ -4,8 +4,8 @@
 //! operator's, and a bundle that claims an older format gets no easier way in.
 
 use crate::certificate;
+use crate::checkpoint::Checkpoint;
 use crate::error::Check;
-use crate::log::Checkpoint;
 use format::Document;
 use serde::Deserialize;
 use serde::de::IgnoredAny;

@@ -39,7 +39,7 @@
 //! | key of an authority: these, and RSA of 2048 to 4096 bits with PKCS#1 v1.5 or PSS and SHA-256 or stronger | `authority`, `rsa`, by ring through webpki | `AUTHORITY-KEY` |
 //! | old and new issuer extension agree (*peer*: the new one) | `certificate` | `CLAIM-ISSUER` |
 //! | **Signed time** | | |
-//! | at least one; every one that is there must verify; all are used; no clock, the caller judges what is in the future | `verify` | `TIMESTAMP-MISSING` |
+//! | at least one; every one that is there must verify; all are used; no clock, the caller judges what is in the future | `sigstore` | `TIMESTAMP-MISSING` |
 //! | token: status, one signer, signed content type, algorithms named alike, no extension (*peer*: reads none of these) | `timestamp`, by cms | `TIMESTAMP-MALFORMED` |
 //! | token: imprint of the very signature | `timestamp` | `TIMESTAMP-IMPRINT` |
 //! | token: signed digest of its content | `timestamp` | `TIMESTAMP-DIGEST` |
@@ -58,7 +58,7 @@
 //! | certificates of the bundle between leaf and root: only for roots that name root certificates alone; their dates, the root's path length | `bundle`, `path` | `CERT-CHAIN`, `CERT-EXPIRED`, `CERT-NOT-YET`, `CERT-PATH` |
 //! | revocation | not by design: certificates live ten minutes | none: by design |
 //! | **Certificate's log (SCT)** | | |
-//! | there is one; none only for instances without certificate logs, by `unsafe_timestamp_only` | `sct`, `verify` | `CERT-SCT-MISSING`, `CERT-UNLOGGED`, `LOG-UNEXPECTED` |
+//! | there is one; none only for instances without certificate logs, by `unsafe_timestamp_only` | `sct`, `sigstore` | `CERT-SCT-MISSING`, `CERT-UNLOGGED`, `LOG-UNEXPECTED` |
 //! | the list's shape, nothing after it, version 1 | `sct` | `CERT-SCT-MALFORMED` |
 //! | unknown logs skipped, at least one known (*peer*: exactly one SCT) | `sct` | `CERT-SCT-LOG` |
 //! | in the log's window, not after the certificate's end (*peer*: not asked) | `sct` | `CERT-SCT-TIME` |
@@ -85,7 +85,7 @@
 //! | over the DSSE encoding of the decoded payload | `signature`, `key` | `SIGNATURE` |
 //! | digest by the key; SHA-256 under P-384 only where the log entry or the bundle says so | `signature` | `SIGNATURE-UNSUPPORTED` |
 //! | declared digest equals the artifact's, and never replaces it | `signature` | `ARTIFACT-DIGEST` |
-//! | key against certificate, certificate against key; hint ignored; the log entry of a key must verify too, and is not needed under `unsafe_no_log` | `verify` | `KEY-MISMATCH`, `LOG-MISSING` |
+//! | key against certificate, certificate against key; hint ignored; the log entry of a key must verify too, and is not needed under `unsafe_no_log` | `sigstore` | `KEY-MISMATCH`, `LOG-MISSING` |
 //! | **Statement** | | |
 //! | payload type, statement type, no duplicate members, well-formed digests | `statement` | `PAYLOAD-TYPE`, `STATEMENT-TYPE`, `STATEMENT-MALFORMED`, `STATEMENT-SUBJECTS` |
 //! | subject by name, and by every digest that both sides know | `statement` | `SUBJECT-NAME`, `ARTIFACT-DIGEST`, `SUBJECT-ALGORITHM` |

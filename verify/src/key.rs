@@ -3,6 +3,7 @@
 use crate::error::Check;
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use sha2::Digest as _;
+use sigstore_types::DerPublicKey;
 use slipway_protocol::Refusal;
 use x509_cert::der::Decode as _;
 use x509_cert::der::asn1::ObjectIdentifier;
@@ -50,6 +51,35 @@ pub(crate) enum Key {
     P384(p384::ecdsa::VerifyingKey),
     Ed25519(ed25519_dalek::VerifyingKey),
 }
+
+/// A public key that may be verified with: ECDSA P-256, P-384 or Ed25519.
+#[derive(Clone, Debug)]
+pub struct PublicKey {
+    pub(crate) spki: Vec<u8>,
+    pub(crate) key: Key,
+}
+
+impl PublicKey {
+    /// Reads a PEM `PUBLIC KEY`.
+    ///
+    /// # Errors
+    /// [`Check::Key`] if it is none, or of a kind that is not supported.
+    pub fn from_pem(pem: &str) -> Result<Self, Refusal> {
+        let bad = |error: &dyn std::fmt::Display| Check::Key.refuse(error, "a PEM public key: P-256, P-384 or Ed25519");
+        let spki = DerPublicKey::from_pem(pem.trim()).map_err(|error| bad(&error))?.into_bytes();
+        let key = Key::from_spki(&spki).map_err(|why| bad(&why))?;
+        Ok(Self { spki, key })
+    }
+}
+
+/// Two keys are the same if their bytes are: each key has one encoding.
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.spki == other.spki
+    }
+}
+
+impl Eq for PublicKey {}
 
 /// The signature is not this key's over this message.
 #[derive(Debug)]

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`authorize`] | whether a release may be installed here: the only maker of an [`Authorized`] release |
 //! | [`policy`] | what provenance must say, as the operator wrote it |
-//! | [`verify`] | whether a Sigstore bundle proves who signed what, and when |
+//! | [`sigstore`] | whether a Sigstore bundle proves who signed what, and when |
 //! | [`provenance`] | whether proven provenance says what the policy asks |
 //! | [`root`] | whether a Sigstore trusted root is fit to be trusted by |
 //! | [`tuf`] | who may release: the operator's TUF repository |
+//! | [`report`] | nothing: what a person asks and is told |
+//! | `evidence` | nothing: what is signed, by whom, and what that proves, for all others |
 //! | [`envelope`] | nothing: the files that a log entry may be about |
 //! | [`checklist`] | where each check of the specifications is made |
 //! | [`error`] | the table of checks: every refusal with its code and advice |
@@ -18,7 +20,7 @@
 //! |---|---|
 //! | `bundle` | shape, sizes, and what evidence must be there |
 //! | `certificate` | whether the certificate is one for signing code |
-//! | `timestamp`, `log` | when the signature was there, and that it is logged |
+//! | `timestamp`, `log`, `checkpoint` | when the signature was there, and that it is logged |
 //! | `path`, `authority` | whether a trusted authority issued the certificate, in force at every signed time |
 //! | `sct` | whether the certificate was logged |
 //! | `signature`, `key`, `rsa` | whether the artifact is what was signed; whether a signature is one key's |
@@ -32,11 +34,12 @@ mod authority;
 mod body;
 mod bundle;
 mod certificate;
+mod checkpoint;
+mod evidence;
 mod key;
 mod log;
 mod path;
 mod pattern;
-mod report;
 mod rsa;
 mod sct;
 mod signature;
@@ -51,15 +54,18 @@ pub mod error;
 pub mod policy;
 pub mod provenance;
 pub mod provider;
+pub mod report;
 pub mod root;
+pub mod sigstore;
 pub mod tuf;
-pub mod verify;
 
 pub use authorize::{Authorized, Release, authorize};
 pub use bundle::LogRule;
 pub use error::Check;
+pub use evidence::{Artifact, Evidence, Signer, Subject};
+pub use key::PublicKey;
 pub use policy::Policy;
-pub use provenance::{Provenance, Subject, verify_provenance};
+pub use provenance::{Provenance, verify_provenance};
 pub use root::SigstoreRoot;
+pub use sigstore::verify_bundle;
 pub use slipway_protocol::Refusal;
-pub use verify::{Artifact, Evidence, PublicKey, Signer, verify_bundle};

@@ -5,34 +5,20 @@
 //! ([`keys`]), the statement's own parts are held against each other.
 
 use crate::error::{Check, or_none};
+use crate::evidence::{Artifact, Proven, Subject};
 use crate::policy::{Alternative, CertificateRule, Policy, RUNNER, RefRule, Rules, SignedBy, Signers};
 use crate::root::SigstoreRoot;
+use crate::sigstore;
 use crate::slsa::Claims;
 use crate::statement::Statement;
-use crate::verify::{self, Artifact, Proven};
 use facts::{Facts, agrees};
 use jiff::Timestamp;
 use serde::Serialize;
 use slipway_protocol::refusal::printable;
-use slipway_protocol::{Refusal, Sha256, Sha512, Version};
+use slipway_protocol::{Refusal, Sha256, Version};
 
 mod facts;
 mod keys;
-
-pub use crate::report::{Named, Question, Style, digests};
-
-/// The artifact that provenance is wanted for.
-#[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
-    /// Its name among the provenance's subjects.
-    pub name: &'a str,
-    /// Its SHA-256.
-    pub sha256: Option<Sha256>,
-    /// Its SHA-512. Whoever gives both must have them of the same bytes.
-    pub sha512: Option<Sha512>,
-    /// The release's version, for policies that bind the tag to it.
-    pub version: Option<&'a Version>,
-}
 
 /// What was established about an artifact's build. Data for reports: it vouches for nothing by itself.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -117,10 +103,10 @@ pub fn verify_provenance(
     if let Signers::Keys(rule) = &policy.own.signers {
         return keys::verify(evidence, root, policy, rule, subject);
     }
-    let bundle = verify::admit(evidence, root, policy.log)?;
-    let statement = Statement::parse(verify::payload(&bundle)?)?;
+    let bundle = sigstore::admit(evidence, root, policy.log)?;
+    let statement = Statement::parse(sigstore::payload(&bundle)?)?;
     let form = statement.form(subject)?;
-    let proven = verify::prove(&bundle, root, form, policy.log)?;
+    let proven = sigstore::prove(&bundle, root, form, policy.log)?;
     if let Some(profile) = policy.profile {
         profile.accepts(&bundle, &proven)?;
     }

@@ -1,8 +1,8 @@
 //! What a person at a desk asks and is told, the same on a device and at the operator's: the artifact as he names it, and what was proven about
 //! it in lines or as JSON. Values come from certificates and predicates, so none may draw on a terminal.
 
-use crate::provenance::{KeySignature, Provenance, Subject};
-use crate::verify::Evidence;
+use crate::evidence::{Evidence, Subject};
+use crate::provenance::{KeySignature, Provenance};
 use jiff::Timestamp;
 use serde_json::json;
 use slipway_protocol::refusal::printable;

@@ -3,8 +3,8 @@
 use crate::body::{Body, Verifier, signature_of};
 use crate::bundle::{Bundle, Content, Envelope, MessageSignature};
 use crate::error::Check;
+use crate::evidence::Artifact;
 use crate::key::{self, Hash, Key};
-use crate::verify::Artifact;
 use serde::Deserialize;
 use sigstore_types::HashAlgorithm;
 use slipway_protocol::{Refusal, json};

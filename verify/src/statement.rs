@@ -1,8 +1,7 @@
 //! The in-toto statement: which files the evidence is about.
 
 use crate::error::Check;
-use crate::provenance::Subject;
-use crate::verify::Artifact;
+use crate::evidence::{Artifact, Subject};
 use serde::Deserialize;
 use serde_json::Value;
 use slipway_protocol::{Refusal, Sha256, Sha512, json};

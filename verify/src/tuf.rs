@@ -22,6 +22,7 @@ mod verified;
 
 pub use limits::{Limits, MaxLifetimes};
 pub use refresh::Refresh;
-pub use repository::{AuthenticTarget, Repository, RoleState, TargetInfo};
+pub use repository::{AuthenticTarget, Repository};
 pub use rules::{Answer, Expiry, Fetch, Kind, Rules, Step, Wanted};
 pub use state::{Floors, Slot, Stored};
+pub use verified::{RoleState, TargetInfo};

@@ -335,12 +335,12 @@ fn real_delegated_provenance_verifies_by_path_and_by_digest() {
         // As a person names it: the file itself, or its digest.
         let path = folder.join(file);
         let digest = slipway_protocol::Sha256::of(&fs::read(&path).unwrap());
-        let by_path = slipway_verify::provenance::Named::File(path);
-        let by_digest: slipway_verify::provenance::Named = format!("{digest:?}").parse().unwrap();
+        let by_path = slipway_verify::report::Named::File(path);
+        let by_digest: slipway_verify::report::Named = format!("{digest:?}").parse().unwrap();
         for named in [by_path, by_digest] {
             let code = |policy: &str, name: &str| {
                 let question =
-                    slipway_verify::provenance::Question::about(&named, Some(name.to_owned()), |path| fs::File::open(path));
+                    slipway_verify::report::Question::about(&named, Some(name.to_owned()), |path| fs::File::open(path));
                 let question = question.unwrap().unwrap();
                 let policy = Policy::parse(policy);
                 let found = policy.and_then(|policy| verify_provenance(&bundle, &root, &policy, &question.subject(None)));
@@ -365,7 +365,7 @@ fn real_delegated_provenance_verifies_by_path_and_by_digest() {
             assert_eq!(code(&wrong, subject), code_of_builder, "{file}");
             assert_eq!(code(&good.replace(inputs, ""), subject), "POLICY-INPUTS", "{file}");
         }
-        let other = slipway_verify::provenance::Question::about(
+        let other = slipway_verify::report::Question::about(
             &format!("{:?}", slipway_protocol::Sha256::of(b"another")).parse().unwrap(),
             Some(subject.to_owned()),
             |path| fs::File::open(path),

@@ -3,7 +3,7 @@
 use super::{Args, Stop};
 use crate::config::read_limited;
 use slipway_protocol::manifest::PROVENANCE_LIMIT;
-use slipway_verify::provenance::{Named, Question, Style};
+use slipway_verify::report::{Named, Question, Style};
 use slipway_verify::{Policy, SigstoreRoot, verify_provenance};
 use std::fs::File;
 use std::io::{IsTerminal as _, Read, Write};

@@ -96,7 +96,7 @@ impl Cache {
     /// # Errors
     /// When nothing usable is there.
     pub(super) fn open(&self, floors: &Floors) -> Result<Repository, Refusal> {
-        Repository::open(&self.initial_root, self.stored(), floors, Rules::accepted_before())
+        Refresh::replay(&self.initial_root, self.stored(), floors, Rules::accepted_before())
     }
 
     /// What is damaged is left out: it is fetched again, and the floors hold meanwhile.

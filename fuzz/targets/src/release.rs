@@ -153,7 +153,7 @@ impl Tuf {
                 Step::Store { slot, bytes } => stored.put(&slot, bytes),
                 Step::Done => {
                     let floors = refresh.floors().clone();
-                    let opened = Repository::open(initial_root, stored.clone(), &floors, Rules::at(now));
+                    let opened = Refresh::replay(initial_root, stored.clone(), &floors, Rules::at(now));
                     assert!(opened.is_ok(), "accepted, and cannot be opened again: {opened:?}");
                     return refresh.finish().map(|repository| (repository, stored));
                 }

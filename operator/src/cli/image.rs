@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use slipway_operator::image::{Image, Options, Report, verify_image};
 use slipway_operator::rekor::Rekor;
-use slipway_verify::provenance::Style;
+use slipway_verify::report::Style;
 use std::io::{Write as _, stderr};
 use std::time::Duration;
 

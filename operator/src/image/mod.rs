@@ -26,7 +26,7 @@ use reference::{At, Manifest};
 use serde::Serialize;
 use slipway_protocol::refusal::printable;
 use slipway_protocol::{Refusal, Sha256, Version};
-use slipway_verify::provenance::{Named, Question, Style};
+use slipway_verify::report::{Named, Question, Style};
 use slipway_verify::{Check, Policy, Provenance, SigstoreRoot, Subject, verify_provenance};
 use source::Source;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use super::file::{KeysTable, Place};
 use crate::error::Check;
-use crate::verify::PublicKey;
+use crate::key::PublicKey;
 use sigstore_types::DerPublicKey;
 use slipway_protocol::refusal::printable;
 use slipway_protocol::{Refusal, Sha256};

@@ -4,8 +4,8 @@
 
 use crate::bundle::{Bundle, LogRule};
 use crate::error::{Check, or_none};
+use crate::evidence::Proven;
 use crate::root::SigstoreRoot;
-use crate::verify::Proven;
 use slipway_protocol::Refusal;
 
 /// An instance of Sigstore, or none.

@@ -4,8 +4,8 @@
 //! against which its other parts are held.
 
 use crate::error::Check;
+use crate::evidence::Proven;
 use crate::slsa::{Claims, Run, Source};
-use crate::verify::Proven;
 use slipway_protocol::Refusal;
 
 /// GitHub's identity provider, whose older certificates carry only `owner/repository`.

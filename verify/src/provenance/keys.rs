@@ -5,14 +5,15 @@
 //! was put together wrongly or that a trusted key vouches for something else. Whoever skips what he cannot verify can be made to
 //! skip what he should have refused.
 
-use super::{Facts, KeySignature, Passed, Provenance, Subject, check_statement, found, has_version};
+use super::{Facts, KeySignature, Passed, Provenance, check_statement, found, has_version};
 use crate::bundle::Bundle;
 use crate::error::Check;
+use crate::evidence::{Artifact, Evidence, Subject};
 use crate::policy::Policy;
 use crate::policy::keys::{KeyRule, NamedKey};
 use crate::root::SigstoreRoot;
+use crate::sigstore;
 use crate::statement::Statement;
-use crate::verify::{self, Artifact, Evidence};
 use serde::de::IgnoredAny;
 use slipway_protocol::{Refusal, manifest};
 
@@ -71,8 +72,8 @@ fn verify_line(
     rule: &KeyRule,
     subject: &Subject<'_>,
 ) -> Result<Provenance, Refusal> {
-    let bundle = verify::admit_with_key(line, Some(root), policy.log)?;
-    let statement = Statement::parse(verify::payload(&bundle)?)?;
+    let bundle = sigstore::admit_with_key(line, Some(root), policy.log)?;
+    let statement = Statement::parse(sigstore::payload(&bundle)?)?;
     let form = statement.form(subject)?;
     let (key, evidence) = signer(&bundle, root, policy, rule, form)?;
     // From here on the key's holder said it; what is left is whether it is what we want.
@@ -95,11 +96,11 @@ fn signer<'p>(
     rule: &'p KeyRule,
     form: Artifact<'_>,
 ) -> Result<(&'p NamedKey, Evidence), Refusal> {
-    let evidence = verify::evidence_of_key(bundle, Some(root), policy.log)?;
-    let body = verify::body(bundle)?;
+    let evidence = sigstore::evidence_of_key(bundle, Some(root), policy.log)?;
+    let body = sigstore::body(bundle)?;
     let mut other = None;
-    for key in rule.keys.iter().filter(|key| verify::said_to_be_of(body.as_ref(), &key.key)) {
-        match verify::signed_with(bundle, body.as_ref(), &key.key, form) {
+    for key in rule.keys.iter().filter(|key| sigstore::said_to_be_of(body.as_ref(), &key.key)) {
+        match sigstore::signed_with(bundle, body.as_ref(), &key.key, form) {
             Ok(()) => return Ok((key, evidence)),
             Err(why) if why.code == Check::Signature.code() => {}
             Err(why) => other = other.or(Some(why)),

@@ -378,10 +378,10 @@ fn one_character_off_is_another_source_ref_builder_signer_or_file() {
         let policy = Policy::parse(text).unwrap();
         let version: Version = version.parse().unwrap();
         let own = Subject { name: subject, sha256: case.sha256, sha512: case.sha512, version: Some(&version) };
-        let bundle = verify::admit(&case.bundle, &case.root, policy.log).unwrap();
-        let statement = Statement::parse(verify::payload(&bundle).unwrap()).unwrap();
+        let bundle = sigstore::admit(&case.bundle, &case.root, policy.log).unwrap();
+        let statement = Statement::parse(sigstore::payload(&bundle).unwrap()).unwrap();
         let form = statement.form(&own).unwrap();
-        let proven = verify::prove(&bundle, &case.root, form, policy.log).unwrap();
+        let proven = sigstore::prove(&bundle, &case.root, form, policy.log).unwrap();
         let judged = |policy: &Policy, name: &str| code(judge(&statement, &proven, policy, &Subject { name, ..own }));
         assert_eq!(judged(&policy, subject), "");
         // What a change of this key's value is refused with, if it loads.

@@ -1,9 +1,5 @@
 //! What a refresh may cost, and how long metadata may live; a reason beside every number.
 
-use super::checks::LIFETIME;
-use jiff::{SignedDuration, Timestamp};
-use slipway_protocol::Refusal;
-
 /// Bounds of one refresh. All of them are far above what a real repository needs and far below what hurts a small device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
@@ -80,11 +76,6 @@ pub struct MaxLifetimes {
 impl MaxLifetimes {
     /// What a device takes from its operator's repository, and what `slipway` signs.
     pub const OPERATOR: Self = Self { timestamp: 30, snapshot: 30, others: 400 };
-    /// A device's clock may be behind the signer's by this much and still takes what was signed
-    /// for the full time just now: one that keeps local time as if it were UTC is behind by at
-    /// most twelve hours.
-    const CLOCK_BEHIND: SignedDuration = SignedDuration::from_hours(12);
-
     /// The days of one role.
     #[must_use]
     pub fn days(&self, role: &str) -> u32 {
@@ -93,17 +84,6 @@ impl MaxLifetimes {
             "snapshot" => self.snapshot,
             _ => self.others,
         }
-    }
-
-    /// Refuses an expiry that is further ahead of `now` than the role allows.
-    pub(super) fn judge(&self, role: &str, version: u64, expires: Timestamp, now: Timestamp) -> Result<(), Refusal> {
-        let days = self.days(role);
-        let most = SignedDuration::from_hours(i64::from(days).saturating_mul(24)).saturating_add(Self::CLOCK_BEHIND);
-        if expires.duration_since(now) <= most {
-            return Ok(());
-        }
-        Err(LIFETIME
-            .with(format_args!("{role} version {version} expires at {expires}"), format_args!("within {days} days of {now}")))
     }
 }
 

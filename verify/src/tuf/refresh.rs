@@ -10,7 +10,7 @@ use super::state::{Floors, Slot, Stored, encode};
 use super::verified::{Edge, Newness, Search, Verified};
 use jiff::Timestamp;
 use sigstore_tuf::{Metadata, Root, Snapshot, Targets};
-use slipway_protocol::{Refusal, Sha256};
+use slipway_protocol::{Class, Refusal, Sha256};
 use std::collections::VecDeque;
 
 #[derive(Clone, Debug)]
@@ -101,6 +101,26 @@ impl Refresh {
         refresh.raise_root_floor(rotates)?;
         refresh.walk_cached_roots(&roots)?;
         Ok(refresh)
+    }
+
+    /// Opens what the device has stored, asking nobody: for a start without network, and to verify again what was accepted before.
+    ///
+    /// # Errors
+    /// [`Refusal`] `SLW-T-CACHE` when something is missing or no longer fits together, and every refusal of a refresh.
+    pub fn replay(initial_root: &[u8], stored: Stored, floors: &Floors, rules: Rules) -> Result<Repository, Refusal> {
+        let timestamp = stored.timestamp.clone();
+        let mut refresh = Self::begin(initial_root, stored, floors, rules)?;
+        loop {
+            match refresh.step() {
+                Step::Fetch(fetch) if fetch.ends_root_chain => refresh.answer(Answer::Missing)?,
+                Step::Fetch(fetch) if fetch.path == "timestamp.json" && !timestamp.is_empty() => {
+                    refresh.answer(Answer::Bytes(&timestamp)).map_err(of_cache)?;
+                }
+                Step::Fetch(fetch) => return Err(CACHE.with(format_args!("no usable {}", fetch.path), "a complete cache")),
+                Step::Store { .. } => {}
+                Step::Done => return refresh.finish(),
+            }
+        }
     }
 
     /// What to do next. Asks the same again until it is answered.
@@ -488,5 +508,13 @@ impl Refresh {
             self.outbox.extend(bytes.map(|bytes| Step::Store { slot, bytes }));
         }
         self.floors.drop_expired_below_floors();
+    }
+}
+
+/// What is wrong with our own copy is damage, unless it is age.
+fn of_cache(refusal: Refusal) -> Refusal {
+    match refusal.class {
+        Class::Freeze | Class::Rollback => refusal,
+        _ => CACHE.with(refusal, "a complete cache"),
     }
 }

@@ -1,12 +1,10 @@
 //! A verified repository: the only thing that turns bytes into an [`AuthenticTarget`].
 
-use super::checks::{CACHE, NO_TARGET, OFFLINE, ORDER, TARGET};
-use super::refresh::Refresh;
-use super::rules::{Answer, Rules, Step};
+use super::checks::{NO_TARGET, OFFLINE, ORDER, TARGET};
 use super::state::{CHANNELS, Floors, Stored};
-use super::verified::{Search, Verified, state_of};
+use super::verified::{RoleState, Search, TargetInfo, Verified, state_of};
 use jiff::Timestamp;
-use slipway_protocol::{Channel, Class, Refusal, Sha256, Sha512};
+use slipway_protocol::{Channel, Refusal, Sha256, Sha512};
 
 /// Metadata that passed every check, as of one moment.
 #[derive(Clone, Debug)]
@@ -16,23 +14,6 @@ pub struct Repository {
     pub(super) notes: Vec<Refusal>,
     /// Set while expired metadata of an offline bundle has not been accepted by [`Self::accept_expired`].
     pub(super) locked: Option<Refusal>,
-}
-
-/// What signed metadata says about a target.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct TargetInfo {
-    /// Its name.
-    pub path: String,
-    /// The role that vouches for it.
-    pub role: String,
-    /// Its size in bytes.
-    pub length: u64,
-    /// Its SHA-256; at least one digest is there.
-    pub sha256: Option<Sha256>,
-    /// Its SHA-512.
-    pub sha512: Option<Sha512>,
-    /// Where to fetch it, below the repository's `targets/`.
-    pub fetch_path: String,
 }
 
 /// Bytes that a trusted role vouches for. Only [`Repository::authenticate`] makes one.
@@ -61,38 +42,7 @@ impl AuthenticTarget {
     }
 }
 
-/// One role's version and expiry, for status tables.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct RoleState {
-    /// `root`, `timestamp`, `snapshot`, `targets`, or a delegated role's name.
-    pub name: String,
-    /// Its version.
-    pub version: u64,
-    /// When it expires.
-    pub expires: Timestamp,
-}
-
 impl Repository {
-    /// Opens what the device has stored, asking nobody: for a start without network, and to verify again what was accepted before.
-    ///
-    /// # Errors
-    /// [`Refusal`] `SLW-T-CACHE` when something is missing or no longer fits together, and every refusal of a [`Refresh`].
-    pub fn open(initial_root: &[u8], stored: Stored, floors: &Floors, rules: Rules) -> Result<Self, Refusal> {
-        let timestamp = stored.timestamp.clone();
-        let mut refresh = Refresh::begin(initial_root, stored, floors, rules)?;
-        loop {
-            match refresh.step() {
-                Step::Fetch(fetch) if fetch.ends_root_chain => refresh.answer(Answer::Missing)?,
-                Step::Fetch(fetch) if fetch.path == "timestamp.json" && !timestamp.is_empty() => {
-                    refresh.answer(Answer::Bytes(&timestamp)).map_err(of_cache)?;
-                }
-                Step::Fetch(fetch) => return Err(CACHE.with(format_args!("no usable {}", fetch.path), "a complete cache")),
-                Step::Store { .. } => {}
-                Step::Done => return refresh.finish(),
-            }
-        }
-    }
-
     /// What signed metadata says about `target_path`.
     ///
     /// # Errors
@@ -195,13 +145,5 @@ impl Repository {
         roles.extend(self.verified.snapshot().map(|role| state_of("snapshot", role)));
         roles.extend(self.verified.loaded().map(|(name, role)| state_of(name, role)));
         roles
-    }
-}
-
-/// What is wrong with our own copy is damage, unless it is age.
-fn of_cache(refusal: Refusal) -> Refusal {
-    match refusal.class {
-        Class::Freeze | Class::Rollback => refusal,
-        _ => CACHE.with(refusal, "a complete cache"),
     }
 }

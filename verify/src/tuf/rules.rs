@@ -1,7 +1,9 @@
 //! What a refresh and its caller say to each other: the rules, the questions, the answers.
 
+use super::checks::LIFETIME;
 use super::{Limits, MaxLifetimes, Slot};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use slipway_protocol::Refusal;
 
 /// How a refresh is judged.
 #[derive(Clone, Debug)]
@@ -132,4 +134,22 @@ pub enum Answer<'a> {
     Missing,
     /// Anything else. Never read as "there is nothing newer".
     Failed(&'a str),
+}
+
+impl MaxLifetimes {
+    /// A device's clock may be behind the signer's by this much and still takes what was signed
+    /// for the full time just now: one that keeps local time as if it were UTC is behind by at
+    /// most twelve hours.
+    const CLOCK_BEHIND: SignedDuration = SignedDuration::from_hours(12);
+
+    /// Refuses an expiry that is further ahead of `now` than the role allows.
+    pub(super) fn judge(&self, role: &str, version: u64, expires: Timestamp, now: Timestamp) -> Result<(), Refusal> {
+        let days = self.days(role);
+        let most = SignedDuration::from_hours(i64::from(days).saturating_mul(24)).saturating_add(Self::CLOCK_BEHIND);
+        if expires.duration_since(now) <= most {
+            return Ok(());
+        }
+        Err(LIFETIME
+            .with(format_args!("{role} version {version} expires at {expires}"), format_args!("within {days} days of {now}")))
+    }
 }

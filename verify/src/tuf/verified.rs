@@ -3,8 +3,8 @@
 use super::checks::{
     ENDLESS, ROLE, TARGET, TARGET_PATH, distinct, distinct_by_root, gate, plain_delegations, public_keys, refused, root_digest,
 };
+use super::limits::Limits;
 use super::state::{Slot, Stored};
-use super::{Limits, TargetInfo};
 use jiff::Timestamp;
 use sigstore_tuf::metadata::Role;
 use sigstore_tuf::{Error, MetaFile, Metadata, Root, Snapshot, TargetFile, Targets, TrustedMetadataSet};
@@ -15,6 +15,34 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 const TIMELESS: Timestamp = Timestamp::MIN;
 /// The four names that no delegated role may take.
 const TOP_LEVEL: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
+
+/// What signed metadata says about a target.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TargetInfo {
+    /// Its name.
+    pub path: String,
+    /// The role that vouches for it.
+    pub role: String,
+    /// Its size in bytes.
+    pub length: u64,
+    /// Its SHA-256; at least one digest is there.
+    pub sha256: Option<Sha256>,
+    /// Its SHA-512.
+    pub sha512: Option<Sha512>,
+    /// Where to fetch it, below the repository's `targets/`.
+    pub fetch_path: String,
+}
+
+/// One role's version and expiry, for status tables.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RoleState {
+    /// `root`, `timestamp`, `snapshot`, `targets`, or a delegated role's name.
+    pub name: String,
+    /// Its version.
+    pub version: u64,
+    /// When it expires.
+    pub expires: Timestamp,
+}
 
 /// Who delegates to whom.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -297,6 +325,6 @@ fn plain(path: &str) -> Result<(), Refusal> {
 }
 
 /// Version and expiry of a role.
-pub(super) fn state_of<T: Role>(name: &str, role: &T) -> super::RoleState {
-    super::RoleState { name: name.to_owned(), version: role.version(), expires: role.expires() }
+pub(super) fn state_of<T: Role>(name: &str, role: &T) -> RoleState {
+    RoleState { name: name.to_owned(), version: role.version(), expires: role.expires() }
 }

@@ -95,7 +95,7 @@ impl Device {
     }
 
     pub(crate) fn open(&self, rules: Rules) -> Result<Repository, Refusal> {
-        Repository::open(&self.initial_root, self.stored.clone(), &self.floors, rules)
+        Refresh::replay(&self.initial_root, self.stored.clone(), &self.floors, rules)
     }
 
     pub(crate) fn refused(&mut self, sim: &Sim) -> Refusal {

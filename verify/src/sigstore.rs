@@ -7,86 +7,14 @@
 use crate::body::{Body, Verifier, signature_of};
 use crate::bundle::{self, Bundle, Content, LogRule, Signer as Material};
 use crate::error::Check;
-use crate::key::Key;
+use crate::evidence::{Artifact, Evidence, Proven, Signer};
+use crate::key::PublicKey;
 use crate::root::SigstoreRoot;
 use crate::signature::{self, IN_TOTO};
 use crate::statement::Statement;
 use crate::{certificate, log, path, provider, sct, timestamp};
 use jiff::Timestamp;
-use serde::Serialize;
-use sigstore_crypto::CertificateInfo;
-use sigstore_types::DerPublicKey;
-use slipway_protocol::{Refusal, Sha256, Sha512};
-
-/// What is said to have been signed.
-#[derive(Clone, Copy, Debug)]
-pub enum Artifact<'a> {
-    /// The bytes themselves.
-    Bytes(&'a [u8]),
-    /// Their SHA-256. Not enough for an Ed25519 signature over the bytes.
-    Sha256(Sha256),
-    /// Their SHA-512.
-    Sha512(Sha512),
-}
-
-/// Who must have signed.
-#[derive(Clone, Copy, Debug)]
-pub enum Signer<'a> {
-    /// The holder of a certificate with this identity, vouched for by this issuer. Both are compared exactly.
-    Identity {
-        /// The certificate's subject alternative name.
-        identity: &'a str,
-        /// The identity provider.
-        issuer: &'a str,
-    },
-    /// The holder of this key.
-    Key(&'a PublicKey),
-}
-
-/// A public key that may be verified with: ECDSA P-256, P-384 or Ed25519.
-#[derive(Clone, Debug)]
-pub struct PublicKey {
-    spki: Vec<u8>,
-    key: Key,
-}
-
-impl PublicKey {
-    /// Reads a PEM `PUBLIC KEY`.
-    ///
-    /// # Errors
-    /// [`Check::Key`] if it is none, or of a kind that is not supported.
-    pub fn from_pem(pem: &str) -> Result<Self, Refusal> {
-        let bad = |error: &dyn std::fmt::Display| Check::Key.refuse(error, "a PEM public key: P-256, P-384 or Ed25519");
-        let spki = DerPublicKey::from_pem(pem.trim()).map_err(|error| bad(&error))?.into_bytes();
-        let key = Key::from_spki(&spki).map_err(|why| bad(&why))?;
-        Ok(Self { spki, key })
-    }
-}
-
-/// Two keys are the same if their bytes are: each key has one encoding.
-impl PartialEq for PublicKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.spki == other.spki
-    }
-}
-
-impl Eq for PublicKey {}
-
-/// What a Sigstore bundle was found to prove.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Evidence {
-    /// The certificate's identity; none with a key.
-    pub identity: Option<String>,
-    /// Who vouched for the identity.
-    pub issuer: Option<String>,
-    /// Every verified time of the signature, earliest first.
-    pub signed_times: Vec<Timestamp>,
-    /// The log the signature is in, by its host name.
-    pub log: Option<String>,
-    /// The entry's index in that log, if that is proven.
-    pub log_index: Option<u64>,
-}
+use slipway_protocol::Refusal;
 
 /// Verifies a Sigstore bundle over an artifact: a plain signature, or an attestation that names the artifact among its subjects.
 ///
@@ -128,16 +56,6 @@ fn well_stated(bundle: &Bundle) -> Result<(), Refusal> {
         Content::Envelope(_) => payload(bundle).and_then(Statement::parse).map(|_| ()),
         Content::Message(_) => Ok(()),
     }
-}
-
-/// A bundle whose every claim by a certificate is proven; what the claims are worth is for a policy to say.
-pub(crate) struct Proven {
-    pub(crate) evidence: Evidence,
-    pub(crate) identity: String,
-    pub(crate) issuer: String,
-    /// The organisation of the authority that issued the certificate.
-    pub(crate) authority: Option<String>,
-    pub(crate) certificate: CertificateInfo,
 }
 
 /// The part before any proof, for a bundle with a certificate: limits, shape, and the profile of logs that the trusted root allows.
