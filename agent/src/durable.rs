@@ -5,6 +5,7 @@
 
 use crate::crashpoint::crashpoint;
 use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
 use slipway_protocol::Refusal;
 use slipway_protocol::refusal::{Actor, Class};
 use std::ffi::OsString;
@@ -206,6 +207,32 @@ pub fn sweep(dir: &Path) -> io::Result<usize> {
         sync_dir(dir)?;
     }
     Ok(swept)
+}
+
+/// Takes disk space for `from..to` of `file` without changing its length. A file system that cannot is no error.
+///
+/// # Errors
+/// No space.
+pub fn preallocate(file: &File, from: u64, to: u64) -> io::Result<()> {
+    let length = to.saturating_sub(from);
+    let (Ok(start), Ok(length)) = (from.try_into(), length.try_into()) else { return Ok(()) };
+    if length == 0 {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, start, length) {
+        Err(errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::EIO)) => Err(errno.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes that may be written to the file system of `path`.
+///
+/// # Errors
+/// The path cannot be asked about.
+#[expect(clippy::useless_conversion, reason = "the counters have 32 bits on some of our targets")]
+pub fn free_space(path: &Path) -> io::Result<u64> {
+    let stat = nix::sys::statvfs::statvfs(path)?;
+    Ok(u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())))
 }
 
 /// The name under which `path` is prepared: always the same, so that leftovers cannot pile up.

@@ -7,8 +7,9 @@
 use crate::clock::{self, Moment};
 use crate::config::{Component, Config};
 use crate::durable;
-use crate::fetch::{BUDGET, Budget, Client, Download, FetchError, RetryAdvice, TarSource, free_space};
+use crate::fetch::{BUDGET, Budget, Client, Download, FetchError, RetryAdvice, TarSource};
 use crate::health::Prober;
+use crate::layout;
 use crate::machine::{Again, Answer, Candidate, Effect, Failure, Verdict};
 use crate::record::{Installed, Plan, Ring, SlotName, Source};
 use crate::restore::{Failed, Place};
@@ -109,7 +110,7 @@ impl Edges {
         clock::learn(clock::BUILT);
         store.memory().trusted_time.into_iter().for_each(clock::learn);
         let state = config.node.state.clone();
-        for sub in ["downloads", "snapshots", "run"] {
+        for sub in [layout::DOWNLOADS, layout::SNAPSHOTS, layout::RUN] {
             let sub = state.join(sub);
             durable::create_dir_all_durable(&sub).map_err(|error| durable::refusal(&sub, &error))?;
         }
@@ -119,7 +120,7 @@ impl Edges {
         let client = Client::new(&config.http, &tls)?;
         let mut parts = BTreeMap::new();
         for component in &config.components {
-            let run = state.join("run").join(component.name.as_str());
+            let run = state.join(layout::RUN).join(component.name.as_str());
             let supervisor = Supervisor::new(&component.name, &component.run, slots.link(&component.name), run, tools);
             parts.insert(
                 component.name.clone(),
@@ -391,7 +392,7 @@ impl Edges {
     }
 
     fn room(&self, part: &Path, size: u64, have: u64) -> Result<(), Refusal> {
-        let free = free_space(&self.state).map_err(|error| durable::refusal(part, &error))?;
+        let free = durable::free_space(&self.state).map_err(|error| durable::refusal(part, &error))?;
         let needed = size.saturating_sub(have).saturating_add(size.saturating_mul(UNPACKED)).saturating_add(RESERVE);
         if free < needed {
             return Err(SPACE.with(format_args!("{free} bytes free in {}", self.state.display()), format_args!("{needed} bytes")));
@@ -465,12 +466,11 @@ impl Edges {
     /// Removes what nobody needs any more; `downloads` are under way for other components. Failures only cost space.
     pub fn collect(&self, component: &ComponentName, keep: &[SlotName], downloads: &[Sha256]) {
         let gone = self.slots.keep_only(component, keep).map(|_| ());
-        let parts = self.parts_in(&self.state.join("downloads"), |name| {
+        let parts = self.parts_in(&self.state.join(layout::DOWNLOADS), |name| {
             name.split('.').next().and_then(|digest| digest.parse().ok()).is_some_and(|digest| downloads.contains(&digest))
         });
-        let snapshots = self.parts_in(&self.state.join("snapshots").join(component.as_str()), |name| {
-            keep.iter().any(|slot| slot.as_str() == name)
-        });
+        let snapshots =
+            self.parts_in(&layout::snapshots(&self.state, component), |name| keep.iter().any(|slot| slot.as_str() == name));
         let armed = self.parts.get(component).and_then(|part| part.own.as_ref()).map_or(Ok(()), Own::disarm);
         let trust = self.memory().and_then(|memory| self.trust.collect(&memory, downloads));
         self.store.borrow_mut().collect_cursors(downloads, clock::known().trusted());
@@ -506,7 +506,7 @@ impl Edges {
     }
 
     fn part_file(&self, artifact: &Sha256) -> PathBuf {
-        self.state.join("downloads").join(format!("{artifact}.part"))
+        layout::part(&self.state, artifact)
     }
 
     fn drop_part(&self, artifact: &Sha256) -> Result<(), Refusal> {
@@ -516,7 +516,7 @@ impl Edges {
     }
 
     fn snapshot_dir(&self, component: &ComponentName, slot: &SlotName) -> PathBuf {
-        self.state.join("snapshots").join(component.as_str()).join(slot.as_str())
+        layout::snapshots(&self.state, component).join(slot.as_str())
     }
 }
 

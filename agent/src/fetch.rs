@@ -22,10 +22,9 @@ mod sink;
 pub mod tar;
 mod transport;
 
-pub use budget::{Account, Budget};
+pub use budget::Budget;
 pub(crate) use checks::BUDGET;
 pub use client::{Client, HttpSettings};
-pub use part::{free_space, preallocate};
 pub use tar::TarSource;
 pub(crate) use transport::shown;
 
@@ -51,15 +50,6 @@ pub struct Download {
     pub trusted_offset: u64,
     /// What it has cost and may cost. Of no meaning to an offline bundle.
     pub budget: Budget,
-}
-
-/// What a download has come to, to be made durable.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Mark {
-    /// Up to where the part file is durable, to be handed back as [`Download::trusted_offset`].
-    pub at: u64,
-    /// Bytes that came over the network for it so far, to be handed back in [`Download::budget`].
-    pub spent: u64,
 }
 
 /// A complete artifact: durable under [`Download::part`], with the wanted digests.

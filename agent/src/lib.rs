@@ -9,7 +9,7 @@
 //! | carry an order out | [`edges`], which uses all below |
 //! | prove who released and who built | [`trust`] |
 //! | get bytes, and take a file out of them | [`fetch`], [`unpack`], [`tls`] |
-//! | keep something through a power cut | [`store`], [`witness`], [`slots`], [`snapshot`], [`durable`] |
+//! | keep something through a power cut | [`store`], [`witness`], [`slots`], [`snapshot`], [`durable`], under the names of [`layout`] |
 //! | run and watch a component | [`supervisor`], [`health`] |
 //! | talk: to the broker, to people on the device | [`mqtt`], [`control`], [`status`], [`cli`] |
 //! | update the agent itself, and put it back | [`selfupdate`], [`restore`] |
@@ -26,6 +26,7 @@ pub mod duration;
 pub mod edges;
 pub mod fetch;
 pub mod health;
+pub mod layout;
 pub mod machine;
 pub mod mqtt;
 pub mod record;

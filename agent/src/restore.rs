@@ -12,6 +12,7 @@
 use crate::clock::{self, Moment};
 use crate::crashpoint::crashpoint;
 use crate::durable;
+use crate::layout;
 use crate::machine::checks;
 use crate::record::{Installed, SlotName};
 use crate::slots::Slots;
@@ -24,8 +25,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The directory, below the agent's state.
-pub const DIR: &str = "restore";
 /// The only format of `armed` there is.
 pub const FORMAT: u32 = 1;
 /// Restarts by systemd after which a new agent is left: one may be a cut, two are its fault.
@@ -161,17 +160,17 @@ impl Place {
     }
 
     fn at(&self, name: &str) -> PathBuf {
-        self.state.join(DIR).join(name)
+        self.state.join(layout::RESTORE).join(name)
     }
 
     /// The copy of the committed agent.
     #[must_use]
     pub fn copy(&self) -> PathBuf {
-        self.at("slipway-agent")
+        self.at(layout::AGENT_COPY)
     }
 
     fn witness(&self) -> PathBuf {
-        self.state.join("witness")
+        self.state.join(layout::WITNESS)
     }
 
     /// Makes the way back durable: the copy and the witness first, the order to watch last.
@@ -182,7 +181,7 @@ impl Place {
         self.disarm()?;
         let payload = slots.payload_path(&armed.component, &armed.back.slot);
         copy_verified(&payload, &self.copy(), &armed.back.payload)?;
-        let kept = self.at("witness");
+        let kept = self.at(layout::WITNESS);
         let before = std::fs::read(self.witness()).and_then(|bytes| durable::write_atomic(&kept, &bytes, 0o600));
         before.map_err(|error| durable::refusal(&kept, &error))?;
         self.write("armed", armed)
@@ -248,7 +247,7 @@ impl Place {
             unusable => {
                 let why = unusable.err();
                 tracing::error!(refusal = ?why, "the new agent left no witness that this one can read: the one from before is put back");
-                let (from, to) = (self.at("witness"), self.witness());
+                let (from, to) = (self.at(layout::WITNESS), self.witness());
                 let failed = |error: io::Error| durable::refusal(&from, &error);
                 let bytes = std::fs::read(&from).map_err(failed)?;
                 if to.exists() {

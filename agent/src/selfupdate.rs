@@ -4,7 +4,7 @@
 //!
 //! | order | other components | the agent |
 //! |---|---|---|
-//! | prepare | stop it, put data by | copy the committed agent to [`crate::restore::DIR`], arm the restore unit, see that it watches |
+//! | prepare | stop it, put data by | copy the committed agent to [`crate::layout::RESTORE`], arm the restore unit, see that it watches |
 //! | switch | link, start | link, ask for a restart; the *new* agent finds the order in the record, and answers it |
 //! | restore | link, start | never by the release that is left: the restore unit does it, from its copy; the agent that is put back answers |
 //!

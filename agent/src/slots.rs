@@ -13,6 +13,7 @@
 
 use crate::crashpoint::crashpoint;
 use crate::durable;
+use crate::layout::{self, DAMAGED_SLOT, FOREIGN, SLOT_EVIDENCE, SLOT_MANIFEST, SLOT_RELEASE, WRITING};
 use crate::record::{Installed, SlotName};
 use jiff::Timestamp;
 use nix::errno::Errno;
@@ -32,13 +33,6 @@ const RECORD_LIMITS: json::Limits = json::Limits { bytes: 16 * 1024, depth: 4 };
 /// A manifest is a few kilobytes, a Sigstore bundle up to some hundred.
 const DOCUMENT_LIMIT: u64 = 16 * 1024 * 1024;
 const BUFFER: usize = 128 * 1024;
-const RELEASE: &str = "release.json";
-const MANIFEST: &str = "manifest.json";
-const EVIDENCE: &str = "evidence.sigstore.json";
-/// How the directory of a slot being written begins; no slot's name begins with a dot.
-const WRITING: &str = ".writing-";
-/// How that of a slot begins that holds something else than what was written to it.
-const DAMAGED_SLOT: &str = ".damaged-";
 
 const MISSING: Refusal = Refusal::of(
     "SLW-A-SLOT-MISSING",
@@ -169,13 +163,13 @@ impl Slots {
     }
 
     fn home(&self, component: &ComponentName) -> PathBuf {
-        self.root.join("slots").join(component.as_str())
+        self.root.join(layout::SLOTS).join(component.as_str())
     }
 
     /// The link that says which slot is current.
     #[must_use]
     pub fn link(&self, component: &ComponentName) -> PathBuf {
-        self.root.join("current").join(component.as_str())
+        self.root.join(layout::CURRENT).join(component.as_str())
     }
 
     /// Begins to write a slot, out of sight; what an earlier attempt left of it is removed.
@@ -189,7 +183,7 @@ impl Slots {
             durable::create_dir_all_durable(&home)?;
             durable::remove_tree_durable(&dir)?;
             make_dir(&dir)?;
-            make_dir(&dir.join("bin"))?;
+            make_dir(&dir.join(layout::BIN))?;
             durable::create(&payload_in(&dir, component), 0o755)
         };
         let payload = prepare().map_err(|error| durable::refusal(&dir, &error))?;
@@ -211,8 +205,8 @@ impl Slots {
     /// # Errors
     /// The disk fails.
     pub fn components(&self) -> Result<Vec<ComponentName>, Refusal> {
-        let mut all = names(&self.root.join("slots"))?;
-        all.extend(names(&self.root.join("current"))?);
+        let mut all = names(&self.root.join(layout::SLOTS))?;
+        all.extend(names(&self.root.join(layout::CURRENT))?);
         let mut all: Vec<ComponentName> = all.iter().filter_map(|name| name.parse().ok()).collect();
         all.sort();
         all.dedup();
@@ -232,7 +226,7 @@ impl Slots {
         struct Format {
             format: u32,
         }
-        let path = self.path(component, slot).join(RELEASE);
+        let path = self.path(component, slot).join(SLOT_RELEASE);
         let bytes = read_bounded(&path)?;
         if let Ok(Format { format }) = json::parse(&bytes, RECORD_LIMITS)
             && format > SLOT_FORMAT
@@ -305,7 +299,7 @@ impl Slots {
     /// # Errors
     /// It is missing or unreasonably large, or the disk fails.
     pub fn evidence(&self, component: &ComponentName, slot: &SlotName) -> Result<Vec<u8>, Refusal> {
-        read_bounded(&self.path(component, slot).join(EVIDENCE))
+        read_bounded(&self.path(component, slot).join(SLOT_EVIDENCE))
     }
 
     /// The signed manifest.
@@ -313,7 +307,7 @@ impl Slots {
     /// # Errors
     /// It is missing or unreasonably large, or the disk fails.
     pub fn manifest(&self, component: &ComponentName, slot: &SlotName) -> Result<Vec<u8>, Refusal> {
-        read_bounded(&self.path(component, slot).join(MANIFEST))
+        read_bounded(&self.path(component, slot).join(SLOT_MANIFEST))
     }
 
     /// Removes a slot; one that is not there is fine.
@@ -382,12 +376,12 @@ impl Slots {
     pub fn point(&self, component: &ComponentName, slot: &SlotName) -> Result<(), Refusal> {
         open_file(&self.payload_path(component, slot))?;
         let link = self.link(component);
-        let target = Path::new("../slots").join(component.as_str()).join(slot.as_str());
+        let target = Path::new("..").join(layout::SLOTS).join(component.as_str()).join(slot.as_str());
         let swap = || {
-            durable::create_dir_all_durable(&self.root.join("current"))?;
+            durable::create_dir_all_durable(&self.root.join(layout::CURRENT))?;
             if link.symlink_metadata().is_ok_and(|there| there.is_dir()) {
                 // A folder is not replaced by a rename. What somebody put there is kept for him.
-                let foreign = link.with_file_name(format!(".foreign-{component}"));
+                let foreign = link.with_file_name(format!("{FOREIGN}{component}"));
                 durable::remove_tree_durable(&foreign)?;
                 fs::rename(&link, &foreign)?;
             }
@@ -492,7 +486,7 @@ impl SlotWriter {
     /// # Errors
     /// Record, slot and payload do not belong together, the slot is current, or the disk fails. Nothing has appeared then.
     pub fn finish(self, record: &SlotRecord, evidence: &[u8], manifest: &[u8]) -> Result<(), Refusal> {
-        self.complete(record, &[(EVIDENCE, evidence), (MANIFEST, manifest)])
+        self.complete(record, &[(SLOT_EVIDENCE, evidence), (SLOT_MANIFEST, manifest)])
     }
 
     fn complete(self, record: &SlotRecord, documents: &[(&str, &[u8])]) -> Result<(), Refusal> {
@@ -515,11 +509,11 @@ impl SlotWriter {
         let json = serde_json::to_vec_pretty(record).map_err(|error| MISMATCH.with(error, "JSON"))?;
         let make_durable = || -> io::Result<()> {
             payload.sync_all()?;
-            durable::sync_dir(&dir.join("bin"))?;
+            durable::sync_dir(&dir.join(layout::BIN))?;
             for (name, bytes) in documents {
                 durable::write_new(&dir.join(name), bytes, 0o644)?;
             }
-            durable::write_new(&dir.join(RELEASE), &json, 0o644)?;
+            durable::write_new(&dir.join(SLOT_RELEASE), &json, 0o644)?;
             durable::sync_dir(&dir)?;
             let home = slots.home(&component);
             let place = home.join(slot.as_str());
@@ -538,7 +532,7 @@ impl SlotWriter {
 }
 
 fn payload_in(dir: &Path, component: &ComponentName) -> PathBuf {
-    dir.join("bin").join(component.as_str())
+    dir.join(layout::BIN).join(component.as_str())
 }
 
 fn make_dir(path: &Path) -> io::Result<()> {

@@ -89,10 +89,6 @@ const PATHS_LIMIT: usize = 64;
 const SIZE_LIMIT: u64 = 512 * 1024 * 1024;
 /// Largest index that is read: [`PATHS_LIMIT`] entries with their companions and the longest paths fit.
 const INDEX_LIMIT: u64 = 2 * 1024 * 1024;
-/// The index's file name.
-const INDEX: &str = "index.json";
-/// Its SHA-256: a flipped bit in a path would bring a file back over another.
-const INDEX_DIGEST: &str = "index.sha256";
 /// What SQLite keeps beside a database. The write-ahead log holds committed transactions and a journal the way back from half of one.
 const COMPANIONS: [&str; 3] = ["-journal", "-wal", "-shm"];
 

@@ -17,9 +17,12 @@ mod room;
 #[cfg(test)]
 mod tests;
 
+pub use downloads::{Account, Mark};
+
 use crate::clock::Moment;
 use crate::crashpoint::crashpoint;
 use crate::durable;
+use crate::layout;
 use crate::record::{RECORD_FORMAT, Record};
 use crate::slots::Slots;
 use crate::witness::{self, Memory, Witness};
@@ -440,7 +443,7 @@ pub(crate) type Lock = Flock<File>;
 
 /// Takes it; see [`BUSY`].
 pub(crate) fn lock(dir: &Path) -> Result<Lock, Refusal> {
-    let path = dir.join("lock");
+    let path = dir.join(layout::LOCK);
     let file = File::options().create(true).append(true).open(&path).map_err(|error| durable::refusal(&path, &error))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock)
         .map_err(|(_, error)| BUSY.with(format_args!("{}: {error}", path.display()), "its lock"))

@@ -33,6 +33,7 @@ pub use view::{RepositoryView, RoleView, SigstoreView, Trouble, View};
 use crate::config::{Component, Config, read_limited};
 use crate::durable;
 use crate::fetch::FetchError;
+use crate::layout;
 use crate::machine::{Failure, Held, Hold};
 use crate::record::{Plan, SlotName, Source};
 use crate::slots::Slots;
@@ -205,14 +206,14 @@ impl Trust {
     /// # Errors
     /// Names the file and what is wrong with it.
     pub fn open(config: &Config, node: NodeName, slots: Slots) -> Result<Self, Refusal> {
-        let dir = config.node.state.join("trust");
-        for sub in [dir.clone(), dir.join("targets"), dir.join("evidence")] {
+        let dir = config.node.state.join(layout::TRUST);
+        for sub in [dir.clone(), dir.join(layout::TARGETS), dir.join(layout::EVIDENCE)] {
             durable::create_dir_all_durable(&sub)
                 .and_then(|()| durable::sweep(&sub))
                 .map_err(|error| durable::refusal(&sub, &error))?;
         }
         let root = &config.repository.root;
-        let operator = Cache::new(dir.join("operator.tar"), read_limited(root)?)
+        let operator = Cache::new(dir.join(layout::OPERATOR_TAR), read_limited(root)?)
             .map_err(|why| Refusal { seen: format!("{}: {}", root.display(), why.seen), ..why })?;
         let sigstore = sigstore::Sigstore::open(config, &dir)?;
         for component in &config.components {
@@ -352,7 +353,7 @@ impl Trust {
         let wanted = Manifest::parse(manifest.bytes()).ok().and_then(|manifest| manifest.artifact(Platform::current()).cloned());
         let evidence = match wanted {
             Some(artifact) => {
-                let cached = self.cache_name("evidence", &artifact.provenance.sha256);
+                let cached = self.cache_name(layout::EVIDENCE, &artifact.provenance.sha256);
                 match read_file(&cached).filter(|bytes| Sha256::of(bytes) == artifact.provenance.sha256) {
                     Some(bytes) => bytes,
                     None => {
@@ -384,7 +385,7 @@ impl Trust {
         let evidence = Manifest::parse(manifest.bytes())
             .ok()
             .and_then(|manifest| manifest.artifact(plan.platform).cloned())
-            .and_then(|artifact| read_file(&self.cache_name("evidence", &artifact.provenance.sha256)));
+            .and_then(|artifact| read_file(&self.cache_name(layout::EVIDENCE, &artifact.provenance.sha256)));
         let evidence = match evidence {
             Some(evidence) => evidence,
             None => self.slots.evidence(name, &plan.slot)?,

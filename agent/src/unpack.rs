@@ -5,7 +5,7 @@
 //! one. No path from the archive is ever used, nothing but the one wanted file is ever written, and only to the file given.
 
 use crate::durable;
-use crate::fetch::preallocate;
+use crate::durable::preallocate;
 use flate2::bufread::MultiGzDecoder;
 use sha2::Digest;
 use slipway_protocol::manifest::{Artifact, Format};

@@ -4,7 +4,8 @@
 
 use anyhow::Result;
 use slipway_agent::fetch::resume::{Answer, Asked, Verdict, judge};
-use slipway_agent::fetch::{Account, Budget, Client, Download, HttpSettings, Mark};
+use slipway_agent::fetch::{Budget, Client, Download, HttpSettings};
+use slipway_agent::store::{Account, Mark};
 use slipway_agent::tls::{TlsSettings, client_config};
 use slipway_agent::unpack::{Packed, extract};
 use slipway_protocol::manifest::Format;

@@ -2,6 +2,7 @@
 
 use super::{Edges, Part, blocking};
 use crate::crashpoint::crashpoint;
+use crate::layout;
 use crate::machine::{Again, Answer, Failure};
 use crate::record::{Installed, Plan, SlotName};
 use crate::slots::Slots;
@@ -153,8 +154,8 @@ impl Edges {
     fn make_room(&self, component: &ComponentName, from: Option<&SlotName>, to: Option<&Installed>) {
         tracing::warn!(%component, "no room to put configuration back: the reserve, downloads and the release that is left give way");
         self.store.borrow_mut().give_up_reserve();
-        let mut cleared = vec![self.parts_in(&self.state.join("downloads"), |_| false)];
-        let snapshots = self.state.join("snapshots").join(component.as_str());
+        let mut cleared = vec![self.parts_in(&self.state.join(layout::DOWNLOADS), |_| false)];
+        let snapshots = layout::snapshots(&self.state, component);
         cleared.push(self.parts_in(&snapshots, |name| from.is_some_and(|slot| slot.as_str() == name)));
         if let Some(left) = from.filter(|left| to.is_none_or(|to| to.slot != **left)) {
             // The link names it still, and nothing starts from it: better than the program of one release on the data of another.

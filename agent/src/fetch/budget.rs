@@ -5,47 +5,12 @@
 //! pays for each of these, so they end, and a person is told.
 
 use super::checks;
-use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use crate::store::Account;
+use jiff::Timestamp;
 use slipway_protocol::Refusal;
 
 /// Added to every budget, so that small artifacts need no care.
 pub const EXTRA: u64 = 1024 * 1024;
-/// How long what was spent counts.
-const PERIOD: SignedDuration = SignedDuration::from_hours(24);
-
-/// What came over the network for one artifact.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Account {
-    /// When the first of it came: a day later all of it is forgotten.
-    pub since: Timestamp,
-    /// Bytes.
-    pub spent: u64,
-    /// A download ended here: what is missing would fit, but nobody sends only that, and to ask on would cost a little each time.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub closed: bool,
-}
-
-impl Account {
-    /// An account that begins now.
-    #[must_use]
-    pub const fn new(now: Timestamp) -> Self {
-        Self { since: now, spent: 0, closed: false }
-    }
-
-    /// The account as it stands now. A clock that was ahead when it began does not keep it open for years.
-    #[must_use]
-    pub fn at(self, now: Timestamp) -> Self {
-        let since = self.since.min(now);
-        if now.duration_since(since) >= PERIOD { Self::new(now) } else { Self { since, ..self } }
-    }
-
-    fn until(self) -> Timestamp {
-        self.since.checked_add(PERIOD).unwrap_or(Timestamp::MAX)
-    }
-}
-
 /// An account and its limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Budget {
@@ -81,22 +46,6 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_account_is_open_for_a_day_whatever_the_clock_says() {
-        let time = |text: &str| text.parse::<Timestamp>().unwrap();
-        let began = time("2026-11-22T12:00:00Z");
-        let account = Account { since: began, spent: 7, closed: true };
-        for (now, wanted) in [
-            ("2026-11-22T12:00:00Z", account),
-            ("2026-11-23T11:59:59Z", account),
-            ("2026-11-23T12:00:00Z", Account::new(time("2026-11-23T12:00:00Z"))),
-            // The clock was ahead when it began: it is open for a day from now.
-            ("2020-01-01T00:00:00Z", Account { since: time("2020-01-01T00:00:00Z"), ..account }),
-        ] {
-            assert_eq!(account.at(time(now)), wanted, "{now}");
-        }
-    }
 
     #[test]
     fn what_does_not_fit_is_refused_with_numbers_and_a_time() {

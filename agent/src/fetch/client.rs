@@ -3,7 +3,8 @@
 use super::resume::{self, Answer, Asked, Verdict};
 use super::sink::Sink;
 use super::transport::{Failure, shown, transport};
-use super::{Account, Budget, Download, Downloaded, FetchError, Mark, RetryAdvice, Small, checks};
+use super::{Budget, Download, Downloaded, FetchError, RetryAdvice, Small, checks};
+use crate::store::{Account, Mark};
 use bytes::Bytes;
 use reqwest::header::{self, HeaderName};
 use reqwest::{Response, redirect};

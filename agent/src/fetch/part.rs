@@ -5,8 +5,8 @@
 
 use super::{Download, checks};
 use crate::durable;
-use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
+use crate::layout;
+use nix::fcntl::{Flock, FlockArg};
 use sha2::Digest;
 use slipway_protocol::{Refusal, Sha256, Sha512};
 use std::ffi::OsString;
@@ -127,7 +127,7 @@ impl Part {
 
     /// Takes the disk space now, so that a full disk is found before the traffic is paid for.
     pub(super) fn reserve(&self) -> Result<(), Refusal> {
-        preallocate(&self.file, self.len, self.size).map_err(|error| durable::refusal(&self.path, &error))
+        durable::preallocate(&self.file, self.len, self.size).map_err(|error| durable::refusal(&self.path, &error))
     }
 
     /// Makes the whole file durable and compares its digests.
@@ -203,36 +203,10 @@ fn open_locked(path: &Path) -> io::Result<Flock<File>> {
 /// `<part>.etag`.
 fn tag_path(part: &Path) -> PathBuf {
     let mut name = OsString::from(part);
-    name.push(".etag");
+    name.push(layout::ETAG_SUFFIX);
     name.into()
 }
 
 fn directory(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Takes disk space for `from..to` of `file` without changing its length. A file system that cannot is no error.
-///
-/// # Errors
-/// No space.
-pub fn preallocate(file: &File, from: u64, to: u64) -> io::Result<()> {
-    let length = to.saturating_sub(from);
-    let (Ok(start), Ok(length)) = (from.try_into(), length.try_into()) else { return Ok(()) };
-    if length == 0 {
-        return Ok(());
-    }
-    match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, start, length) {
-        Err(errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::EIO)) => Err(errno.into()),
-        _ => Ok(()),
-    }
-}
-
-/// Bytes that may be written to the file system of `path`.
-///
-/// # Errors
-/// The path cannot be asked about.
-#[expect(clippy::useless_conversion, reason = "the counters have 32 bits on some of our targets")]
-pub fn free_space(path: &Path) -> io::Result<u64> {
-    let stat = nix::sys::statvfs::statvfs(path)?;
-    Ok(u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())))
 }

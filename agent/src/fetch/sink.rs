@@ -4,7 +4,8 @@
 //! up to the last checkpoint is durable.
 
 use super::part::{Finish, Part};
-use super::{Download, Mark, checks};
+use super::{Download, checks};
+use crate::store::Mark;
 use bytes::Bytes;
 use slipway_protocol::Refusal;
 use tokio::task::{JoinHandle, spawn_blocking};

@@ -5,7 +5,8 @@
 //! be a signal that kills.
 
 use super::sink::Sink;
-use super::{Download, Downloaded, FetchError, Mark, RetryAdvice, Small, checks};
+use super::{Download, Downloaded, FetchError, RetryAdvice, Small, checks};
+use crate::store::Mark;
 use bytes::Bytes;
 use slipway_protocol::Refusal;
 use std::collections::BTreeMap;
@@ -212,7 +213,8 @@ fn plain(name: &[u8]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fetch::{Account, Budget};
+    use crate::fetch::Budget;
+    use crate::store::Account;
     use slipway_protocol::Sha256;
     use std::io::{Seek, Write};
 

@@ -56,7 +56,7 @@ fn a_slot_is_invisible_until_it_is_whole() {
     assert_eq!(slots.evidence(&name(), &slot).unwrap(), b"evidence");
     assert_eq!(slots.manifest(&name(), &slot).unwrap(), b"manifest");
     slots.check_payload(&name(), &slot, &record.payload).unwrap();
-    for (path, mode) in [("", 0o755), ("bin", 0o755), ("bin/edgecore", 0o755), (RELEASE, 0o644), (EVIDENCE, 0o644)] {
+    for (path, mode) in [("", 0o755), ("bin", 0o755), ("bin/edgecore", 0o755), (SLOT_RELEASE, 0o644), (SLOT_EVIDENCE, 0o644)] {
         let seen = fs::metadata(slots.path(&name(), &slot).join(path)).unwrap().permissions().mode() & 0o7777;
         assert_eq!(seen, mode, "{path}");
     }
@@ -103,7 +103,7 @@ fn a_changed_byte_a_link_and_a_fifo_are_refused() {
 fn a_damaged_record_is_refused_and_a_newer_one_named() {
     let (_dir, slots) = world();
     let slot = stage(&slots, "v1.23.1", b"program").unwrap();
-    let path = slots.path(&name(), &slot).join(RELEASE);
+    let path = slots.path(&name(), &slot).join(SLOT_RELEASE);
     let good = fs::read_to_string(&path).unwrap();
     for (content, code) in [
         (String::new(), "SLW-A-SLOT-DAMAGED"),

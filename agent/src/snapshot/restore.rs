@@ -3,9 +3,10 @@
 use super::copy::copy;
 use super::lock::{self, Held};
 use super::take::{open, sync};
-use super::{Cut, DAMAGED, Database, Entry, FORMAT, INDEX, INDEX_DIGEST, INDEX_LIMIT, Index, MISSING, Stored, io, parent};
+use super::{Cut, DAMAGED, Database, Entry, FORMAT, INDEX_LIMIT, Index, MISSING, Stored, io, parent};
 use crate::crashpoint::crashpoint;
 use crate::durable;
+use crate::layout::{INDEX, INDEX_DIGEST};
 use slipway_protocol::{Refusal, Sha256};
 use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, sink};

@@ -2,10 +2,11 @@
 
 use super::copy::copy;
 use super::{
-    CHANGED, COMPANIONS, Cut, Database, Entry, FORMAT, INDEX, INDEX_DIGEST, Index, KIND, SIZE, SIZE_LIMIT, SnapshotSettings,
-    Stored, beside, io, lock, parent,
+    CHANGED, COMPANIONS, Cut, Database, Entry, FORMAT, Index, KIND, SIZE, SIZE_LIMIT, SnapshotSettings, Stored, beside, io, lock,
+    parent,
 };
 use crate::crashpoint::crashpoint;
+use crate::layout::{INDEX, INDEX_DIGEST};
 use nix::libc::{O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK};
 use slipway_protocol::{Refusal, Sha256};
 use std::fs::{self, DirBuilder, File, OpenOptions};

@@ -3,6 +3,7 @@
 use super::restore::restore_until;
 use super::take::take_until;
 use super::*;
+use crate::layout::{INDEX, INDEX_DIGEST};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 

@@ -5,10 +5,55 @@
 
 use super::Store;
 use super::database::{Changes, Key};
-use crate::fetch::{Account, Mark};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use slipway_protocol::{Refusal, Sha256};
+
+/// How long what was spent counts.
+const PERIOD: SignedDuration = SignedDuration::from_hours(24);
+
+/// What came over the network for one artifact.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Account {
+    /// When the first of it came: a day later all of it is forgotten.
+    pub since: Timestamp,
+    /// Bytes.
+    pub spent: u64,
+    /// A download ended here: what is missing would fit, but nobody sends only that, and to ask on would cost a little each time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
+}
+
+impl Account {
+    /// An account that begins now.
+    #[must_use]
+    pub const fn new(now: Timestamp) -> Self {
+        Self { since: now, spent: 0, closed: false }
+    }
+
+    /// The account as it stands now. A clock that was ahead when it began does not keep it open for years.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> Self {
+        let since = self.since.min(now);
+        if now.duration_since(since) >= PERIOD { Self::new(now) } else { Self { since, ..self } }
+    }
+
+    /// When it is forgotten.
+    #[must_use]
+    pub fn until(self) -> Timestamp {
+        self.since.checked_add(PERIOD).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// What a download has come to, to be made durable.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Mark {
+    /// Up to where the part file is durable, to be handed back as `trusted_offset`.
+    pub at: u64,
+    /// Bytes that came over the network for it so far, to be handed back in the budget.
+    pub spent: u64,
+}
 
 /// One artifact's download.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

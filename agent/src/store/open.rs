@@ -12,6 +12,7 @@ use super::{
     rebuild,
 };
 use crate::durable;
+use crate::layout::{DATABASE, WITNESS};
 use crate::record::RECORD_FORMAT;
 use crate::slots::Slots;
 use crate::witness::{self, Memory, Phase, Witness};
@@ -22,13 +23,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// The directory of the database.
-const DATABASE: &str = "state";
 const SILENT: &str = "the database does not answer";
 /// How long a database that did not answer is left alone: each try holds up everything else.
 const SILENCE_SECS: u64 = 120;
-/// The file of the witness.
-const WITNESS: &str = "witness";
 
 /// Why a database is not used.
 enum Verdict {

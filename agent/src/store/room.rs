@@ -1,6 +1,7 @@
 //! Room on the disk for the state itself: a reserve that is given up when the disk is full, and taken back when there is space.
 
 use crate::durable;
+use crate::layout;
 use nix::errno::Errno;
 use std::fs::File;
 use std::io::{self, Write};
@@ -21,7 +22,7 @@ pub(super) struct Room {
 
 impl Room {
     pub(super) fn new(dir: &Path) -> Self {
-        let reserve = dir.join("reserve");
+        let reserve = dir.join(layout::RESERVE);
         let held = reserve.exists();
         Self { dir: dir.to_owned(), reserve, held }
     }

@@ -11,6 +11,7 @@ use super::process::{self, Stat};
 use super::{KILL_WAIT, POLL, START, STOP, evidence};
 use crate::clock::{self, BootId, Moment};
 use crate::durable;
+use crate::layout;
 use crate::record::{Process, ProcessState};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
@@ -212,7 +213,7 @@ impl Plain {
     }
 
     fn read(&self) -> Option<Record> {
-        serde_json::from_slice(&fs::read(self.dir.join("process.json")).ok()?).ok()
+        serde_json::from_slice(&fs::read(self.dir.join(layout::PROCESS)).ok()?).ok()
     }
 
     /// The process, if it runs.
@@ -242,7 +243,9 @@ impl Plain {
     fn ending(&self, inner: &Inner) -> String {
         match &inner.ended {
             Some(ended) => ended.clone(),
-            None if self.dir.join("process.json").exists() => "exit status unknown: the agent was restarted meanwhile".to_owned(),
+            None if self.dir.join(layout::PROCESS).exists() => {
+                "exit status unknown: the agent was restarted meanwhile".to_owned()
+            }
             None => "never started".to_owned(),
         }
     }
@@ -283,7 +286,7 @@ impl Plain {
     }
 
     fn log(&self) -> PathBuf {
-        self.dir.join("output.log")
+        self.dir.join(layout::OUTPUT)
     }
 
     fn log_tail(&self) -> String {
@@ -313,7 +316,7 @@ impl Plain {
     fn write(&self, record: &Record) -> io::Result<()> {
         let mut bytes = serde_json::to_vec(record)?;
         bytes.resize(bytes.len().max(RECORD_LENGTH), b' ');
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(self.dir.join("process.json"))?;
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(self.dir.join(layout::PROCESS))?;
         file.write_all_at(&bytes, 0)
     }
 

@@ -10,6 +10,7 @@ use super::transport::Place;
 use super::{NoCandidate, read_file};
 use crate::durable;
 use crate::fetch::Small;
+use crate::layout;
 use crate::machine::{Again, Failure};
 use slipway_protocol::{Class, Refusal};
 use slipway_verify::tuf::{Answer, Floors, Limits, Refresh, Repository, Rules, Slot, Step, Stored};
@@ -42,7 +43,7 @@ impl Cache {
     /// When that root is none, or the folder cannot be made.
     pub fn new(file: PathBuf, initial_root: Vec<u8>) -> Result<Self, Refusal> {
         Refresh::begin(&initial_root, Stored::default(), &Floors::default(), Rules::accepted_before())?;
-        let history = RootHistory::open(file.with_extension("root_history"))?;
+        let history = RootHistory::open(file.with_extension(layout::ROOT_HISTORY))?;
         Ok(Self { file, history, initial_root })
     }
 

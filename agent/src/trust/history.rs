@@ -5,13 +5,11 @@
 //! next is asked for, and the next refresh verifies them from here.
 
 use crate::durable;
+use crate::layout::ROOT_SUFFIX;
 use serde::Deserialize;
 use slipway_protocol::Refusal;
 use slipway_verify::tuf::Limits;
 use std::path::{Path, PathBuf};
-
-/// What the files' names end in: not in `.json`, which in some folders means current metadata.
-const SUFFIX: &str = ".root";
 
 /// A folder of roots.
 #[derive(Clone, Debug)]
@@ -58,7 +56,7 @@ impl RootHistory {
     /// Of the file system.
     pub fn keep(&self, root: &[u8]) -> Result<(), Refusal> {
         let version = serde_json::from_slice::<Envelope>(root).map_or(0, |root| root.signed.version);
-        let path = self.dir.join(format!("{version}{SUFFIX}"));
+        let path = self.dir.join(format!("{version}{ROOT_SUFFIX}"));
         durable::write_atomic(&path, root, 0o644).map_err(|error| durable::refusal(&path, &error))
     }
 
@@ -74,7 +72,7 @@ impl RootHistory {
 
     fn files(&self) -> Vec<(u64, PathBuf)> {
         let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let version = |name: &str| name.strip_suffix(SUFFIX)?.parse().ok();
+        let version = |name: &str| name.strip_suffix(ROOT_SUFFIX)?.parse().ok();
         let mut files: Vec<(u64, PathBuf)> =
             entries.filter_map(|entry| Some((version(entry.file_name().to_str()?)?, entry.path()))).collect();
         files.sort();

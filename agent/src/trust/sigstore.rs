@@ -15,6 +15,7 @@ use super::transport::{Place, Transport};
 use super::{MISSING, Memory, NoCandidate, Trust, read_file};
 use crate::config::{Config, read_limited};
 use crate::fetch::Small;
+use crate::layout;
 use serde::{Deserialize, Serialize};
 use slipway_protocol::{Actor, Class, Refusal, Sha256};
 use slipway_verify::SigstoreRoot;
@@ -73,7 +74,7 @@ impl Sigstore {
         }
         let initial = config.sigstore.root.as_deref().map(read_limited).transpose()?;
         let another = initial.is_some();
-        let cache = Cache::new(dir.join("sigstore.tar"), initial.unwrap_or_else(|| SHIPPED_TUF_ROOT.to_vec()))?;
+        let cache = Cache::new(dir.join(layout::SIGSTORE_TAR), initial.unwrap_or_else(|| SHIPPED_TUF_ROOT.to_vec()))?;
         let shipped = if another { None } else { Some(cache.born(&Floors::default())?.root) };
         Ok(Self { file, url: config.sigstore.url.clone(), cache, shipped })
     }
@@ -113,7 +114,7 @@ impl Trust {
             (_, Some(wanted)) => wanted,
             (_, None) => return Err(LOST.with("none yet", "one")),
         };
-        let kept = read_file(&self.cache_name("targets", &wanted)).filter(|bytes| Sha256::of(bytes) == wanted);
+        let kept = read_file(&self.cache_name(layout::TARGETS, &wanted)).filter(|bytes| Sha256::of(bytes) == wanted);
         match (kept, shipped) {
             (Some(bytes), _) if memory.sigstore.timestamp > 0 => Ok((bytes, Origin::Sigstore)),
             (Some(bytes), _) => Ok((bytes, Origin::Agent)),

@@ -4,6 +4,7 @@ use super::sigstore::MIRROR;
 use super::{CACHE, MISSING, Memory, NoCandidate, Place, Trust, policy_target, read_file};
 use crate::durable;
 use crate::fetch::Small;
+use crate::layout;
 use slipway_protocol::{Channel, Manifest, Refusal, Sha256};
 use slipway_verify::tuf::{AuthenticTarget, Kind, Repository};
 use std::collections::BTreeSet;
@@ -30,7 +31,7 @@ impl Trust {
     }
 
     pub(super) fn keep_target(&self, bytes: &[u8]) -> Result<(), Refusal> {
-        let cached = self.cache_name("targets", &Sha256::of(bytes));
+        let cached = self.cache_name(layout::TARGETS, &Sha256::of(bytes));
         durable::write_atomic(&cached, bytes, 0o644).map_err(|error| durable::refusal(&cached, &error))
     }
 
@@ -45,7 +46,7 @@ impl Trust {
 
     pub(super) fn cached_target(&self, repository: &Repository, path: &str) -> Option<AuthenticTarget> {
         let sha256 = repository.lookup(path).ok()?.sha256?;
-        let bytes = read_file(&self.cache_name("targets", &sha256))?;
+        let bytes = read_file(&self.cache_name(layout::TARGETS, &sha256))?;
         repository.authenticate(path, bytes).ok()
     }
 
@@ -68,7 +69,7 @@ impl Trust {
             let artifacts = manifest.and_then(|target| Manifest::parse(target.bytes()).ok()).map(|manifest| manifest.artifacts);
             keep.extend(artifacts.into_iter().flatten().map(|artifact| artifact.provenance.sha256));
         }
-        let targets = self.dir.join("targets");
+        let targets = self.dir.join(layout::TARGETS);
         for entry in std::fs::read_dir(&targets).map_err(|error| durable::refusal(&targets, &error))?.flatten() {
             let Some(bytes) = read_file(&entry.path()).filter(|_| !under_way.is_empty()) else { continue };
             let artifacts = Manifest::parse(&bytes).map(|manifest| manifest.artifacts).unwrap_or_default();
@@ -77,7 +78,7 @@ impl Trust {
                 keep.extend(artifacts.iter().map(|artifact| artifact.provenance.sha256));
             }
         }
-        for folder in ["targets", "evidence"] {
+        for folder in [layout::TARGETS, layout::EVIDENCE] {
             let folder = self.dir.join(folder);
             let failed = |error: std::io::Error| durable::refusal(&folder, &error);
             for entry in std::fs::read_dir(&folder).map_err(failed)? {

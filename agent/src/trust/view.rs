@@ -3,6 +3,7 @@
 use super::{Memory, Origin, Trust, read_file};
 use crate::clock::Known;
 use crate::durable;
+use crate::layout::SEEN_SUFFIX;
 use crate::text::{columns, day, minute};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -109,7 +110,7 @@ impl Trust {
                 Seen { trouble: Some(Trouble { since, refusal: refusal.clone() }), ..before }
             }
         };
-        let file = self.dir.join(format!("{name}.seen.json"));
+        let file = self.dir.join(format!("{name}{SEEN_SUFFIX}"));
         let bytes = serde_json::to_vec(&after).unwrap_or_default();
         if let Err(error) = durable::write_atomic(&file, &bytes, 0o644) {
             tracing::debug!(file = %file.display(), %error, "not written down");
@@ -117,7 +118,7 @@ impl Trust {
     }
 
     fn seen(&self, name: &str) -> Seen {
-        let bytes = read_file(&self.dir.join(format!("{name}.seen.json"))).unwrap_or_default();
+        let bytes = read_file(&self.dir.join(format!("{name}{SEEN_SUFFIX}"))).unwrap_or_default();
         serde_json::from_slice(&bytes).unwrap_or_default()
     }
 

@@ -1,7 +1,7 @@
 //! Downloads: how far they are and what they cost survives a restart; the cost is forgotten after a day, or by a person.
 
 use super::*;
-use crate::fetch::{Account, Mark};
+use crate::store::{Account, Mark};
 
 fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -55,4 +55,20 @@ fn what_a_download_cost_is_forgiven_by_a_person_and_its_part_kept() {
     // What is under way is kept, the rest is begun anew if ever.
     store.collect_cursors(&[a], noon);
     assert_eq!((store.cursor(&a), store.cursor(&b)), (7, 0));
+}
+
+#[test]
+fn an_account_is_open_for_a_day_whatever_the_clock_says() {
+    let time = |text: &str| text.parse::<Timestamp>().unwrap();
+    let began = time("2026-11-22T12:00:00Z");
+    let account = Account { since: began, spent: 7, closed: true };
+    for (now, wanted) in [
+        ("2026-11-22T12:00:00Z", account),
+        ("2026-11-23T11:59:59Z", account),
+        ("2026-11-23T12:00:00Z", Account::new(time("2026-11-23T12:00:00Z"))),
+        // The clock was ahead when it began: it is open for a day from now.
+        ("2020-01-01T00:00:00Z", Account { since: time("2020-01-01T00:00:00Z"), ..account }),
+    ] {
+        assert_eq!(account.at(time(now)), wanted, "{now}");
+    }
 }
