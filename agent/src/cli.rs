@@ -4,8 +4,6 @@ use crate::config::{self, Config};
 use crate::control::{self, Request};
 use crate::driver::{Driver, Mode};
 use crate::edges::Edges;
-use crate::machine::checks;
-use crate::record::Ending;
 use crate::slots::Slots;
 use crate::store::Store;
 use crate::supervisor::Tools;
@@ -13,6 +11,8 @@ use crate::text::kebab;
 use crate::{clock, durable, mqtt, status, store};
 use help::Command;
 use lexopt::prelude::{Long, Short, Value, ValueExt};
+use slipway_machine::record::Ending;
+use slipway_machine::refusals;
 use slipway_protocol::{ComponentName, Event, Refusal, Sha256};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -319,7 +319,7 @@ fn ask(args: &Args, request: impl FnOnce(&Config) -> Result<Request, Stop>) -> R
 /// What an ending means for the exit code; `back` when to go back, or to call it off, was what was asked for.
 fn ended(ending: Option<&Ending>, back: bool) -> Result<(), Stop> {
     let code = ending.and_then(|ending| ending.refusal.as_ref()).map(|refusal| &refusal.code);
-    if back && code.is_some_and(|code| [&checks::ASKED.code, &checks::CALLED_OFF.code].contains(&code)) {
+    if back && code.is_some_and(|code| [&refusals::ASKED.code, &refusals::CALLED_OFF.code].contains(&code)) {
         return Ok(());
     }
     match ending {
@@ -330,7 +330,7 @@ fn ended(ending: Option<&Ending>, back: bool) -> Result<(), Stop> {
             Err(Stop::Refused(Box::new(refusal.clone())))
         }
         Some(Ending { event: Event::RolledBack, refusal, .. }) => match refusal {
-            Some(refusal) if refusal.code == checks::ASKED.code => Ok(()),
+            Some(refusal) if refusal.code == refusals::ASKED.code => Ok(()),
             // What was lost is back: that is what was wanted.
             Some(refusal) if Slots::is_damage(refusal) => Ok(write!(std::io::stderr(), "{}", refusal.explain())?),
             Some(refusal) => {

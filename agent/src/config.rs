@@ -2,12 +2,12 @@
 
 use crate::fetch::HttpSettings;
 use crate::health::HealthSettings;
-use crate::machine::Settings;
 use crate::mqtt::MqttSettings;
 use crate::snapshot::SnapshotSettings;
 use crate::supervisor::{AGENT_UNIT, Run, RunSettings};
 use crate::tls::TlsSettings;
 use serde::Deserialize;
+use slipway_machine::Settings;
 use slipway_protocol::{Actor, ChannelName, Class, ComponentName, FleetName, NodeName, Refusal, Version};
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -2,10 +2,10 @@
 //!
 //! Only root and the socket's group may connect: the file's mode says so. What comes in is still bounded and parsed strictly.
 
-use crate::record::Ending;
 use crate::status::Status;
 use crate::trust::View;
 use serde::{Deserialize, Serialize};
+use slipway_machine::record::Ending;
 use slipway_protocol::{Actor, Class, ComponentName, Refusal, Report, Sha256, Version, json};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;

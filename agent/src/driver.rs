@@ -4,15 +4,16 @@
 //! broker, timer, socket, finished effects ─▶ step ─▶ store (durable) ─▶ effects, reports
 //! ```
 
-use crate::clock::{self, Moment};
+use crate::clock;
 use crate::config::{Component, Config};
 use crate::control::{Request, Response};
 use crate::crashpoint::crashpoint;
 use crate::edges::Edges;
-use crate::machine::{self, Answer, Effect, Input, Told};
 use crate::mqtt::{FromBroker, ToBroker};
-use crate::record::{By, Record, Ring, SlotName, Source, State};
 use jiff::Timestamp;
+use slipway_machine::record::{By, Record, Ring, SlotName, Source, State};
+use slipway_machine::time::Moment;
+use slipway_machine::{Answer, Effect, Input, Told};
 use slipway_protocol::{ComponentName, Event, FleetName, NodeName, Refusal, Report, Sha256};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -268,7 +269,7 @@ impl Driver {
             live.timer = now.moment.after(next_refresh(self.refresh, now.dice));
         }
         let settings = live.config.machine();
-        let t = machine::step(&settings, &live.record, input.clone(), &now);
+        let t = slipway_machine::step(&settings, &live.record, input.clone(), &now);
         if t.next == live.record && t.told.is_empty() && t.effects.is_empty() {
             return Durable::Yes;
         }
@@ -324,11 +325,11 @@ impl Driver {
 
     /// Has an effect carried out. What only looks may be given up when a newer order comes; what changes something runs to its end.
     fn order(&mut self, component: &ComponentName, epoch: u64, effect: Effect) {
-        crashpoint!("effect: before {}", machine::name(&effect));
+        crashpoint!("effect: before {}", slipway_machine::name(&effect));
         if let Effect::Collect { keep } = &effect {
             let downloads: Vec<Sha256> = self.live.values().filter_map(|live| downloading(&live.record.state)).collect();
             self.edges.collect(component, keep, &downloads);
-            crashpoint!("effect: after {}", machine::name(&effect));
+            crashpoint!("effect: after {}", slipway_machine::name(&effect));
             return;
         }
         let (edges, news, name) = (Rc::clone(&self.edges), self.news.0.clone(), component.clone());
@@ -347,7 +348,7 @@ impl Driver {
                 let _ = news.send(News::Progress { component: name.clone(), epoch, percent });
             };
             let answer = edges.perform(&name, &effect, &mut progress).await;
-            crashpoint!("effect: after {}", machine::name(&effect));
+            crashpoint!("effect: after {}", slipway_machine::name(&effect));
             if let Some(answer) = answer {
                 let _ = news.send(News::Answer { component: name, epoch, answer, evidence: String::new() });
             }
@@ -385,7 +386,7 @@ impl Driver {
             .live
             .values()
             .filter(|live| self.drives(live))
-            .filter_map(|live| machine::wake_at(&live.config.machine(), &live.record));
+            .filter_map(|live| slipway_machine::wake_at(&live.config.machine(), &live.record));
         let timers = self.live.values().filter(|_| self.polls && self.mode == Mode::Service).map(|live| live.timer.clone());
         let until = |moment: Moment| if moment.reached(&now.moment) { 0 } else { moment.since(&now.moment).unwrap_or(0) };
         wakes.chain(timers).map(until).min().map_or(LONGEST_SLEEP, |secs| LONGEST_SLEEP.min(Duration::from_secs(secs)))
@@ -401,7 +402,8 @@ impl Driver {
         }
         for component in self.driven() {
             let Some(live) = self.live.get_mut(&component) else { continue };
-            let wake = machine::wake_at(&live.config.machine(), &live.record).is_some_and(|moment| moment.reached(&now.moment));
+            let wake =
+                slipway_machine::wake_at(&live.config.machine(), &live.record).is_some_and(|moment| moment.reached(&now.moment));
             let rings = self.polls && self.mode == Mode::Service && live.timer.reached(&now.moment);
             if wake {
                 self.input(&component, Input::Wake);

@@ -4,14 +4,12 @@
 //!
 //! Nothing is decided here. What an effect works with is authorised anew from the bytes on disk, never taken from the record.
 
-use crate::clock::{self, Moment};
+use crate::clock;
 use crate::config::{Component, Config};
 use crate::durable;
 use crate::fetch::{BUDGET, Budget, Client, Download, FetchError, RetryAdvice, TarSource};
 use crate::health::Prober;
 use crate::layout;
-use crate::machine::{Again, Answer, Candidate, Effect, Failure, Verdict};
-use crate::record::{Installed, Plan, Ring, SlotName, Source};
 use crate::restore::{Failed, Place};
 use crate::selfupdate::Own;
 use crate::slots::{SLOT_FORMAT, SlotRecord, Slots};
@@ -21,6 +19,9 @@ use crate::tls;
 use crate::trust::{Asked, Found, Memory, NoCandidate, Proof, Transport, Trust, View};
 use crate::unpack;
 use jiff::Timestamp;
+use slipway_machine::record::{Installed, Plan, Ring, SlotName, Source};
+use slipway_machine::time::Moment;
+use slipway_machine::{Again, Answer, Candidate, Effect, Failure, Verdict};
 use slipway_protocol::{Actor, Class, ComponentName, NodeName, Refusal, Sha256, Version};
 use slipway_verify::{Authorized, Release};
 use std::cell::{Cell, RefCell};

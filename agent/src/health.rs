@@ -1,14 +1,14 @@
 //! What is watched while a release is on probation: its process, and the checks that the configuration names.
 //!
 //! One [`Prober::sample`] is one look at everything at once, bounded in time. What a series of samples means is judged by
-//! [`crate::machine::judge`]. The defaults come from edgecore: without its cloud and on a fresh database it answers `/healthz` from the
+//! [`slipway_machine::judge`]. The defaults come from edgecore: without its cloud and on a fresh database it answers `/healthz` from the
 //! first probe and dies 28 seconds later, so a soak of 30 seconds would commit a dying release.
 
 mod probe;
 
-use crate::record::{CheckResult, Sample, SlotName};
 use crate::supervisor::Supervisor;
 use serde::Deserialize;
+use slipway_machine::record::{CheckResult, Sample, SlotName};
 use slipway_protocol::{Actor, Class, ComponentName, Refusal, Version};
 use std::path::PathBuf;
 use std::sync::Arc;

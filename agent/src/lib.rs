@@ -1,10 +1,10 @@
 //! The device: hears of a release, proves its build, stages it, activates it, watches it, and goes back when anything is wrong.
 //!
-//! [`machine`] decides, everything else obeys.
+//! [`slipway_machine`] decides, everything else obeys.
 //!
 //! | to | look in |
 //! |---|---|
-//! | decide what happens next | [`machine`], on the [`record`] |
+//! | decide what happens next | [`slipway_machine`], on its [`record`](slipway_machine::record) |
 //! | hand what happens to it and its orders on | [`driver`] |
 //! | carry an order out | [`edges`], which uses all below |
 //! | prove who released and who built | [`trust`] |
@@ -27,9 +27,7 @@ pub mod edges;
 pub mod fetch;
 pub mod health;
 pub mod layout;
-pub mod machine;
 pub mod mqtt;
-pub mod record;
 pub mod restore;
 pub mod selfupdate;
 pub mod slots;

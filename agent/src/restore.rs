@@ -9,17 +9,18 @@
 //! It works with the witness and the slots alone, never with the database. What it did is in the witness ([`Phase::Restored`]) before
 //! the link moves, so that it is finished after a cut at any instruction and done again without harm. [`judge`] decides; it is pure.
 
-use crate::clock::{self, Moment};
+use crate::clock;
 use crate::crashpoint::crashpoint;
 use crate::durable;
 use crate::layout;
-use crate::machine::checks;
-use crate::record::{Installed, SlotName};
 use crate::slots::Slots;
 use crate::store;
 use crate::supervisor::{AGENT_UNIT, Systemd, Tools};
 use crate::witness::{self, Memory, Phase, Remembered, Witness};
 use serde::{Deserialize, Serialize};
+use slipway_machine::record::{Installed, SlotName};
+use slipway_machine::refusals;
+use slipway_machine::time::Moment;
 use slipway_protocol::{Actor, Class, ComponentName, Refusal, Sha256, Version, json};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -131,13 +132,13 @@ pub fn judge(armed: &Armed, seen: &Seen, now: &Moment) -> Verdict {
         return Verdict::Restore(None);
     }
     let reason = if seen.restarts >= RESTARTS {
-        checks::RESTARTED.with(format_args!("{} restarts by systemd", seen.restarts), "an agent that stays")
+        refusals::RESTARTED.with(format_args!("{} restarts by systemd", seen.restarts), "an agent that stays")
     } else if seen.given_up {
-        checks::DIED.with("systemd gave the unit up", "a running agent")
+        refusals::DIED.with("systemd gave the unit up", "a running agent")
     } else if armed.boots > BOOTS {
-        checks::STARTS.with(armed.boots, format_args!("at most {BOOTS}"))
+        refusals::STARTS.with(armed.boots, format_args!("at most {BOOTS}"))
     } else if armed.deadline.reached(now) {
-        checks::DEADLINE.with("not committed", format_args!("committed within {} s", armed.within))
+        refusals::DEADLINE.with("not committed", format_args!("committed within {} s", armed.within))
     } else {
         return Verdict::Watch;
     };

@@ -12,10 +12,10 @@
 
 use crate::clock;
 use crate::crashpoint::crashpoint;
-use crate::record::{Installed, Plan, SlotName};
 use crate::restore::{Armed, Place, copy_verified};
 use crate::slots::Slots;
 use crate::supervisor::{AGENT_UNIT, RESTORE_UNIT, Systemd, Tools};
+use slipway_machine::record::{Installed, Plan, SlotName};
 use slipway_protocol::{Actor, Class, ComponentName, Refusal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -14,12 +14,12 @@
 use crate::crashpoint::crashpoint;
 use crate::durable;
 use crate::layout::{self, DAMAGED_SLOT, FOREIGN, SLOT_EVIDENCE, SLOT_MANIFEST, SLOT_RELEASE, WRITING};
-use crate::record::{Installed, SlotName};
 use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256 as Hasher};
+use slipway_machine::record::{Installed, SlotName};
 use slipway_protocol::refusal::{Actor, Class};
 use slipway_protocol::{ComponentName, Platform, Refusal, Sha256, Version, json};
 use std::fs::{self, File, OpenOptions, Permissions};

@@ -1,10 +1,10 @@
 //! What `slipway-agent status` shows: one picture of the node, as data and as a table.
 
-use crate::record::{Ending, Installed, Missed, Record};
 use crate::store::OUTBOX_LIMIT;
 use crate::text::{columns, dash, day, kebab, minute};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use slipway_machine::record::{Ending, Installed, Missed, Record};
 use slipway_protocol::{Actor, ChannelName, Class, ComponentName, FleetName, NodeName, Refusal, Sha256, Version};
 use std::fmt::Write;
 
@@ -160,7 +160,7 @@ impl ComponentStatus {
     /// From the record, of a component that follows `channel`.
     #[must_use]
     pub fn of(channel: &ChannelName, record: &Record) -> Self {
-        let condemned = |c: &crate::record::Condemned| CondemnedStatus {
+        let condemned = |c: &slipway_machine::record::Condemned| CondemnedStatus {
             version: c.version.clone(),
             artifact: c.artifact,
             reason: c.reason.clone(),

@@ -19,11 +19,9 @@ mod tests;
 
 pub use downloads::{Account, Mark};
 
-use crate::clock::Moment;
 use crate::crashpoint::crashpoint;
 use crate::durable;
 use crate::layout;
-use crate::record::{RECORD_FORMAT, Record};
 use crate::slots::Slots;
 use crate::witness::{self, Memory, Witness};
 use database::{Changes, Database, Key, Trouble};
@@ -33,6 +31,8 @@ use nix::fcntl::{Flock, FlockArg};
 use reports::ends;
 use room::Room;
 use serde::{Deserialize, Serialize};
+use slipway_machine::record::{RECORD_FORMAT, Record};
+use slipway_machine::time::Moment;
 use slipway_protocol::refusal::{Actor, Class};
 use slipway_protocol::{ComponentName, Event, Refusal, Report, Sha256};
 use std::collections::{BTreeMap, BTreeSet};

@@ -12,8 +12,8 @@ mod systemd;
 pub use plain::Plain;
 pub use systemd::{Systemd, Tools};
 
-use crate::record::ProcessState;
 use serde::Deserialize;
+use slipway_machine::record::ProcessState;
 use slipway_protocol::{Actor, Class, ComponentName, Refusal};
 use std::collections::BTreeMap;
 use std::path::PathBuf;

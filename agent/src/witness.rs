@@ -14,10 +14,10 @@
 
 use crate::crashpoint::crashpoint;
 use crate::durable;
-use crate::record::{Installed, SlotName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256 as Hasher};
+use slipway_machine::record::{Installed, SlotName};
 use slipway_protocol::refusal::{Actor, Class};
 use slipway_protocol::{ComponentName, Refusal, Sha256, Version};
 use std::cmp::Ordering;

@@ -2,8 +2,8 @@
 
 use super::{Stop, ended};
 use crate::control::{Forgiven, Response};
-use crate::record::Ending;
 use crate::text::{columns, kebab, minute};
+use slipway_machine::record::Ending;
 use slipway_protocol::{Event, Report};
 use std::io::{IsTerminal, Write};
 

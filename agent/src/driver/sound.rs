@@ -8,9 +8,9 @@
 
 use super::{Driver, Live, News};
 use crate::clock;
-use crate::machine::Input;
-use crate::record::{Installed, SlotName, State};
 use crate::slots::Slots;
+use slipway_machine::Input;
+use slipway_machine::record::{Installed, SlotName, State};
 use slipway_protocol::{ComponentName, Refusal};
 use std::rc::Rc;
 

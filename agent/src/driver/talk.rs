@@ -3,10 +3,10 @@
 use super::{Driver, Durable, Follower, Live, first_refresh, plan_version, report};
 use crate::clock;
 use crate::control::{Forgiven, Request, Response};
-use crate::machine::{Input, Told};
 use crate::mqtt::{FromBroker, ToBroker, WINDOW};
-use crate::record::{By, Condemned, Ring, Source, State};
 use crate::status::{ComponentStatus, Role, Status, UNKNOWN_COMPONENT};
+use slipway_machine::record::{By, Condemned, Ring, Source, State};
+use slipway_machine::{Input, Told};
 use slipway_protocol::{Actor, Class, ComponentName, Event, Notice, Refusal, Report, Sha256};
 use slipway_verify::tuf::RoleState;
 use std::rc::Rc;

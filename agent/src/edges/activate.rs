@@ -3,11 +3,11 @@
 use super::{Edges, Part, blocking};
 use crate::crashpoint::crashpoint;
 use crate::layout;
-use crate::machine::{Again, Answer, Failure};
-use crate::record::{Installed, Plan, SlotName};
 use crate::slots::Slots;
 use crate::supervisor::Run;
 use crate::{durable, snapshot};
+use slipway_machine::record::{Installed, Plan, SlotName};
+use slipway_machine::{Again, Answer, Failure};
 use slipway_protocol::{Class, ComponentName, Refusal, Sha256};
 use std::path::{Path, PathBuf};
 

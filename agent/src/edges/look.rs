@@ -2,8 +2,8 @@
 
 use super::{Edges, Part};
 use crate::health::Subject;
-use crate::record::{CheckResult, Installed, Plan, ProcessState, Sample};
 use crate::slots::Slots;
+use slipway_machine::record::{CheckResult, Installed, Plan, ProcessState, Sample};
 use slipway_protocol::{ComponentName, Refusal, Sha256};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};

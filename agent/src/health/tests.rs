@@ -1,7 +1,7 @@
 //! Settings by table; checks against real sockets and real programs.
 
 use super::*;
-use crate::record::ProcessState;
+use slipway_machine::record::ProcessState;
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

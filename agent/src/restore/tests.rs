@@ -1,5 +1,5 @@
 use super::*;
-use crate::clock::BootId;
+use slipway_machine::time::BootId;
 
 fn at(secs: u64) -> Moment {
     Moment { boot: BootId("b".into()), secs }

@@ -13,9 +13,9 @@ use super::{
 };
 use crate::durable;
 use crate::layout::{DATABASE, WITNESS};
-use crate::record::RECORD_FORMAT;
 use crate::slots::Slots;
 use crate::witness::{self, Memory, Phase, Witness};
+use slipway_machine::record::RECORD_FORMAT;
 use slipway_protocol::{ComponentName, Refusal, Report};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;

@@ -2,10 +2,10 @@
 //!
 //! Fetching begins again by itself. What touched the running release is undone: back to the committed one, never onwards.
 
-use crate::record::{Condemned, Installed, Plan, Record, Retry, SlotName, Source, State};
 use crate::slots::SlotRecord;
 use crate::witness::{Kept, Memory, Phase, Remembered};
 use jiff::Timestamp;
+use slipway_machine::record::{Condemned, Installed, Plan, Record, Retry, SlotName, Source, State};
 use slipway_protocol::refusal::{Actor, Class};
 use slipway_protocol::{ComponentName, Refusal, Sha256, Version};
 

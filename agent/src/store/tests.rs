@@ -7,8 +7,8 @@ mod full;
 mod reports;
 
 use super::*;
-use crate::record::{Activation, Condemned, Installed, Plan, Retry, SlotName, Source, State};
 use crate::slots::{SLOT_FORMAT, SlotRecord};
+use slipway_machine::record::{Activation, Condemned, Installed, Plan, Retry, SlotName, Source, State};
 use slipway_protocol::{Platform, Version};
 use std::fs;
 use std::io::Write;

@@ -9,14 +9,15 @@
 use super::exec::{INHERITED, ending};
 use super::process::{self, Stat};
 use super::{KILL_WAIT, POLL, START, STOP, evidence};
-use crate::clock::{self, BootId, Moment};
+use crate::clock;
 use crate::durable;
 use crate::layout;
-use crate::record::{Process, ProcessState};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
+use slipway_machine::record::{Process, ProcessState};
+use slipway_machine::time::{BootId, Moment};
 use slipway_protocol::{ComponentName, Refusal};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};

@@ -2,7 +2,7 @@
 
 use super::exec::{self, Failed, Ran};
 use super::{KILL_WAIT, MANAGER, POLL, START, STOP, UNIT, evidence};
-use crate::record::{Process, ProcessState};
+use slipway_machine::record::{Process, ProcessState};
 use slipway_protocol::Refusal;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -11,7 +11,7 @@ use super::{NoCandidate, read_file};
 use crate::durable;
 use crate::fetch::Small;
 use crate::layout;
-use crate::machine::{Again, Failure};
+use slipway_machine::{Again, Failure};
 use slipway_protocol::{Class, Refusal};
 use slipway_verify::tuf::{Answer, Floors, Limits, Refresh, Repository, Rules, Slot, Step, Stored};
 use std::io::Read;

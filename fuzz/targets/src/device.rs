@@ -3,10 +3,10 @@
 use slipway_agent::config::Config;
 use slipway_agent::fetch::Small;
 use slipway_agent::fetch::TarSource;
-use slipway_agent::record::SlotName;
 use slipway_agent::slots::Slots;
 use slipway_agent::unpack::{Packed, extract};
 use slipway_agent::witness::Witness;
+use slipway_machine::record::SlotName;
 use slipway_protocol::manifest::Format;
 use slipway_protocol::{ComponentName, Sha256};
 use std::fs::{self, File};

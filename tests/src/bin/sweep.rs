@@ -307,7 +307,7 @@ fn recover(device: &mut CrashDevice) -> Result<()> {
 fn state(device: &CrashDevice) -> String {
     match device.status() {
         Ok(status) => {
-            let version = |installed: Option<slipway_agent::record::Installed>| installed.map(|it| it.version.to_string());
+            let version = |installed: Option<slipway_machine::record::Installed>| installed.map(|it| it.version.to_string());
             format!("state {}, committed {:?}, running {:?}", status.state, version(status.committed), device.running())
         }
         Err(error) => format!("no status: {error:#}"),

@@ -115,8 +115,8 @@ fn with_everything_lost_what_is_current_is_taken_for_committed() {
 fn every_phase_becomes_rest_or_a_rollback() {
     let (active, payload) = (plan("v1.23.1"), Sha256::of(b"new"));
     let reason = condemned("v1.0.0").reason;
-    let watch = crate::record::Watch {
-        deadline: crate::clock::Moment::default(),
+    let watch = slipway_machine::record::Watch {
+        deadline: slipway_machine::time::Moment::default(),
         starts: 0,
         process: None,
         healthy_since: None,
@@ -153,7 +153,7 @@ fn every_phase_becomes_rest_or_a_rollback() {
 #[test]
 fn the_damage_of_a_release_is_not_that_of_its_successor() {
     let reason = slipway_protocol::Refusal::of("X", Class::System, Actor::Device, "x", "");
-    let damage = Some(crate::record::Damage { reason, from: Some(installed("v1.23.1").slot), failures: 1 });
+    let damage = Some(slipway_machine::record::Damage { reason, from: Some(installed("v1.23.1").slot), failures: 1 });
     let older = Record { state: State::Idle, committed: Some(installed("v1.22.0")), damage: damage.clone(), ..record() };
     for (now, kept) in [("v1.22.0", damage), ("v1.23.1", None)] {
         let committed = Record { committed: Some(installed(now)), ..older.clone() };

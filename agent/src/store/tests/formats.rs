@@ -70,7 +70,7 @@ fn an_agent_that_was_put_back_goes_back_whatever_the_database_says() {
         it.committed = record().committed.as_ref().map(witness::Kept::from);
         witness.write_both(&memory).unwrap();
     };
-    let watch = crate::record::Watch {
+    let watch = slipway_machine::record::Watch {
         deadline: crate::clock::now().moment,
         starts: 1,
         process: None,

@@ -5,9 +5,10 @@
 //! Seen to fail, while it was written, by damage that was noted without a committed release, and by an `Inconsistent` whose way back had
 //! never been committed: both were looked for without end.
 
-use super::lives::{World, artifact, dies, moment, plan, release};
+use super::simulation::{World, artifact, dies, moment, plan, release};
 use super::*;
-use crate::record::{Activation, Damage, Process, Trouble};
+use crate::record::*;
+use crate::time::Moment;
 use proptest::prelude::*;
 
 fn when() -> impl Strategy<Value = Moment> {
@@ -54,7 +55,7 @@ fn installed() -> impl Strategy<Value = Option<Installed>> {
 }
 
 fn condemned(n: u32) -> Condemned {
-    Condemned { artifact: artifact(n), version: plan(n).version, reason: checks::DIED, at: jiff::Timestamp::UNIX_EPOCH }
+    Condemned { artifact: artifact(n), version: plan(n).version, reason: refusals::DIED, at: jiff::Timestamp::UNIX_EPOCH }
 }
 
 fn state() -> BoxedStrategy<State> {
@@ -76,7 +77,7 @@ fn state() -> BoxedStrategy<State> {
                 from: from.map(|n| plan(n).slot),
                 plan: left,
                 to,
-                reason: checks::DIED,
+                reason: refusals::DIED,
                 condemn: bad.map(condemned),
                 retry,
             }
@@ -84,7 +85,7 @@ fn state() -> BoxedStrategy<State> {
         back().prop_map(|(from, to, retry)| State::Inconsistent {
             from: from.map(|n| plan(n).slot),
             to,
-            reason: checks::DIED,
+            reason: refusals::DIED,
             retry,
         }),
     ]
@@ -107,8 +108,13 @@ fn record() -> BoxedStrategy<Record> {
             condemned: bad.into_iter().map(condemned).collect(),
             ring,
             checked,
-            damage: damage.map(|(from, failures)| Damage { reason: checks::DIED, from: from.map(|n| plan(n).slot), failures }),
-            trouble: trouble.map(|(n, until, failures)| Trouble { artifact: artifact(n), reason: checks::DIED, failures, until }),
+            damage: damage.map(|(from, failures)| Damage { reason: refusals::DIED, from: from.map(|n| plan(n).slot), failures }),
+            trouble: trouble.map(|(n, until, failures)| Trouble {
+                artifact: artifact(n),
+                reason: refusals::DIED,
+                failures,
+                until,
+            }),
             ..Record::new("edgecore".parse().unwrap())
         })
         .boxed()

@@ -4,10 +4,10 @@
 //! held against that, never against its own record alone.
 
 use super::*;
-use crate::clock::BootId;
-use crate::record::{Process, ProcessState, Sample, Source};
+use crate::record::*;
+use crate::time::{BootId, Moment, Now};
 use proptest::prelude::*;
-use slipway_protocol::{Actor, Class, Platform};
+use slipway_protocol::{Actor, Class, Event, Platform, Refusal, Sha256, Version};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Releases 0 to 7 are `v1.N.0`; every third dies on probation.
@@ -277,7 +277,7 @@ impl World {
             }
             Effect::Restore { from, to, .. } => {
                 if to.as_ref().is_some_and(|to| !self.slots.contains(&to.slot)) {
-                    return Some(Answer::Damaged(checks::HALTED));
+                    return Some(Answer::Damaged(refusals::HALTED));
                 }
                 self.running = None;
                 if let Some(config) = from.as_ref().and_then(|slot| self.snapshots.get(slot)) {
@@ -326,7 +326,7 @@ impl World {
     fn look_at_slot(&mut self) {
         let slot = self.record.committed.as_ref().map(|committed| committed.slot.clone());
         if let Some(slot) = slot.filter(|slot| !self.slots.contains(slot)) {
-            self.input(Input::Damaged { slot, reason: checks::HALTED }, true);
+            self.input(Input::Damaged { slot, reason: refusals::HALTED }, true);
         }
     }
 

@@ -1,55 +1,15 @@
-//! The machine: one pure function that decides what a component's update does next. Everything else obeys.
-//!
-//! [`step`] takes what is remembered, what happened and the time; it answers with what to remember and what to do. The caller
-//! makes the new record durable *before* it carries out an effect, so that after a power cut at any instruction [`Input::Started`]
-//! finds the order in the record and gives it again. Effects are therefore idempotent. An answer carries the epoch of the record
-//! that ordered it; an answer to an older order is dropped.
-//!
-//! ```text
-//! Idle ──ring──▶ Checking ─▶ Downloading ─▶ Staging ─▶ Staged ─▶ Activating ─▶ Probation ──▶ Idle (committed)
-//!   ▲               │             │            │          │        │   │            │
-//!   └───refused─────┴─────────────┴────────────┘          └────────┴───┴──▶ RollingBack ──▶ Idle (rolled back)
-//!                                                                                └──▶ Inconsistent (tried again)
-//! ```
-//!
-//! No state is a place to stay but `Idle`. Who moves the others on, when at the latest, and what a start of the agent makes of them:
-//!
-//! | state | who moves it on | at the latest | after a start |
-//! |---|---|---|---|
-//! | Checking | the check's answer; in a pause, time | each request has a time limit; pauses up to `retry_most`, given up after `give_up` | checked again |
-//! | Downloading | the download's answer; in a pause, time | a minimum speed; pauses as above, given up after `give_up` | goes on at its last durable byte |
-//! | Staging, Staged | the slot's answer | as long as the disk takes | staged again, prepared |
-//! | Activating | the answer of prepare or switch | stop and start have time limits | prepared or switched again |
-//! | Probation | the looks | `deadline`, which restarts do not stretch; `starts` of them at most | watched on, or left |
-//! | RollingBack | the answer of restore; in a pause, time | five tries, then Inconsistent | tried again at once |
-//! | Inconsistent | time, or a person | tried every `retry_most` at most, without end | tried again at once |
-//!
-//! [`Record::damage`] goes with all of these: while the committed release is not in its slot, `Draft::settle` does not come to rest in
-//! `Idle` but in a pause of Checking, in which that very release is looked for.
+//! The function that decides, and when it has to be asked again.
 
-use crate::clock::{Moment, Now};
+use crate::probation;
 use crate::record::{Activation, By, Condemned, Ending, Installed, Plan, Record, Retry, Ring, SlotName, Source, State, Watch};
+use crate::refusals;
+use crate::time::{Moment, Now};
+use crate::types::{Again, Answer, Candidate, Effect, Failure, Held, Hold, Input, Settings, Told, Transition, Verdict};
 use slipway_protocol::{Event, Refusal, Sha256, Version};
 
 mod answer;
-pub mod checks;
+mod commands;
 mod damage;
-mod hand;
-mod judge;
-#[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "an overflow in a test fails the test")]
-mod lives;
-#[cfg(test)]
-mod records;
-#[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "an overflow in a test fails the test")]
-mod table;
-mod types;
-
-pub use judge::{Judgement, judge};
-#[cfg(debug_assertions)]
-pub use types::name;
-pub use types::{Again, Answer, Candidate, Effect, Failure, Held, Hold, Input, Settings, Told, Transition, Verdict};
 
 /// Decides. Total over every state and input; never panics; knows no clock but `now`.
 #[must_use]
@@ -154,12 +114,12 @@ impl Draft<'_> {
             State::Staging { plan } => self.stage(plan),
             State::Staged { plan, payload } => self.prepare(plan, payload),
             State::Activating { plan, step: Activation::Preparing, .. } if moved => {
-                self.undo(plan, checks::LINK_MOVED.with(shown(link.as_ref()), shown(committed.as_ref())), false);
+                self.undo(plan, refusals::LINK_MOVED.with(shown(link.as_ref()), shown(committed.as_ref())), false);
             }
             State::Activating { plan, payload, step: Activation::Preparing } => self.prepare(plan, payload),
             State::Activating { plan, payload, step: Activation::Switching } => self.switch(plan, payload),
             State::Probation { plan, .. } if link.as_ref() != Some(&plan.slot) => {
-                let reason = checks::LINK_MOVED.with(shown(link.as_ref()), &plan.slot);
+                let reason = refusals::LINK_MOVED.with(shown(link.as_ref()), &plan.slot);
                 self.undo(plan, reason, false);
             }
             State::Probation { plan, payload, watch } => self.watch_again(plan, payload, watch),
@@ -194,7 +154,7 @@ impl Draft<'_> {
     fn watch_again(&mut self, plan: Plan, payload: Sha256, mut watch: Watch) {
         watch.starts = watch.starts.saturating_add(1);
         if watch.starts > self.settings.starts {
-            let reason = checks::STARTS.with(watch.starts, format_args!("at most {}", self.settings.starts));
+            let reason = refusals::STARTS.with(watch.starts, format_args!("at most {}", self.settings.starts));
             return self.undo(plan, reason, true);
         }
         let rebooted = watch.deadline.boot != self.now.moment.boot;
@@ -282,7 +242,7 @@ impl Draft<'_> {
             State::Checking { ring, retry } => self.check(ring, Retry { at: None, ..retry }),
             State::Downloading { plan, retry } => self.fetch(plan, Retry { at: None, ..retry }),
             State::Probation { plan, watch, .. } => {
-                let reason = judge::overdue(&watch, self.settings, &self.now.moment);
+                let reason = probation::overdue(&watch, self.settings, &self.now.moment);
                 self.undo(plan, reason, true);
             }
             State::RollingBack { .. } | State::Inconsistent { .. } => self.go_back_now(),
@@ -372,7 +332,7 @@ impl Draft<'_> {
     /// another release was left meanwhile: then that one wrote them last.
     fn put_back(&mut self, link: Option<SlotName>) {
         let to = self.next.committed.clone();
-        let reason = checks::LINK_MOVED.with(shown(link.as_ref()), shown(to.as_ref().map(|installed| &installed.slot)));
+        let reason = refusals::LINK_MOVED.with(shown(link.as_ref()), shown(to.as_ref().map(|installed| &installed.slot)));
         self.tell(Event::RollingBack, to.clone().map(|installed| installed.version).as_ref(), Some(&reason));
         let from = self.next.damage.as_ref().and_then(|damage| damage.from.clone());
         self.restore(from, None, to, reason, None);
@@ -425,7 +385,7 @@ impl Draft<'_> {
 }
 
 /// Seconds to wait after `failures` earlier failures.
-fn pause(settings: &Settings, failures: u32, dice: u32, again: Again) -> u64 {
+pub(super) fn pause(settings: &Settings, failures: u32, dice: u32, again: Again) -> u64 {
     let doubled =
         settings.retry_first.saturating_mul(1_u64.checked_shl(failures.min(32)).unwrap_or(u64::MAX)).min(settings.retry_most);
     let half = doubled.div_euclid(2);

@@ -1,6 +1,7 @@
 //! What the machine does with the answer to an order.
 
-use super::{Again, Answer, Candidate, Draft, Effect, Failure, Held, Hold, Judgement, Verdict, checks, judge, shown};
+use super::{Again, Answer, Candidate, Draft, Effect, Failure, Held, Hold, Verdict, refusals, shown};
+use crate::probation::{Judgement, judge};
 use crate::record::{
     Activation, By, CONDEMNED_LIMIT, Condemned, Installed, Missed, Plan, Retry, Ring, Sample, Source, State, Watch,
 };
@@ -90,17 +91,17 @@ impl Draft<'_> {
                 };
             }
             if committed.version == plan.version && !committed.adopted {
-                let refusal = checks::SAME_VERSION.with(plan.artifact, committed.artifact);
+                let refusal = refusals::SAME_VERSION.with(plan.artifact, committed.artifact);
                 return self.refuse(&refusal, Some(&plan.version), news);
             }
         }
         let floor = highest(self.next.floor.as_ref(), plan.floor.as_ref());
         if let Some(floor) = floor.filter(|floor| plan.version < **floor) {
-            let refusal = checks::FLOOR.with(&plan.version, format_args!("{floor} or newer"));
+            let refusal = refusals::FLOOR.with(&plan.version, format_args!("{floor} or newer"));
             return self.refuse(&refusal, Some(&plan.version), news);
         }
         if let Some(condemned) = self.next.condemned.iter().find(|condemned| condemned.artifact == plan.artifact) {
-            let refusal = checks::CONDEMNED.with(&condemned.reason.code, "an artifact that has not failed here");
+            let refusal = refusals::CONDEMNED.with(&condemned.reason.code, "an artifact that has not failed here");
             return self.refuse(&refusal, Some(&plan.version), news);
         }
         if let Some(refusal) = barred {
@@ -121,10 +122,10 @@ impl Draft<'_> {
             return self.up_to_date(version, held.floor.as_ref(), news);
         }
         match held.hold {
-            Hold::Halted => self.refuse(&checks::HALTED.with(version, "a rollout under way"), Some(version), news),
+            Hold::Halted => self.refuse(&refusals::HALTED.with(version, "a rollout under way"), Some(version), news),
             Hold::Wave(secs) => {
                 let pause = secs.unwrap_or(self.settings.retry_most).clamp(1, self.settings.retry_most);
-                let refusal = checks::WAVE.with(shown(secs.map(|secs| format!("{secs} s to go")).as_ref()), "its wave");
+                let refusal = refusals::WAVE.with(shown(secs.map(|secs| format!("{secs} s to go")).as_ref()), "its wave");
                 // Between two looks into a bundle the network is asked, and its answers would make this news again.
                 let repeated = ring.by == By::Timer && ring.source != Source::Network;
                 if !repeated {
@@ -144,7 +145,7 @@ impl Draft<'_> {
         self.next.missed.take_if(|missed| missed.version <= *shown);
         let Some(hint) = hint.filter(|hint| *hint > shown) else { return };
         if self.next.missed.as_ref().is_none_or(|missed| missed.version != *hint) {
-            self.tell(Event::Refused, Some(hint), Some(&checks::FREEZE.with(shown, hint)));
+            self.tell(Event::Refused, Some(hint), Some(&refusals::FREEZE.with(shown, hint)));
             self.next.missed =
                 Some(Missed { version: hint.clone(), shown: shown.clone(), since: self.now.wall, dismissed: false });
         }

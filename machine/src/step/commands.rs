@@ -1,6 +1,6 @@
 //! What a person on the device may ask for: the release before, the end of an update, another try.
 
-use super::{Draft, checks, shown};
+use super::{Draft, refusals, shown};
 use crate::record::{Condemned, State};
 use slipway_protocol::{Event, Sha256, Version};
 
@@ -10,7 +10,7 @@ impl Draft<'_> {
             // A check is no update yet: one that is under way, or has waited for the network all day, is not what is to be undone.
             State::Idle | State::Checking { .. } => match (self.next.committed.clone(), self.next.previous.clone()) {
                 (Some(current), Some(previous)) => {
-                    let reason = checks::ASKED.with(&current.version, &previous.version);
+                    let reason = refusals::ASKED.with(&current.version, &previous.version);
                     // One that was damaged is left for that, and may come back.
                     let condemn = self.next.damage.is_none().then(|| Condemned {
                         artifact: current.artifact,
@@ -24,7 +24,7 @@ impl Draft<'_> {
                 _ if self.next.state != State::Idle => self.call_off(None),
                 (current, _) => {
                     let version = current.map(|installed| installed.version);
-                    let refusal = checks::NOTHING_BEFORE.with("none", "a previous release");
+                    let refusal = refusals::NOTHING_BEFORE.with("none", "a previous release");
                     self.end(Event::Refused, version.as_ref(), Some(&refusal), true);
                 }
             },
@@ -32,7 +32,7 @@ impl Draft<'_> {
                 self.call_off(Some(plan.version))
             }
             State::Activating { plan, .. } | State::Probation { plan, .. } => {
-                let reason = checks::CALLED_OFF.with(&plan.version, "the operator's consent");
+                let reason = refusals::CALLED_OFF.with(&plan.version, "the operator's consent");
                 self.undo(plan, reason, true);
             }
             State::RollingBack { .. } | State::Inconsistent { .. } => self.go_back_now(),
@@ -41,7 +41,7 @@ impl Draft<'_> {
 
     /// Ends an update that has not touched anything that runs. The epoch moves on, so that what is still under way is not heard.
     fn call_off(&mut self, version: Option<Version>) {
-        let refusal = checks::CALLED_OFF.with(shown(version.as_ref()), "the operator's consent");
+        let refusal = refusals::CALLED_OFF.with(shown(version.as_ref()), "the operator's consent");
         self.next.state = State::Idle;
         self.next.ring = None;
         self.next.epoch = self.next.epoch.wrapping_add(1);

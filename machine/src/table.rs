@@ -2,10 +2,12 @@
 //!
 //! After a change that is meant, run the test with `UPDATE_GOLDEN=1` and read the difference.
 
-use super::lives::{artifact, moment, plan, release};
+use super::simulation::{artifact, moment, plan, release};
 use super::*;
-use crate::clock::BootId;
-use crate::record::{Activation, CheckResult, Process, ProcessState, Sample, Source};
+use crate::record::*;
+use crate::step::pause;
+use crate::time::{BootId, Moment, Now};
+use slipway_protocol::{Event, Refusal};
 use std::fmt::Write;
 
 const SLOT_A: u32 = 1;
@@ -29,7 +31,7 @@ fn states() -> Vec<(&'static str, State)> {
         from: Some(plan(SLOT_B).slot),
         plan: Some(plan(SLOT_B)),
         to: Some(release(SLOT_A)),
-        reason: checks::DIED,
+        reason: refusals::DIED,
         condemn: None,
         retry,
     };
@@ -47,7 +49,10 @@ fn states() -> Vec<(&'static str, State)> {
         ("probation, soaked", State::Probation { plan: plan(SLOT_B), payload, watch: watch(Some(moment(0, 900))) }),
         ("rolling back", rolling(Retry::default())),
         ("rolling back, last try", rolling(Retry { failures: 5, ..Retry::default() })),
-        ("inconsistent", State::Inconsistent { to: Some(release(SLOT_A)), from: None, reason: checks::DIED, retry: pause(100) }),
+        (
+            "inconsistent",
+            State::Inconsistent { to: Some(release(SLOT_A)), from: None, reason: refusals::DIED, retry: pause(100) },
+        ),
     ]
 }
 
@@ -69,9 +74,9 @@ fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
         ("started, link at new", Input::Started { link: Some(plan(SLOT_B).slot) }),
         ("started, no link", Input::Started { link: None }),
         ("adopted", Input::Adopted(release(0))),
-        ("damaged", Input::Damaged { slot: release(SLOT_A).slot, reason: checks::HALTED }),
-        ("left by the restore unit", Input::LeftFor(checks::RESTARTED)),
-        ("healed", Input::Healed(checks::LINK_MOVED)),
+        ("damaged", Input::Damaged { slot: release(SLOT_A).slot, reason: refusals::HALTED }),
+        ("left by the restore unit", Input::LeftFor(refusals::RESTARTED)),
+        ("healed", Input::Healed(refusals::LINK_MOVED)),
         ("rung by timer", Input::Ring(ring(By::Timer))),
         ("rung by notice", Input::Ring(ring(By::Notice))),
         ("rung by operator", Input::Ring(ring(By::Operator))),
@@ -84,7 +89,7 @@ fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
         ("checked: halted", answer(held(SLOT_B, Hold::Halted))),
         ("checked: wave in 50 s", answer(held(SLOT_B, Hold::Wave(Some(50))))),
         ("checked: no wave", answer(held(SLOT_B, Hold::Wave(None)))),
-        ("checked: refused", answer(Answer::Checked(Verdict::Refused { refusal: checks::HALTED, version: None }))),
+        ("checked: refused", answer(Answer::Checked(Verdict::Refused { refusal: refusals::HALTED, version: None }))),
         ("checked: no network", answer(Answer::Checked(Verdict::Failed(failure(Again::Later))))),
         ("fetched", answer(Answer::Fetched(Ok(())))),
         ("fetch failed: later", answer(Answer::Fetched(Err(failure(Again::Later))))),
@@ -97,13 +102,13 @@ fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
         ("prepare refused", answer(Answer::Prepared(Err(failure(Again::Never))))),
         ("prepare: proof damaged", answer(Answer::Prepared(Err(failure(Again::Later))))),
         ("switched", answer(Answer::Switched(Ok(())))),
-        ("switch failed", answer(Answer::Switched(Err(checks::HALTED)))),
+        ("switch failed", answer(Answer::Switched(Err(refusals::HALTED)))),
         ("sampled: well", sample(running(), true)),
         ("sampled: ill", sample(running(), false)),
         ("sampled: dead", sample(ProcessState::Dead("exit 1".into()), true)),
         ("restored", answer(Answer::Restored(Ok(())))),
-        ("restore failed", answer(Answer::Restored(Err(checks::HALTED)))),
-        ("the way back is damaged", answer(Answer::Damaged(checks::HALTED))),
+        ("restore failed", answer(Answer::Restored(Err(refusals::HALTED)))),
+        ("the way back is damaged", answer(Answer::Damaged(refusals::HALTED))),
         ("an older order's answer", Input::Answer { epoch: epoch - 1, answer: Answer::Fetched(Ok(())) }),
         ("rollback asked", Input::Rollback),
         ("forgive asked", Input::Forgive(None)),
@@ -140,7 +145,7 @@ fn whole_table_is_as_reviewed() {
             condemned: vec![Condemned {
                 artifact: artifact(5),
                 version: plan(5).version,
-                reason: checks::DIED,
+                reason: refusals::DIED,
                 at: jiff::Timestamp::UNIX_EPOCH,
             }],
             ..Record::new("edgecore".parse().unwrap())
@@ -171,7 +176,7 @@ fn whole_table_is_as_reviewed() {
             assert!(!checks || heard, "{state_name}, {input_name}: nobody waits for the check's answer");
         }
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/machine/table.txt");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/table.txt");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(path, &text).unwrap();
     }
@@ -197,7 +202,7 @@ fn a_hundred_notices_are_one_check() {
     let mut told = 0;
     for second in 0..100 {
         let now = at(2000 + second * 10);
-        let refused = Answer::Checked(Verdict::Refused { refusal: checks::CONDEMNED, version: None });
+        let refused = Answer::Checked(Verdict::Refused { refusal: refusals::CONDEMNED, version: None });
         let t = step(&settings, &record, Input::Answer { epoch: record.epoch, answer: refused }, &now);
         told += t.told.iter().filter(|told| told.event == Event::Refused).count();
         record = t.next;
@@ -210,7 +215,7 @@ fn a_hundred_notices_are_one_check() {
 fn what_a_person_asks_for_meanwhile_does_not_wait_for_a_pause() {
     let settings = Settings::default();
     let asked = Ring { by: By::Operator, source: Source::Bundle("/media/usb/slipway.tar".into()), hint: None };
-    let failure = || Failure { refusal: checks::HALTED, again: Again::Later };
+    let failure = || Failure { refusal: refusals::HALTED, again: Again::Later };
     let checking = || State::Checking { ring: ring(By::Timer), retry: Retry::default() };
     for (state, answer) in [
         (checking(), Answer::Checked(Verdict::Failed(failure()))),
@@ -253,7 +258,7 @@ fn a_person_who_cannot_go_back_keeps_what_runs() {
     record = step(&settings, &record, Input::Rollback, &at(1000)).next;
     for failure in 1..20 {
         let now = at(1000 + failure * 1000);
-        let failed = Input::Answer { epoch: record.epoch, answer: Answer::Restored(Err(checks::HALTED)) };
+        let failed = Input::Answer { epoch: record.epoch, answer: Answer::Restored(Err(refusals::HALTED)) };
         let t = step(&settings, &record, failed, &now);
         if t.effects == [(Effect::Restore { from: None, to: Some(release(SLOT_B)), anyway: false })] {
             let back = Input::Answer { epoch: t.next.epoch, answer: Answer::Restored(Ok(())) };
@@ -281,7 +286,7 @@ fn pauses_double_have_jitter_and_an_end() {
         state: State::Downloading { plan: plan(1), retry: first },
         ..Record::new("edgecore".parse().unwrap())
     };
-    let failed = Answer::Fetched(Err(Failure { refusal: checks::HALTED, again: Again::Later }));
+    let failed = Answer::Fetched(Err(Failure { refusal: refusals::HALTED, again: Again::Later }));
     let t = step(&settings, &record, Input::Answer { epoch: 1, answer: failed }, &at(1000 + settings.give_up));
     assert_eq!(t.next.state, State::Idle);
 }
@@ -330,7 +335,7 @@ fn the_same_artifact_under_a_newer_version_is_an_update_and_another_under_the_sa
     let same = next(plan(SLOT_A));
     assert_eq!((same.state, same.last.unwrap().event), (State::Idle, Event::UpToDate));
     let other = Plan { artifact: artifact(SLOT_B), slot: SlotName::of(&plan(SLOT_A).version, &artifact(SLOT_B)), ..plan(SLOT_A) };
-    assert_eq!(next(other.clone()).last.unwrap().refusal.unwrap().code, checks::SAME_VERSION.code);
+    assert_eq!(next(other.clone()).last.unwrap().refusal.unwrap().code, refusals::SAME_VERSION.code);
     // What was adopted is unproven; the proven release of its version takes its place.
     let adopted = Record { committed: Some(Installed { adopted: true, ..release(SLOT_A) }), ..record.clone() };
     let answer = Input::Answer {
@@ -378,14 +383,14 @@ fn a_notice_that_names_more_than_the_repository_shows_is_a_possible_freeze_told_
         assert!(record.missed.is_some(), "a look that shows no more takes nothing back");
     }
     let codes: Vec<_> = told.iter().map(|told| (told.to.clone().unwrap(), told.refusal.clone().unwrap().code)).collect();
-    assert_eq!(codes, [SLOT_B, 5].map(|n| (plan(n).version, checks::FREEZE.code.clone())));
+    assert_eq!(codes, [SLOT_B, 5].map(|n| (plan(n).version, refusals::FREEZE.code.clone())));
     // Dismissed, it stays so for the same release; another one is told of.
     record = step(&settings, &record, Input::Dismiss, &at(8000)).next;
     for (n, refused) in [(5, 0), (6, 1)] {
         record = step(&settings, &record, Input::Ring(hinted(n)), &at(8000 + u64::from(n) * 10)).next;
         let answer = Input::Answer { epoch: record.epoch, answer: candidate(SLOT_A) };
         let t = step(&settings, &record, answer, &at(8000 + u64::from(n) * 10));
-        let freezes = t.told.iter().filter(|told| told.refusal.as_ref().is_some_and(|why| why.code == checks::FREEZE.code));
+        let freezes = t.told.iter().filter(|told| told.refusal.as_ref().is_some_and(|why| why.code == refusals::FREEZE.code));
         assert_eq!(freezes.count(), refused, "{n}");
         record = t.next;
         assert_eq!(record.missed.as_ref().map(|missed| missed.dismissed), Some(refused == 0));
@@ -404,9 +409,10 @@ fn a_bundle_that_waits_for_its_wave_does_not_keep_the_network_waiting() {
     record = step(&settings, &record, Input::Ring(bundle.clone()), &at(1000)).next;
     record =
         step(&settings, &record, Input::Answer { epoch: record.epoch, answer: held(SLOT_B, Hold::Wave(None)) }, &at(1000)).next;
-    for (hour, network) in
-        [(1, candidate(SLOT_A)), (2, Answer::Checked(Verdict::Failed(Failure { refusal: checks::HALTED, again: Again::Later })))]
-    {
+    for (hour, network) in [
+        (1, candidate(SLOT_A)),
+        (2, Answer::Checked(Verdict::Failed(Failure { refusal: refusals::HALTED, again: Again::Later }))),
+    ] {
         let now = at(1000 + hour * 100);
         let t = step(&settings, &record, Input::Ring(ring(By::Timer)), &now);
         assert_eq!(t.effects, [Effect::Check { ring: ring(By::Timer), mend: None }], "the network is asked");
@@ -429,7 +435,7 @@ fn a_bundle_that_waits_for_its_wave_does_not_keep_the_network_waiting() {
 #[test]
 fn a_proof_that_cannot_be_read_is_fetched_again_and_nothing_is_rolled_back() {
     let settings = Settings::default();
-    let damaged = || Failure { refusal: checks::HALTED, again: Again::Later };
+    let damaged = || Failure { refusal: refusals::HALTED, again: Again::Later };
     let payload = artifact(SLOT_B);
     for (state, answer) in [
         (State::Staging { plan: plan(SLOT_B) }, Answer::Staged(Err(damaged()))),
@@ -478,7 +484,7 @@ fn the_devices_own_trouble_is_not_tried_without_end_and_never_forgotten() {
     assert!(told >= 1 && told <= tries.len() + 1, "told {told} times");
     assert!(record.condemned.is_empty(), "nothing speaks against the release");
     let refusal = record.last.clone().and_then(|last| last.refusal).unwrap();
-    assert!(refusal.code == checks::HELD_OFF.code && refusal.seen.contains("X-DISK"), "{refusal}");
+    assert!(refusal.code == refusals::HELD_OFF.code && refusal.seen.contains("X-DISK"), "{refusal}");
 
     // A person, another release, and a new start of the device do not wait.
     let soon = at(10_000 + 168 * 3600);
@@ -504,18 +510,18 @@ fn a_damaged_release_is_looked_for_until_it_is_back_and_its_configuration_with_i
         from: Some(plan(SLOT_B).slot),
         plan: Some(plan(SLOT_B)),
         to: Some(release(SLOT_A)),
-        reason: checks::DIED,
+        reason: refusals::DIED,
         condemn: None,
         retry: Retry::default(),
     };
     let record = Record { epoch: 7, state, committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
-    let t = step(&settings, &record, answer(&record, Answer::Damaged(checks::LINK_MOVED)), &at(1000));
+    let t = step(&settings, &record, answer(&record, Answer::Damaged(refusals::LINK_MOVED)), &at(1000));
     let [Effect::Check { mend: Some(mend), .. }] = t.effects.as_slice() else { panic!("{t:?}") };
     assert_eq!(*mend, release(SLOT_A));
     // Nothing has it: never given up, each time told once, what was put by is kept.
     let (mut record, mut secs) = (t.next, 1000);
     for _ in 0..200 {
-        let refused = Answer::Checked(Verdict::Refused { refusal: checks::HALTED, version: None });
+        let refused = Answer::Checked(Verdict::Refused { refusal: refusals::HALTED, version: None });
         let t = step(&settings, &record, answer(&record, refused), &at(secs));
         let pause = wake_at(&settings, &t.next).and_then(|at| at.since(&moment(0, secs))).unwrap();
         assert!((1..=settings.retry_most).contains(&pause), "{pause}");
@@ -545,9 +551,9 @@ fn the_release_before_takes_the_place_of_a_damaged_one_only_where_the_floor_allo
             floor,
             ..Record::new("edgecore".parse().unwrap())
         };
-        let found = Input::Damaged { slot: release(SLOT_B).slot, reason: checks::LINK_MOVED };
+        let found = Input::Damaged { slot: release(SLOT_B).slot, reason: refusals::LINK_MOVED };
         let record = step(&settings, &record, found, &at(1000)).next;
-        let refused = Answer::Checked(Verdict::Refused { refusal: checks::HALTED, version: None });
+        let refused = Answer::Checked(Verdict::Refused { refusal: refusals::HALTED, version: None });
         let t = step(&settings, &record, Input::Answer { epoch: record.epoch, answer: refused }, &at(1000));
         assert_eq!(t.next.condemned, [], "nothing speaks against what was lost");
         let back = Effect::Restore { from: Some(release(SLOT_B).slot), to: Some(release(SLOT_A)), anyway: false };

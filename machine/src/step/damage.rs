@@ -4,7 +4,7 @@
 //! that runs is touched. A newer release of the channel may get there first. The release before is taken in its place only where the floor
 //! allows that, or a person asks for it.
 
-use super::{Again, Draft, checks, pause};
+use super::{Again, Draft, pause, refusals};
 use crate::record::{By, Damage, Plan, Retry, Ring, SlotName, Source, State, Trouble};
 use slipway_protocol::{Class, Event, Refusal, Sha256};
 
@@ -102,7 +102,7 @@ impl Draft<'_> {
     pub(super) fn mended(&mut self, plan: &Plan, payload: Sha256) {
         let Some(committed) = self.next.committed.clone() else { return };
         if committed.payload != payload {
-            let refusal = checks::SAME_VERSION.with(payload, committed.payload);
+            let refusal = refusals::SAME_VERSION.with(payload, committed.payload);
             self.collect();
             return self.refuse(&refusal, Some(&plan.version), true);
         }
@@ -113,7 +113,7 @@ impl Draft<'_> {
     pub(super) fn whole_again(&mut self) {
         let Some(committed) = self.next.committed.clone() else { return self.settle() };
         let damage = self.next.damage.take();
-        let (from, reason) = damage.map_or((None, checks::LINK_MOVED), |damage| (damage.from, damage.reason));
+        let (from, reason) = damage.map_or((None, refusals::LINK_MOVED), |damage| (damage.from, damage.reason));
         self.restore(from, None, Some(committed), reason, None);
     }
 
@@ -145,7 +145,7 @@ impl Draft<'_> {
         }
         let seen = format!("{} times: {}: {}", trouble.failures, trouble.reason.code, trouble.reason.seen);
         let left = trouble.until.since(&self.now.moment).unwrap_or(0);
-        Some(checks::HELD_OFF.with(seen, format_args!("an activation that the device allows; tried again in {left} s")))
+        Some(refusals::HELD_OFF.with(seen, format_args!("an activation that the device allows; tried again in {left} s")))
     }
 
     /// An activation ended before it touched anything: the proof has to be fetched again, or the device was seen to be in its way.
@@ -164,11 +164,11 @@ impl Draft<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lives::{artifact, moment, plan, release};
     use super::super::*;
+    use crate::simulation::{artifact, moment, plan, release};
 
     fn damaged() -> Record {
-        let damage = crate::record::Damage { reason: checks::LINK_MOVED, from: Some(plan(3).slot), failures: 2 };
+        let damage = crate::record::Damage { reason: refusals::LINK_MOVED, from: Some(plan(3).slot), failures: 2 };
         let ring = Ring { by: By::Timer, source: Source::Network, hint: None };
         Record {
             epoch: 7,
@@ -198,8 +198,8 @@ mod tests {
                 candidate(4, None),
                 Answer::Fetched(Ok(())),
                 Answer::Staged(Ok(artifact(4))),
-                Answer::Prepared(Err(Failure { refusal: checks::NOTHING_BEFORE, again: Again::Never })),
-                Answer::Damaged(checks::LINK_MOVED),
+                Answer::Prepared(Err(Failure { refusal: refusals::NOTHING_BEFORE, again: Again::Never })),
+                Answer::Damaged(refusals::LINK_MOVED),
             ] {
                 record = answer(&record, what).next;
             }
@@ -211,11 +211,11 @@ mod tests {
 
     #[test]
     fn a_damaged_release_that_costs_too_much_today_is_told_once() {
-        let first = answer(&damaged(), candidate(1, Some(checks::HALTED)));
+        let first = answer(&damaged(), candidate(1, Some(refusals::HALTED)));
         assert_eq!(first.told.iter().map(|told| told.event).collect::<Vec<_>>(), [Event::Refused]);
         assert!(wake_at(&Settings::default(), &first.next).is_some() && first.next.damage.is_some());
         let again = Record { state: damaged().state, ..first.next };
-        assert_eq!(answer(&again, candidate(1, Some(checks::HALTED))).told, []);
+        assert_eq!(answer(&again, candidate(1, Some(refusals::HALTED))).told, []);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is remembered about one component: all of it is durable before anything is done about it.
 
-use crate::clock::Moment;
+use crate::time::Moment;
 use serde::{Deserialize, Serialize};
 use slipway_protocol::{ComponentName, Platform, Refusal, Sha256, Version};
 use std::path::PathBuf;

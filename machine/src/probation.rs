@@ -1,8 +1,8 @@
 //! The judgement over a release on probation: pure, from one look and what earlier looks saw.
 
-use super::{Settings, checks};
-use crate::clock::Moment;
+use super::{Settings, refusals};
 use crate::record::{ProcessState, Sample, Watch};
+use crate::time::Moment;
 use slipway_protocol::Refusal;
 
 /// What a look at the component means.
@@ -25,20 +25,20 @@ pub fn judge(settings: &Settings, watch: &Watch, sample: &Sample, now: &Moment) 
     let mut watch = watch.clone();
     let mut well = true;
     match &sample.process {
-        ProcessState::Dead(evidence) => return Judgement::RollBack(checks::DIED.with(evidence, "a running process")),
+        ProcessState::Dead(evidence) => return Judgement::RollBack(refusals::DIED.with(evidence, "a running process")),
         ProcessState::Running(process) => {
             let before = watch.process.as_ref();
             if before.is_some_and(|before| before != process) || before.is_none() && process.restarts > 0 {
                 let seen = format!("process {} after {} restarts", process.pid, process.restarts);
                 let wanted = before
                     .map_or_else(|| "no restart".to_owned(), |p| format!("process {} after {} restarts", p.pid, p.restarts));
-                return Judgement::RollBack(checks::RESTARTED.with(seen, wanted));
+                return Judgement::RollBack(refusals::RESTARTED.with(seen, wanted));
             }
             watch.process = Some(process.clone());
         }
         ProcessState::Starting => {
             if let Some(before) = &watch.process {
-                return Judgement::RollBack(checks::RESTARTED.with("no process yet", format_args!("process {}", before.pid)));
+                return Judgement::RollBack(refusals::RESTARTED.with("no process yet", format_args!("process {}", before.pid)));
             }
             well = false;
         }
@@ -53,7 +53,7 @@ pub fn judge(settings: &Settings, watch: &Watch, sample: &Sample, now: &Moment) 
             watch.failures = watch.failures.saturating_add(1);
             if watch.failures >= settings.failures {
                 return Judgement::RollBack(
-                    checks::CHECK.with(format_args!("{}: {why}", check.name), "every required check well"),
+                    refusals::CHECK.with(format_args!("{}: {why}", check.name), "every required check well"),
                 );
             }
         }
@@ -79,7 +79,7 @@ pub fn judge(settings: &Settings, watch: &Watch, sample: &Sample, now: &Moment) 
 /// The refusal when the deadline passes, be it at a look, between two, or without any.
 pub(super) fn overdue(watch: &Watch, settings: &Settings, now: &Moment) -> Refusal {
     let why = watch.ill.as_ref().map_or_else(String::new, |ill| format!("; {ill}"));
-    checks::DEADLINE.with(
+    refusals::DEADLINE.with(
         format_args!("well for {} s{why}", watch.healthy_since.as_ref().and_then(|since| now.since(since)).unwrap_or(0)),
         format_args!("{} s without a break within {} s", settings.soak, settings.deadline),
     )
@@ -89,8 +89,8 @@ pub(super) fn overdue(watch: &Watch, settings: &Settings, now: &Moment) -> Refus
 #[expect(clippy::arithmetic_side_effects, reason = "an overflow in a test fails the test")]
 mod tests {
     use super::*;
-    use crate::clock::BootId;
     use crate::record::{CheckResult, Process};
+    use crate::time::BootId;
 
     fn at(secs: u64) -> Moment {
         Moment { boot: BootId("b".into()), secs }
