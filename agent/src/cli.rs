@@ -3,12 +3,13 @@
 use crate::config::{self, Config};
 use crate::control::{self, Request};
 use crate::driver::{Driver, Mode};
-use crate::edges::Edges;
-use crate::slots::Slots;
-use crate::store::Store;
-use crate::supervisor::Tools;
+use crate::effects::Edges;
+use crate::process::supervisor::Tools;
+use crate::storage::slots::Slots;
+use crate::storage::store::Store;
+use crate::storage::{durable, store};
 use crate::text::kebab;
-use crate::{clock, durable, mqtt, status, store};
+use crate::{clock, mqtt, status};
 use help::Command;
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use slipway_machine::record::Ending;

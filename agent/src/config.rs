@@ -1,10 +1,10 @@
 //! The configuration file, `/etc/slipway/agent.toml`: read once at start, refused with the line that is wrong.
 
 use crate::fetch::HttpSettings;
-use crate::health::HealthSettings;
 use crate::mqtt::MqttSettings;
-use crate::snapshot::SnapshotSettings;
-use crate::supervisor::{AGENT_UNIT, Run, RunSettings};
+use crate::process::health::HealthSettings;
+use crate::process::supervisor::{AGENT_UNIT, Run, RunSettings};
+use crate::storage::snapshot::SnapshotSettings;
 use crate::tls::TlsSettings;
 use serde::Deserialize;
 use slipway_machine::Settings;
@@ -191,9 +191,11 @@ impl Config {
                 );
             }
         }
-        if names.len() > crate::witness::COMPONENT_LIMIT {
-            return Err(CONFIG
-                .with(format_args!("{} components", names.len()), format_args!("at most {}", crate::witness::COMPONENT_LIMIT)));
+        if names.len() > crate::storage::witness::COMPONENT_LIMIT {
+            return Err(CONFIG.with(
+                format_args!("{} components", names.len()),
+                format_args!("at most {}", crate::storage::witness::COMPONENT_LIMIT),
+            ));
         }
         if self.repository.refresh < Duration::from_secs(1) {
             return Err(CONFIG.with("repository.refresh below 1s", "a duration such as \"1h\""));

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::config::{Component, Config};
 use crate::control::{Request, Response};
 use crate::crashpoint::crashpoint;
-use crate::edges::Edges;
+use crate::effects::Edges;
 use crate::mqtt::{FromBroker, ToBroker};
 use jiff::Timestamp;
 use slipway_machine::record::{By, Record, Ring, SlotName, Source, State};
@@ -21,8 +21,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-mod sound;
-mod talk;
+mod integrity;
+mod messages;
 
 /// Longest sleep: deadlines are on a clock that goes on while the device is suspended, timers are not.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -179,7 +179,7 @@ impl Driver {
         let mut alive = tokio::time::interval(watchdog.unwrap_or(LONGEST_SLEEP));
         let mut look_after = tokio::time::interval(LOOK_AFTER);
         look_after.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let plain = self.live.values().any(|live| matches!(live.config.run.run, crate::supervisor::Run::Command { .. }));
+        let plain = self.live.values().any(|live| matches!(live.config.run.run, crate::process::supervisor::Run::Command { .. }));
         for component in self.driven() {
             if let Some(left) = self.edges.left(&component) {
                 if let Some(live) = self.live.get_mut(&component) {

@@ -6,13 +6,13 @@
 //! |---|---|
 //! | decide what happens next | [`slipway_machine`], on its [`record`](slipway_machine::record) |
 //! | hand what happens to it and its orders on | [`driver`] |
-//! | carry an order out | [`edges`], which uses all below |
+//! | carry an order out | [`effects`], which uses all below |
 //! | prove who released and who built | [`trust`] |
-//! | get bytes, and take a file out of them | [`fetch`], [`unpack`], [`tls`] |
-//! | keep something through a power cut | [`store`], [`witness`], [`slots`], [`snapshot`], [`durable`], under the names of [`layout`] |
-//! | run and watch a component | [`supervisor`], [`health`] |
+//! | get bytes, from a server or an offline bundle | [`fetch`], [`tls`] |
+//! | keep something through a power cut | [`storage`] |
+//! | run and watch a component | [`process`] |
 //! | talk: to the broker, to people on the device | [`mqtt`], [`control`], [`status`], [`cli`] |
-//! | update the agent itself, and put it back | [`selfupdate`], [`restore`] |
+//! | update the agent itself, and put it back | [`selfupdate`] |
 //! | know the time; read settings; write for people | [`clock`], [`duration`], [`config`], [`text`] |
 
 pub mod cli;
@@ -21,22 +21,14 @@ pub mod config;
 pub mod control;
 mod crashpoint;
 pub mod driver;
-pub mod durable;
 pub mod duration;
-pub mod edges;
+pub mod effects;
 pub mod fetch;
-pub mod health;
-pub mod layout;
 pub mod mqtt;
-pub mod restore;
+pub mod process;
 pub mod selfupdate;
-pub mod slots;
-pub mod snapshot;
 pub mod status;
-pub mod store;
-pub mod supervisor;
+pub mod storage;
 pub mod text;
 pub mod tls;
 pub mod trust;
-pub mod unpack;
-pub mod witness;

@@ -1,6 +1,6 @@
 //! What `slipway-agent status` shows: one picture of the node, as data and as a table.
 
-use crate::store::OUTBOX_LIMIT;
+use crate::storage::store::OUTBOX_LIMIT;
 use crate::text::{columns, dash, day, kebab, minute};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -31,10 +31,10 @@ pub use transport::{Place, Transport};
 pub use view::{RepositoryView, RoleView, SigstoreView, Trouble, View};
 
 use crate::config::{Component, Config, read_limited};
-use crate::durable;
 use crate::fetch::FetchError;
-use crate::layout;
-use crate::slots::Slots;
+use crate::storage::durable;
+use crate::storage::layout;
+use crate::storage::slots::Slots;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use slipway_machine::record::{Plan, SlotName, Source};

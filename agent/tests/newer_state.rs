@@ -3,9 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use slipway_agent::clock;
-use slipway_agent::restore::{Armed, FORMAT, Place};
-use slipway_agent::slots::Slots;
-use slipway_agent::store::Store;
+use slipway_agent::selfupdate::restore::{Armed, FORMAT, Place};
+use slipway_agent::storage::slots::Slots;
+use slipway_agent::storage::store::Store;
 use slipway_machine::record::{Installed, Plan, Record, Source, State, Watch};
 use slipway_protocol::{ComponentName, Platform};
 use slipway_world::tuf::Repository;

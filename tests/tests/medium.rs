@@ -1,7 +1,7 @@
 //! What comes and goes: a medium that is pulled out in the middle of an installation, and a reader who looks while files are being made.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use slipway_agent::slots::Slots;
+use slipway_agent::storage::slots::Slots;
 use slipway_protocol::{Event, Platform};
 use slipway_sim::factory::edgecore_name;
 use slipway_tests::crash::device::CrashDevice;

@@ -5,9 +5,9 @@
 use anyhow::Result;
 use slipway_agent::fetch::resume::{Answer, Asked, Verdict, judge};
 use slipway_agent::fetch::{Budget, Client, Download, HttpSettings};
-use slipway_agent::store::{Account, Mark};
+use slipway_agent::storage::store::{Account, Mark};
+use slipway_agent::storage::unpack::{Packed, extract};
 use slipway_agent::tls::{TlsSettings, client_config};
-use slipway_agent::unpack::{Packed, extract};
 use slipway_protocol::manifest::Format;
 use slipway_protocol::{Manifest, Sha256};
 use slipway_world::server::{Fault, ReleaseServer};

@@ -1,8 +1,8 @@
 //! `slipway-agent restore`: the restore unit's work, and what a person may look at by hand.
 
 use super::{Args, Stop, log, runtime};
-use crate::restore::{Outcome, Restorer};
-use crate::supervisor::Tools;
+use crate::process::supervisor::Tools;
+use crate::selfupdate::restore::{Outcome, Restorer};
 use std::io::Write;
 use std::path::Path;
 

@@ -5,7 +5,7 @@
 //! pays for each of these, so they end, and a person is told.
 
 use super::checks;
-use crate::store::Account;
+use crate::storage::store::Account;
 use jiff::Timestamp;
 use slipway_protocol::Refusal;
 

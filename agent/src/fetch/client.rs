@@ -4,7 +4,7 @@ use super::resume::{self, Answer, Asked, Verdict};
 use super::sink::Sink;
 use super::transport::{Failure, shown, transport};
 use super::{Budget, Download, Downloaded, FetchError, RetryAdvice, Small, checks};
-use crate::store::{Account, Mark};
+use crate::storage::store::{Account, Mark};
 use bytes::Bytes;
 use reqwest::header::{self, HeaderName};
 use reqwest::{Response, redirect};

@@ -4,8 +4,8 @@
 //! last block when the next download of the same artifact begins.
 
 use super::{Download, checks};
-use crate::durable;
-use crate::layout;
+use crate::storage::durable;
+use crate::storage::layout;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::Digest;
 use slipway_protocol::{Refusal, Sha256, Sha512};

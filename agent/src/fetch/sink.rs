@@ -5,7 +5,7 @@
 
 use super::part::{Finish, Part};
 use super::{Download, checks};
-use crate::store::Mark;
+use crate::storage::store::Mark;
 use bytes::Bytes;
 use slipway_protocol::Refusal;
 use tokio::task::{JoinHandle, spawn_blocking};

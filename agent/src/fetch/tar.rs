@@ -6,7 +6,7 @@
 
 use super::sink::Sink;
 use super::{Download, Downloaded, FetchError, RetryAdvice, Small, checks};
-use crate::store::Mark;
+use crate::storage::store::Mark;
 use bytes::Bytes;
 use slipway_protocol::Refusal;
 use std::collections::BTreeMap;
@@ -214,7 +214,7 @@ fn plain(name: &[u8]) -> Option<&str> {
 mod tests {
     use super::*;
     use crate::fetch::Budget;
-    use crate::store::Account;
+    use crate::storage::store::Account;
     use slipway_protocol::Sha256;
     use std::io::{Seek, Write};
 

@@ -8,9 +8,9 @@
 use super::history::RootHistory;
 use super::transport::Place;
 use super::{NoCandidate, read_file};
-use crate::durable;
 use crate::fetch::Small;
-use crate::layout;
+use crate::storage::durable;
+use crate::storage::layout;
 use slipway_machine::{Again, Failure};
 use slipway_protocol::{Class, Refusal};
 use slipway_verify::tuf::{Answer, Floors, Limits, Refresh, Repository, Rules, Slot, Step, Stored};

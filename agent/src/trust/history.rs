@@ -4,8 +4,8 @@
 //! over hundreds before that, and the power may go at any of them: each is durable before the
 //! next is asked for, and the next refresh verifies them from here.
 
-use crate::durable;
-use crate::layout::ROOT_SUFFIX;
+use crate::storage::durable;
+use crate::storage::layout::ROOT_SUFFIX;
 use serde::Deserialize;
 use slipway_protocol::Refusal;
 use slipway_verify::tuf::Limits;

@@ -15,7 +15,7 @@ use super::transport::{Place, Transport};
 use super::{MISSING, Memory, NoCandidate, Trust, read_file};
 use crate::config::{Config, read_limited};
 use crate::fetch::Small;
-use crate::layout;
+use crate::storage::layout;
 use serde::{Deserialize, Serialize};
 use slipway_protocol::{Actor, Class, Refusal, Sha256};
 use slipway_verify::SigstoreRoot;

@@ -2,9 +2,9 @@
 
 use super::sigstore::MIRROR;
 use super::{CACHE, MISSING, Memory, NoCandidate, Place, Trust, policy_target, read_file};
-use crate::durable;
 use crate::fetch::Small;
-use crate::layout;
+use crate::storage::durable;
+use crate::storage::layout;
 use slipway_protocol::{Channel, Manifest, Refusal, Sha256};
 use slipway_verify::tuf::{AuthenticTarget, Kind, Repository};
 use std::collections::BTreeSet;

@@ -2,8 +2,8 @@
 
 use super::{Memory, Origin, Trust, read_file};
 use crate::clock::Known;
-use crate::durable;
-use crate::layout::SEEN_SUFFIX;
+use crate::storage::durable;
+use crate::storage::layout::SEEN_SUFFIX;
 use crate::text::{columns, day, minute};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -10,7 +10,7 @@ mod resume;
 mod servers;
 
 use slipway_agent::fetch::{Budget, Client, Download, Downloaded, FetchError, HttpSettings, RetryAdvice, Small};
-use slipway_agent::store::{Account, Mark};
+use slipway_agent::storage::store::{Account, Mark};
 use slipway_agent::tls::{TlsSettings, client_config};
 use slipway_protocol::{Class, Refusal, Sha256, Sha512};
 use slipway_world::server::{Fault, ReleaseServer};

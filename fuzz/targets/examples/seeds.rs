@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use slipway_agent::witness::{Memory, Witness};
+use slipway_agent::storage::witness::{Memory, Witness};
 use slipway_fuzz_targets::device::{MEMBER, SLOT};
 use slipway_fuzz_targets::evidence::{NAME, TARBALL};
 use slipway_protocol::Sha256;

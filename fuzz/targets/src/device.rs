@@ -3,9 +3,9 @@
 use slipway_agent::config::Config;
 use slipway_agent::fetch::Small;
 use slipway_agent::fetch::TarSource;
-use slipway_agent::slots::Slots;
-use slipway_agent::unpack::{Packed, extract};
-use slipway_agent::witness::Witness;
+use slipway_agent::storage::slots::Slots;
+use slipway_agent::storage::unpack::{Packed, extract};
+use slipway_agent::storage::witness::Witness;
 use slipway_machine::record::SlotName;
 use slipway_protocol::manifest::Format;
 use slipway_protocol::{ComponentName, Sha256};

@@ -14,8 +14,8 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use lexopt::prelude::{Long, Value, ValueExt};
 use sigstore_crypto::{CryptoProvider, Error, HashContext, SigningScheme};
-use slipway_agent::durable::write_atomic;
 use slipway_agent::fetch::{Client, HttpSettings, Small};
+use slipway_agent::storage::durable::write_atomic;
 use slipway_agent::tls::{self, TlsSettings};
 use slipway_agent::trust::{NoCandidate, Place, RootHistory, Transport, follow};
 use slipway_protocol::Sha256;
@@ -118,7 +118,7 @@ async fn refresh(args: &Args, targets: Vec<String>) -> Result<(Repository, Place
                 history.keep(&bytes)?;
             }
             let path = dir.join(slot.file_name());
-            write_atomic(&path, &bytes, 0o644).map_err(|error| slipway_agent::durable::refusal(&path, &error))?;
+            write_atomic(&path, &bytes, 0o644).map_err(|error| slipway_agent::storage::durable::refusal(&path, &error))?;
         }
         Ok(())
     })

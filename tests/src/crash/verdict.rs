@@ -3,9 +3,9 @@
 use super::device::CrashDevice;
 use super::world::{OLD, Scenario, Setting};
 use anyhow::{Context as _, Result, bail, ensure};
-use slipway_agent::slots::Slots;
-use slipway_agent::store::Store;
-use slipway_agent::witness::{Memory, Witness};
+use slipway_agent::storage::slots::Slots;
+use slipway_agent::storage::store::Store;
+use slipway_agent::storage::witness::{Memory, Witness};
 use slipway_machine::record::{Installed, Record, SlotName, State};
 use slipway_protocol::ComponentName;
 use slipway_sim::factory::edgecore_name;

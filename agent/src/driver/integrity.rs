@@ -1,0 +1,100 @@
+//! The loop's eye on committed releases: what is started, or could be at any time, is what was committed.
+//!
+//! | when | what is looked at |
+//! |---|---|
+//! | the agent started, a person asks for something, once a day | every byte of the committed release, beside the loop |
+//! | something rings | whether it is there |
+//! | a plain process ended | every byte, before it is started again |
+
+use super::{Driver, Live, News};
+use crate::clock;
+use crate::storage::slots::Slots;
+use slipway_machine::Input;
+use slipway_machine::record::{Installed, SlotName, State};
+use slipway_protocol::{ComponentName, Refusal};
+use std::rc::Rc;
+
+/// How often a committed release is read while nothing happens: disks forget slowly.
+const READ_SECS: u64 = 86_400;
+
+impl Driver {
+    fn committed(&self, component: &ComponentName) -> Option<Installed> {
+        let record = &self.live.get(component)?.record;
+        record.committed.clone().filter(|_| record.damage.is_none())
+    }
+
+    /// What is damaged is fetched again; the agent's own program comes from the one that runs, if that is whole.
+    pub(super) fn damaged(&mut self, component: &ComponentName, slot: SlotName, reason: Refusal) {
+        let committed = self.committed(component).filter(|committed| committed.slot == slot);
+        let healed = committed.is_some_and(|committed| self.edges.heal(component, &committed));
+        self.input(component, if healed { Input::Healed(reason) } else { Input::Damaged { slot, reason } });
+    }
+
+    /// Reads the committed release beside the loop.
+    pub(super) fn read_slot(&mut self, component: &ComponentName) {
+        let Some(committed) = self.committed(component) else { return };
+        if let Some(live) = self.live.get_mut(component) {
+            live.read = Some(clock::now().moment);
+        }
+        let (edges, news, name) = (Rc::clone(&self.edges), self.news.0.clone(), component.clone());
+        tokio::task::spawn_local(async move {
+            if let Some(reason) = damage(edges.sound(&name, &committed).await) {
+                let _ = news.send(News::Damaged { component: name, slot: committed.slot, reason });
+            }
+        });
+    }
+
+    /// Reads it before anything else happens.
+    pub(super) async fn read_slot_now(&mut self, component: &ComponentName) {
+        let Some(committed) = self.committed(component) else { return };
+        if let Some(reason) = damage(self.edges.sound(component, &committed).await) {
+            self.damaged(component, committed.slot, reason);
+        }
+    }
+
+    /// Reads it when that was long ago.
+    pub(super) fn read_slot_daily(&mut self, component: &ComponentName) {
+        let read = self.live.get(component).and_then(|live| live.read.clone());
+        if read.is_none_or(|at| at.after(READ_SECS).reached(&clock::now().moment)) {
+            self.read_slot(component);
+        }
+    }
+
+    /// Sees whether the committed release is gone: cheap enough for every ring.
+    pub(super) fn miss_slot(&mut self, component: &ComponentName) {
+        let Some(committed) = self.committed(component) else { return };
+        if let Some(reason) = self.edges.slots.missing(component, &committed.slot) {
+            self.damaged(component, committed.slot, reason);
+        }
+    }
+
+    /// Has committed processes of the agent's own making started again when they ended.
+    pub(super) fn look_after(&self) {
+        let at_rest = |live: &&Live| {
+            matches!(
+                live.record.state,
+                State::Idle | State::Checking { .. } | State::Downloading { .. } | State::Staging { .. } | State::Staged { .. }
+            )
+        };
+        for live in self.live.values().filter(at_rest) {
+            let name = live.config.name.clone();
+            let Some(committed) = self.committed(&name).filter(|_| self.edges.is_due(&name)) else { continue };
+            let (edges, news) = (Rc::clone(&self.edges), self.news.0.clone());
+            tokio::task::spawn_local(async move {
+                if let Some(reason) = damage(edges.revive(&name, &committed).await) {
+                    let _ = news.send(News::Damaged { component: name, slot: committed.slot, reason });
+                }
+            });
+        }
+    }
+}
+
+/// What cannot be read for another reason is no damage, and looked at again.
+fn damage(read: Result<(), Refusal>) -> Option<Refusal> {
+    let refusal = read.err()?;
+    if Slots::is_damage(&refusal) {
+        return Some(refusal);
+    }
+    tracing::warn!(%refusal, "the committed release could not be read");
+    None
+}

@@ -1,0 +1,576 @@
+//! Carries out what the machine orders: one function per effect, each of which may be done again after a cut at any instruction.
+//!
+//! `activate` has the orders that touch what runs, `observe` the looks at it.
+//!
+//! Nothing is decided here. What an effect works with is authorised anew from the bytes on disk, never taken from the record.
+
+use crate::clock;
+use crate::config::{Component, Config};
+use crate::fetch::{BUDGET, Budget, Client, Download, FetchError, RetryAdvice, TarSource};
+use crate::process::health::Prober;
+use crate::process::supervisor::{Supervisor, Tools};
+use crate::selfupdate::activate::Own;
+use crate::selfupdate::restore::{Failed, Place};
+use crate::storage::durable;
+use crate::storage::layout;
+use crate::storage::slots::{SLOT_FORMAT, SlotRecord, Slots};
+use crate::storage::store::Store;
+use crate::storage::unpack;
+use crate::tls;
+use crate::trust::{Asked, Found, Memory, NoCandidate, Proof, Transport, Trust, View};
+use jiff::Timestamp;
+use slipway_machine::record::{Installed, Plan, Ring, SlotName, Source};
+use slipway_machine::time::Moment;
+use slipway_machine::{Again, Answer, Candidate, Effect, Failure, Verdict};
+use slipway_protocol::{Actor, Class, ComponentName, NodeName, Refusal, Sha256, Version};
+use slipway_verify::{Authorized, Release};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use tokio::sync::Mutex;
+use url::Url;
+
+mod activate;
+mod observe;
+
+const SPACE: Refusal = Refusal::of(
+    "SLW-A-SPACE",
+    Class::System,
+    Actor::Device,
+    "free space for the download and the new slot",
+    "free some space on that file system; the agent tries again by itself",
+);
+const WORKER: Refusal = Refusal::of(
+    "SLW-A-WORKER",
+    Class::System,
+    Actor::Device,
+    "a thread that works on files",
+    "nothing: it is done again; if this repeats, look for memory or disk trouble",
+);
+const FORGOTTEN: Refusal = Refusal::of(
+    "SLW-A-TRUST-MEMORY",
+    Class::System,
+    Actor::Operator,
+    "what the witness remembers about trust",
+    "another agent wrote it: install that one again; only if this device is yours to reset, give it a fresh state directory",
+);
+/// Sigstore's own repository is asked this often: its root changes a few times a year.
+const SIGSTORE_SECS: u64 = 6 * 3600;
+/// The latest known time is remembered when it has risen by this much: what the boot clock adds may be lost, what was signed may not.
+const REMEMBER_SECS: i64 = 600;
+/// Space that an update leaves free: logs, the database and the component itself need some.
+const RESERVE: u64 = 32 * 1024 * 1024;
+/// How much larger than its archive a program is; KubeEdge's are 3 to 4 times.
+const UNPACKED: u64 = 4;
+
+/// Everything that effects work with. One for all components; single-threaded.
+#[derive(Debug)]
+pub struct Edges {
+    /// The database and the witness.
+    pub store: RefCell<Store>,
+    /// The slots.
+    pub slots: Slots,
+    /// Metadata, evidence, policies.
+    pub trust: Trust,
+    client: Client,
+    base: Option<Url>,
+    prober: Prober,
+    state: PathBuf,
+    parts: BTreeMap<ComponentName, Part>,
+    /// Whether the broker is reached.
+    pub connected: Cell<bool>,
+    /// The metadata on disk is one for all components: a refresh of one must neither take back what another's has just raised, nor
+    /// be seen half done.
+    metadata: Mutex<()>,
+    /// When Sigstore's own repository was asked last.
+    sigstore: RefCell<Option<Moment>>,
+}
+
+/// What belongs to one component.
+#[derive(Debug)]
+struct Part {
+    config: Component,
+    supervisor: Supervisor,
+    /// The agent itself is activated and left in its own way.
+    own: Option<Own>,
+    /// One effect at a time: those that touch the disk or the process run to their end even when nobody wants their answer any more.
+    busy: Mutex<()>,
+    /// Held beside it by those that touch the process: a download may take hours, and the process must not stay dead for so long.
+    handled: Mutex<()>,
+    /// The process of a release on probation whose bytes were read again after its start.
+    hashed: Cell<Option<u32>>,
+}
+
+impl Edges {
+    /// Opens everything that effects need.
+    ///
+    /// # Errors
+    /// What cannot be used, by file and reason.
+    pub fn open(config: &Config, node: NodeName, store: Store, tools: &Tools) -> Result<Self, Refusal> {
+        clock::learn(clock::BUILT);
+        store.memory().trusted_time.into_iter().for_each(clock::learn);
+        let state = config.node.state.clone();
+        for sub in [layout::DOWNLOADS, layout::SNAPSHOTS, layout::RUN] {
+            let sub = state.join(sub);
+            durable::create_dir_all_durable(&sub).map_err(|error| durable::refusal(&sub, &error))?;
+        }
+        let slots = Slots::new(&state);
+        let trust = Trust::open(config, node, slots.clone())?;
+        let tls = tls::client_config(&config.tls)?;
+        let client = Client::new(&config.http, &tls)?;
+        let mut parts = BTreeMap::new();
+        for component in &config.components {
+            let run = state.join(layout::RUN).join(component.name.as_str());
+            let supervisor = Supervisor::new(&component.name, &component.run, slots.link(&component.name), run, tools);
+            parts.insert(
+                component.name.clone(),
+                Part {
+                    config: component.clone(),
+                    supervisor,
+                    own: Own::of(component, &state, &slots, tools),
+                    busy: Mutex::default(),
+                    handled: Mutex::default(),
+                    hashed: Cell::default(),
+                },
+            );
+        }
+        let base = config.repository.url.clone().map(with_slash);
+        Ok(Self {
+            store: RefCell::new(store),
+            slots,
+            trust,
+            client,
+            base,
+            prober: Prober::new(&tls)?,
+            state,
+            parts,
+            connected: Cell::new(false),
+            metadata: Mutex::default(),
+            sigstore: RefCell::default(),
+        })
+    }
+
+    /// What the witness remembers about trust. What cannot be read is no first boot.
+    ///
+    /// # Errors
+    /// Something else than this agent wrote it.
+    pub fn memory(&self) -> Result<Memory, Refusal> {
+        match self.store.borrow().memory().tuf.clone() {
+            serde_json::Value::Null => Ok(Memory::default()),
+            value => serde_json::from_value(value).map_err(|error| FORGOTTEN.with(error, "versions by role")),
+        }
+    }
+
+    /// What is trusted here, for a person.
+    ///
+    /// # Errors
+    /// As [`Self::memory`].
+    pub fn view(&self) -> Result<View, Refusal> {
+        Ok(self.trust.view(&self.memory()?, clock::known()))
+    }
+
+    /// Forgets which versions of the operator's metadata were judged expired, and tells which:
+    /// for a device whose clock was wrong and that gets no newer ones. Waits for a check that is
+    /// under way, which would put them back.
+    ///
+    /// # Errors
+    /// As [`Self::memory`]; or the witness cannot be written.
+    pub async fn forget_expired(&self) -> Result<BTreeMap<String, u64>, Refusal> {
+        let _alone = self.metadata.lock().await;
+        let mut memory = self.memory()?;
+        let expired = std::mem::take(&mut memory.operator.expired);
+        if !expired.is_empty() {
+            tracing::warn!(?expired, "judged expiry cleared by a person; these versions are judged anew");
+            self.remember(&memory)?;
+        }
+        Ok(expired)
+    }
+
+    /// Carries out an effect that has an answer. `progress` hears percent.
+    pub async fn perform(&self, component: &ComponentName, effect: &Effect, progress: &mut dyn FnMut(u8)) -> Option<Answer> {
+        let part = self.parts.get(component)?;
+        let _one_at_a_time = part.busy.lock().await;
+        let touches = matches!(effect, Effect::Prepare { .. } | Effect::Switch { .. } | Effect::Restore { .. });
+        let _in_hand = if touches { Some(part.handled.lock().await) } else { None };
+        Some(match effect {
+            Effect::Check { ring, mend } => Answer::Checked(self.check(part, ring, mend.as_ref()).await),
+            Effect::Fetch { plan } => Answer::Fetched(self.fetch(component, plan, progress).await),
+            Effect::Stage { plan } => Answer::Staged(self.stage(component, plan).await),
+            Effect::Prepare { plan, payload, put_by } => Answer::Prepared(self.prepare(part, plan, *payload, *put_by).await),
+            Effect::Switch { plan, payload } => Answer::Switched(self.switch(part, plan, *payload).await),
+            Effect::Restore { from, to, anyway } => self.restore(part, from.as_ref(), to.as_ref(), *anyway).await,
+            Effect::Watch { .. } | Effect::Collect { .. } => return None,
+        })
+    }
+
+    /// A damaged release is looked for first: it is known to work here. Where it cannot be had, what the channel names must do.
+    async fn check(&self, part: &Part, ring: &Ring, mend: Option<&Installed>) -> Verdict {
+        let component = &part.config.name;
+        let transport = match &ring.source {
+            Source::Network => self.base.clone().map(|base| Transport::Http(self.client.clone(), base)),
+            Source::Bundle(path) => match self.bundle(path).await {
+                Ok(tar) => Some(Transport::Tar(tar, String::new())),
+                Err(refusal) => return Verdict::Refused { refusal, version: None },
+            },
+        };
+        if let Some(installed) = mend
+            && self.sound(component, installed).await.is_ok()
+        {
+            return Verdict::Whole;
+        }
+        // The agent's own stays until its successor is whole: something of it may start, and nothing else would.
+        if let Some(installed) = mend.filter(|_| part.own.is_none()) {
+            let (slots, name, damaged) = (self.slots.clone(), component.clone(), installed.clone());
+            if let Err(refusal) = blocking(move || slots.set_aside(&name, &damaged.slot, &damaged.payload)).await {
+                tracing::error!(%component, %refusal, "what is damaged could not be set aside");
+            }
+            // No repository has what was adopted. Where it came from may.
+            if let Some(adopt) = part.config.adopt.as_ref().filter(|_| installed.adopted) {
+                let (slots, name, path, lost) = (self.slots.clone(), component.clone(), adopt.path.clone(), installed.clone());
+                match blocking(move || slots.adopt_again(&name, &path, &lost)).await {
+                    Ok(()) => return Verdict::Whole,
+                    Err(refusal) => tracing::warn!(%component, %refusal, "what was adopted is not where it came from"),
+                }
+            }
+        }
+        if let Some(installed) = mend {
+            match self.look_for(component, ring, transport.as_ref(), Some(&installed.version)).await {
+                Verdict::Candidate(candidate) if candidate.plan.artifact == installed.artifact => {
+                    return Verdict::Candidate(candidate);
+                }
+                Verdict::Refused { refusal, .. } => {
+                    tracing::warn!(%component, %refusal, "the damaged release cannot be had again")
+                }
+                Verdict::Candidate(_) | Verdict::Held(_) | Verdict::Whole => {}
+                failed @ Verdict::Failed(_) => return failed,
+            }
+        }
+        self.look_for(component, ring, transport.as_ref(), None).await
+    }
+
+    /// Asks for `release`, or for what the channel names.
+    async fn look_for(
+        &self,
+        component: &ComponentName,
+        ring: &Ring,
+        transport: Option<&Transport>,
+        release: Option<&Version>,
+    ) -> Verdict {
+        let _alone = self.metadata.lock().await;
+        let memory = match self.memory() {
+            Ok(memory) => memory,
+            Err(refusal) => return Verdict::Refused { refusal, version: None },
+        };
+        let known = clock::known();
+        if known.unsure {
+            tracing::warn!(clock = %known.clock, latest = %known.latest, "time_unsure: the clock is not believed; expiry is judged by the later one");
+        }
+        let asked = Asked {
+            component: component.clone(),
+            now: known.trusted(),
+            time_unsure: known.unsure,
+            sigstore: self.ask_sigstore(&memory),
+            memory,
+            source: ring.source.clone(),
+            release: release.cloned(),
+        };
+        let checked = self.trust.check(transport, &asked).await;
+        for note in &checked.notes {
+            tracing::warn!(%component, %note, "while checking");
+        }
+        // What was verified holds whatever the check ended in; an answer that outran its memory would be a way back to old metadata.
+        let kept = if checked.memory == asked.memory { Ok(()) } else { self.remember(&checked.memory) };
+        let kept = kept.and_then(|()| self.remember_time(checked.signed));
+        match (kept, checked.result) {
+            (Err(refusal), _) => Verdict::Failed(Failure { refusal, again: Again::Later }),
+            (Ok(()), Ok(Found::Release(plan))) => {
+                let barred = self.barred(component, &plan);
+                Verdict::Candidate(Box::new(Candidate { plan, barred }))
+            }
+            (Ok(()), Ok(Found::Held(held))) => Verdict::Held(held),
+            (Ok(()), Err(NoCandidate::Refused(refusal, version))) => Verdict::Refused { refusal, version },
+            (Ok(()), Err(NoCandidate::Failed(failure))) => Verdict::Failed(failure),
+        }
+    }
+
+    fn remember(&self, memory: &Memory) -> Result<(), Refusal> {
+        let value = serde_json::to_value(memory).map_err(|error| WORKER.with(error, "JSON"))?;
+        self.store.borrow_mut().remember_tuf(value)
+    }
+
+    /// Raises the latest known time by verified signed times, and remembers it. A signed time that is far ahead counts as well: whoever
+    /// can make a trusted log or authority sign it could vouch for any build, and a clock that is too late only asks for newer metadata.
+    fn remember_time(&self, signed: Option<Timestamp>) -> Result<(), Refusal> {
+        signed.into_iter().for_each(clock::learn);
+        let latest = clock::known().latest;
+        let before = self.store.borrow().memory().trusted_time;
+        let risen = before.is_none_or(|before| latest.duration_since(before).as_secs() >= REMEMBER_SECS);
+        let news = signed.is_some_and(|signed| before.is_none_or(|before| signed > before));
+        if risen || news { self.store.borrow_mut().remember_time(latest) } else { Ok(()) }
+    }
+
+    /// Where to ask for Sigstore's own repository, when it is time to.
+    fn ask_sigstore(&self, memory: &Memory) -> Option<Transport> {
+        let url = self.trust.sigstore_url()?;
+        let now = clock::now().moment;
+        let recent = self.sigstore.borrow().as_ref().is_some_and(|at| !at.after(SIGSTORE_SECS).reached(&now));
+        if recent && !self.trust.needs_sigstore(memory) {
+            return None;
+        }
+        *self.sigstore.borrow_mut() = Some(now);
+        Some(Transport::Http(self.client.clone(), with_slash(url.clone())))
+    }
+
+    async fn bundle(&self, path: &Path) -> Result<TarSource, Refusal> {
+        let path = path.to_owned();
+        blocking(move || TarSource::open(&path)).await
+    }
+
+    async fn fetch(&self, component: &ComponentName, plan: &Plan, progress: &mut dyn FnMut(u8)) -> Result<(), Failure> {
+        let never = |refusal| Failure { refusal, again: Again::Never };
+        let (release, _) = self.authorize(component, plan).await?;
+        if self.staged(component, plan).await.is_some() {
+            return Ok(());
+        }
+        let artifact = &release.artifact;
+        let part = self.part_file(&artifact.sha256);
+        let offset = self.store.borrow().cursor(&artifact.sha256);
+        self.room(&part, artifact.size, offset).map_err(|refusal| Failure { refusal, again: Again::Later })?;
+        let mut download = Download {
+            urls: Vec::new(),
+            size: artifact.size,
+            sha256: artifact.sha256,
+            sha512: artifact.sha512,
+            part,
+            trusted_offset: offset,
+            budget: self.budget(&artifact.sha256, artifact.size),
+        };
+        let checkpoint = |mark| self.store.borrow_mut().set_cursor(&artifact.sha256, mark, clock::known().trusted());
+        let size = artifact.size;
+        let percent = |at: u64| {
+            progress(u8::try_from(u128::from(at).saturating_mul(100).checked_div(size.into()).unwrap_or(0)).unwrap_or(100))
+        };
+        let fetched = match &plan.source {
+            Source::Network => {
+                let base = self.base.as_ref();
+                download.urls = artifact.urls.iter().filter_map(|url| Url::options().base_url(base).parse(url).ok()).collect();
+                self.client.download(&download, percent, checkpoint).await
+            }
+            Source::Bundle(path) => {
+                let tar = self.bundle(path).await.map_err(never)?;
+                let name = artifact
+                    .urls
+                    .iter()
+                    .find(|url| tar.names().any(|name| name == **url))
+                    .cloned()
+                    .unwrap_or_else(|| artifact.name.clone());
+                tar.copy_to_part(&name, &download, percent, checkpoint).await
+            }
+        };
+        fetched.map(|_| ()).map_err(|error| {
+            if error.refusal.code == BUDGET.code {
+                self.store.borrow_mut().close_account(&artifact.sha256, clock::known().trusted());
+            }
+            Failure::from(error)
+        })
+    }
+
+    fn budget(&self, artifact: &Sha256, size: u64) -> Budget {
+        let account = self.store.borrow().account(artifact, clock::known().trusted());
+        Budget::new(account, size, self.client.byte_budget())
+    }
+
+    /// Why a release cannot be fetched now, if it has to be: known before anything is begun, a refusal is told once and not every hour.
+    fn barred(&self, component: &ComponentName, plan: &Plan) -> Option<Refusal> {
+        let staged = self.slots.read(component, &plan.slot).is_ok_and(|slot| slot.artifact == plan.artifact && !slot.adopted);
+        if staged || plan.source != Source::Network {
+            return None;
+        }
+        let there = std::fs::metadata(self.part_file(&plan.artifact)).map_or(0, |part| part.len());
+        let have = self.store.borrow().cursor(&plan.artifact).min(there);
+        self.budget(&plan.artifact, plan.size).covers(plan.size.saturating_sub(have)).err()
+    }
+
+    fn room(&self, part: &Path, size: u64, have: u64) -> Result<(), Refusal> {
+        let free = durable::free_space(&self.state).map_err(|error| durable::refusal(part, &error))?;
+        let needed = size.saturating_sub(have).saturating_add(size.saturating_mul(UNPACKED)).saturating_add(RESERVE);
+        if free < needed {
+            return Err(SPACE.with(format_args!("{free} bytes free in {}", self.state.display()), format_args!("{needed} bytes")));
+        }
+        Ok(())
+    }
+
+    /// The payload's digest, if the slot is complete and belongs to this very artifact.
+    async fn staged(&self, component: &ComponentName, plan: &Plan) -> Option<Sha256> {
+        let record = self.slots.read(component, &plan.slot).ok()?;
+        // What was adopted was never downloaded, so nobody has compared all its digests.
+        if record.artifact != plan.artifact || record.adopted {
+            return None;
+        }
+        let (slots, component, slot, payload) = (self.slots.clone(), component.clone(), plan.slot.clone(), record.payload);
+        blocking(move || slots.check_payload(&component, &slot, &payload)).await.ok()?;
+        Some(record.payload)
+    }
+
+    async fn stage(&self, component: &ComponentName, plan: &Plan) -> Result<Sha256, Failure> {
+        let never = |refusal| Failure { refusal, again: Again::Never };
+        let (release, proof) = self.authorize(component, plan).await?;
+        let payload = match self.staged(component, plan).await {
+            Some(payload) => payload,
+            None => {
+                let (slots, part, plan) = (self.slots.clone(), self.part_file(&plan.artifact), plan.clone());
+                blocking(move || unpack_to_slot(&slots, &part, &plan, &release, &proof)).await.map_err(never)?
+            }
+        };
+        // The slot is durable: the download has served.
+        self.drop_part(&plan.artifact).map_err(never)?;
+        Ok(payload)
+    }
+
+    /// Copies what ran before Slipway to a slot and points the link at it: the first update has a way back, and a unit that starts
+    /// what is current can be put in place at any time. Nothing when there is nothing to adopt.
+    pub fn adopt(&self, component: &ComponentName) -> Result<Option<Installed>, Refusal> {
+        let Some(adopt) = self.parts.get(component).and_then(|part| part.config.adopt.as_ref()) else { return Ok(None) };
+        let ours = |slot: &SlotName| self.slots.read(component, slot).is_ok_and(|record| !record.adopted);
+        if self.slots.current(component)?.as_ref().is_some_and(ours) {
+            return Ok(None);
+        }
+        let adopted = self.slots.adopt(component, &adopt.path, adopt.version.clone())?;
+        self.slots.point(component, &adopted.slot)?;
+        Ok(Some(adopted))
+    }
+
+    /// Whether the agent's own damaged slot was made whole from the program that runs.
+    pub fn heal(&self, component: &ComponentName, committed: &Installed) -> bool {
+        let Some(own) = self.parts.get(component).and_then(|part| part.own.as_ref()) else { return false };
+        let healed = own.heal(committed);
+        if let Err(refusal) = &healed {
+            tracing::warn!(%component, %refusal, "what runs cannot take its place");
+        }
+        healed.is_ok()
+    }
+
+    fn committed(&self, component: &ComponentName) -> Option<Installed> {
+        self.store.borrow().record(component).and_then(|record| record.committed)
+    }
+
+    /// Why the restore unit left a release of the agent itself, if this component is that and it did.
+    pub fn left(&self, component: &ComponentName) -> Option<Failed> {
+        self.parts.get(component)?.own.as_ref()?;
+        Place::new(&self.state).failed().unwrap_or_else(|refusal| {
+            tracing::warn!(%refusal, "why the new agent was left cannot be read");
+            None
+        })
+    }
+
+    /// Removes what nobody needs any more; `downloads` are under way for other components. Failures only cost space.
+    pub fn collect(&self, component: &ComponentName, keep: &[SlotName], downloads: &[Sha256]) {
+        let gone = self.slots.keep_only(component, keep).map(|_| ());
+        let parts = self.parts_in(&self.state.join(layout::DOWNLOADS), |name| {
+            name.split('.').next().and_then(|digest| digest.parse().ok()).is_some_and(|digest| downloads.contains(&digest))
+        });
+        let snapshots =
+            self.parts_in(&layout::snapshots(&self.state, component), |name| keep.iter().any(|slot| slot.as_str() == name));
+        let armed = self.parts.get(component).and_then(|part| part.own.as_ref()).map_or(Ok(()), Own::disarm);
+        let trust = self.memory().and_then(|memory| self.trust.collect(&memory, downloads));
+        self.store.borrow_mut().collect_cursors(downloads, clock::known().trusted());
+        for refusal in [gone, parts, snapshots, armed, trust].into_iter().filter_map(Result::err) {
+            tracing::warn!(%component, %refusal, "could not clear away");
+        }
+    }
+
+    /// Removes everything in `dir` but what `keep` says.
+    fn parts_in(&self, dir: &Path, keep: impl Fn(&str) -> bool) -> Result<(), Refusal> {
+        let failed = |error: std::io::Error| durable::refusal(dir, &error);
+        let entries = match std::fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            if !entry.file_name().to_str().is_some_and(&keep) {
+                durable::remove_tree_durable(&entry.path()).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What cannot be read of the proof is fetched again by the next check, so it may work later; what is wrong with it stays wrong.
+    async fn authorize(&self, component: &ComponentName, plan: &Plan) -> Result<(Authorized<Release>, Proof), Failure> {
+        let _whole = self.metadata.lock().await;
+        self.memory().and_then(|memory| self.trust.authorize(component, plan, &memory)).map_err(|refusal| {
+            let again = if refusal.class == Class::System { Again::Later } else { Again::Never };
+            Failure { refusal, again }
+        })
+    }
+
+    fn part_file(&self, artifact: &Sha256) -> PathBuf {
+        layout::part(&self.state, artifact)
+    }
+
+    fn drop_part(&self, artifact: &Sha256) -> Result<(), Refusal> {
+        let part = self.part_file(artifact);
+        durable::remove_file_durable(&part).map_err(|error| durable::refusal(&part, &error))?;
+        self.store.borrow_mut().clear_cursor(artifact)
+    }
+
+    fn snapshot_dir(&self, component: &ComponentName, slot: &SlotName) -> PathBuf {
+        layout::snapshots(&self.state, component).join(slot.as_str())
+    }
+}
+
+/// From the part file to a slot that is complete, durable and carries its own proof.
+fn unpack_to_slot(
+    slots: &Slots,
+    part: &Path,
+    plan: &Plan,
+    release: &Authorized<Release>,
+    proof: &Proof,
+) -> Result<Sha256, Refusal> {
+    let artifact = &release.artifact;
+    let component = &release.manifest.component;
+    let mut writer = slots.begin(component, &plan.slot)?;
+    let source = File::open(part).map_err(|error| durable::refusal(part, &error))?;
+    let unpacked = unpack::extract(source, &artifact.into(), writer.payload_file())?;
+    let record = SlotRecord {
+        format: SLOT_FORMAT,
+        component: component.clone(),
+        version: release.manifest.version.clone(),
+        platform: artifact.platform,
+        artifact: artifact.sha256,
+        artifact_size: artifact.size,
+        payload: unpacked.payload,
+        payload_size: unpacked.size,
+        staged: clock::now().wall,
+        adopted: false,
+    };
+    writer.finish(&record, &proof.evidence, &proof.manifest)?;
+    Ok(unpacked.payload)
+}
+
+/// Work on files, beside the event loop.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> + Send + 'static) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(WORKER.with(error, "finished work")))
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        let again = match error.retry {
+            RetryAdvice::Never => Again::Never,
+            RetryAdvice::Later => Again::Later,
+            RetryAdvice::After(secs) => Again::After(secs),
+        };
+        Self { refusal: error.refusal, again }
+    }
+}
+
+/// Relative names are below the base only if it ends in a slash.
+fn with_slash(mut url: Url) -> Url {
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    url
+}

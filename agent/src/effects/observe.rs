@@ -1,0 +1,111 @@
+//! Looks at what runs, and starts again what ended.
+
+use super::{Edges, Part};
+use crate::process::health::Subject;
+use crate::storage::slots::Slots;
+use slipway_machine::record::{CheckResult, Installed, Plan, ProcessState, Sample};
+use slipway_protocol::{ComponentName, Refusal, Sha256};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+impl Edges {
+    /// One look at a component on probation; a service manager that does not answer is no sign of life or death.
+    pub async fn look(&self, component: &ComponentName, plan: &Plan, payload: Sha256) -> Option<(Sample, String)> {
+        let part = self.parts.get(component)?;
+        let subject = Subject {
+            component: component.clone(),
+            version: plan.version.clone(),
+            slot: plan.slot.clone(),
+            dir: self.slots.path(component, &plan.slot),
+        };
+        if part.supervisor.went_down()
+            && let Err(refusal) = self.start_after_boot(part, plan, payload).await
+        {
+            tracing::warn!(%component, %refusal, "did not start after the boot");
+        }
+        match self.prober.sample(&part.config.health, &part.supervisor, &subject).await {
+            Ok(mut sample) => {
+                if let ProcessState::Running(process) = &sample.process
+                    && part.hashed.get() != Some(process.pid)
+                {
+                    // Between the last look at the bytes and their start somebody may have exchanged them.
+                    let pid = process.pid;
+                    match self.whole(component, &plan.slot, payload).await {
+                        Ok(()) => part.hashed.set(Some(pid)),
+                        Err(refusal) if Slots::is_damage(&refusal) => {
+                            sample.process = ProcessState::Dead(format!("not what was verified: {refusal}"));
+                        }
+                        Err(refusal) => tracing::warn!(%component, %refusal, "could not read what runs"),
+                    }
+                }
+                sample.checks.extend(self.runs_it(component, &subject, &sample.process));
+                if part.config.health.broker {
+                    let outcome = if self.connected.get() { Ok(()) } else { Err("not connected".to_owned()) };
+                    sample.checks.push(CheckResult { name: "broker".to_owned(), required: true, outcome });
+                }
+                let ill = matches!(sample.process, ProcessState::Dead(_))
+                    || sample.checks.iter().any(|c| c.required && c.outcome.is_err());
+                let evidence = if ill { part.supervisor.evidence().await } else { String::new() };
+                Some((sample, evidence))
+            }
+            Err(refusal) => {
+                tracing::warn!(%component, %refusal, "could not look");
+                None
+            }
+        }
+    }
+
+    /// Whether what runs is what was activated. A unit without the drop-in would start the old program for ever, be healthy, and a
+    /// release would be committed that never ran.
+    fn runs_it(&self, component: &ComponentName, subject: &Subject, process: &ProcessState) -> Option<CheckResult> {
+        let ProcessState::Running(process) = process else { return None };
+        let proc = PathBuf::from(format!("/proc/{}", process.pid));
+        let link = self.slots.link(component);
+        let dir = std::fs::canonicalize(&subject.dir).unwrap_or_else(|_| subject.dir.clone());
+        // Without CAP_SYS_PTRACE only the command line is readable, whose first word is the program as the unit names it.
+        let program = std::fs::read_link(proc.join("exe")).unwrap_or_default();
+        // A script's program is its interpreter; then an argument names the script.
+        let words = std::fs::read(proc.join("cmdline")).unwrap_or_default();
+        let named = words.split(|byte| *byte == 0).map(|word| Path::new(std::ffi::OsStr::from_bytes(word)));
+        let ours = program.starts_with(&dir) || named.into_iter().any(|word| word.starts_with(&link) || word.starts_with(&dir));
+        let shown = words.split(|byte| *byte == 0).next().map(String::from_utf8_lossy).unwrap_or_default();
+        let wrong = || format!("process {} is {shown}, wanted {}/bin/{component}", process.pid, link.display());
+        Some(CheckResult { name: "program".to_owned(), required: true, outcome: if ours { Ok(()) } else { Err(wrong()) } })
+    }
+
+    /// Pause between two looks.
+    pub fn interval(&self, component: &ComponentName) -> std::time::Duration {
+        self.parts.get(component).map_or(std::time::Duration::from_secs(2), |part| part.config.health.interval)
+    }
+
+    async fn start_after_boot(&self, part: &Part, plan: &Plan, payload: Sha256) -> Result<(), Refusal> {
+        self.whole(&part.config.name, &plan.slot, payload).await?;
+        part.supervisor.start().await
+    }
+
+    /// Whether the agent is who runs a component's process, and it ended.
+    pub fn is_due(&self, component: &ComponentName) -> bool {
+        // While an effect works on the process, whether it should run is that effect's business.
+        self.parts.get(component).is_some_and(|part| part.handled.try_lock().is_ok() && part.supervisor.is_due())
+    }
+
+    /// Starts a committed component's process again, from the bytes that were committed.
+    ///
+    /// # Errors
+    /// They are not there any more: see [`Slots::is_damage`].
+    pub async fn revive(&self, component: &ComponentName, committed: &Installed) -> Result<(), Refusal> {
+        let Some(part) = self.parts.get(component) else { return Ok(()) };
+        let Ok(_free) = part.handled.try_lock() else { return Ok(()) };
+        // An update may have moved the link since this was asked for.
+        if self.slots.current(component)?.as_ref() != Some(&committed.slot) {
+            return Ok(());
+        }
+        self.sound(component, committed).await?;
+        match part.supervisor.ensure_running() {
+            Ok(true) => tracing::warn!(%component, "had ended and was started again"),
+            Ok(false) => {}
+            Err(refusal) => tracing::warn!(%component, %refusal, "could not be started again"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,16 @@
+//! What is kept through a power cut. Everything is written through [`durable`], under the names of [`layout`].
+//!
+//! | to keep | look in |
+//! |---|---|
+//! | records, reports, download cursors: a database | [`store`] |
+//! | what must never be lost or go back | [`witness`] |
+//! | the releases themselves | [`slots`], filled by [`unpack`] |
+//! | configuration and data of a component | [`snapshot`] |
+
+pub mod durable;
+pub mod layout;
+pub mod slots;
+pub mod snapshot;
+pub mod store;
+pub mod unpack;
+pub mod witness;

@@ -1,0 +1,606 @@
+//! Slots: the place of each release of a component, and the link that says which one is current.
+//!
+//! ```text
+//! slots/<component>/<slot>/bin/<component>          what runs, 0755
+//! slots/<component>/<slot>/release.json             what it is: the database can be rebuilt from these
+//! slots/<component>/<slot>/manifest.json            the signed manifest that named it
+//! slots/<component>/<slot>/evidence.sigstore.json   the proof of its build, verified again before it runs
+//! slots/<component>/.writing-<slot>/                a slot being written, or what a crash left of it
+//! slots/<component>/.damaged-<slot>/                a slot that was set aside so that nobody starts it, until another release is committed
+//! current/<component> -> ../slots/<component>/<slot>
+//! ```
+//! A slot appears under its name by one rename, whole and synced, and is never changed afterwards.
+
+use crate::crashpoint::crashpoint;
+use crate::storage::durable;
+use crate::storage::layout::{self, DAMAGED_SLOT, FOREIGN, SLOT_EVIDENCE, SLOT_MANIFEST, SLOT_RELEASE, WRITING};
+use jiff::Timestamp;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256 as Hasher};
+use slipway_machine::record::{Installed, SlotName};
+use slipway_protocol::refusal::{Actor, Class};
+use slipway_protocol::{ComponentName, Platform, Refusal, Sha256, Version, json};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The only format of a slot's record there is.
+pub const SLOT_FORMAT: u32 = 1;
+const RECORD_LIMITS: json::Limits = json::Limits { bytes: 16 * 1024, depth: 4 };
+/// A manifest is a few kilobytes, a Sigstore bundle up to some hundred.
+const DOCUMENT_LIMIT: u64 = 16 * 1024 * 1024;
+const BUFFER: usize = 128 * 1024;
+
+const MISSING: Refusal = Refusal::of(
+    "SLW-A-SLOT-MISSING",
+    Class::System,
+    Actor::Device,
+    "the slot",
+    "it was removed by hand or never written; the release has to be fetched again",
+);
+const DAMAGED: Refusal = Refusal::of(
+    "SLW-A-SLOT-DAMAGED",
+    Class::System,
+    Actor::Device,
+    "the slot's record",
+    "check the disk; the release has to be fetched again",
+);
+const CHANGED: Refusal = Refusal::of(
+    "SLW-A-SLOT-CHANGED",
+    Class::ArbitrarySoftware,
+    Actor::Device,
+    "the staged file's SHA-256",
+    "somebody or the disk changed it after it was verified; it will not run and has to be fetched again",
+);
+const IN_USE: Refusal = Refusal::of(
+    "SLW-A-SLOT-IN-USE",
+    Class::System,
+    Actor::Device,
+    "that the slot is not current",
+    "a slot that runs is neither replaced nor removed; make another one current first",
+);
+const FOREIGN_LINK: Refusal = Refusal::of(
+    "SLW-A-LINK-FOREIGN",
+    Class::System,
+    Actor::Operator,
+    "the current link",
+    "it was changed by hand: remove it, then let the agent put it back",
+);
+const NOT_EXECUTABLE: Refusal = Refusal::of(
+    "SLW-A-ADOPT",
+    Class::Configuration,
+    Actor::Operator,
+    "the program to adopt",
+    "name the executable file that the component runs now",
+);
+const MISMATCH: Refusal = Refusal::of(
+    "SLW-A-SLOT-MISMATCH",
+    Class::System,
+    Actor::Device,
+    "that slot, record and content belong together",
+    "this is a fault in the agent: report it with its log",
+);
+
+/// What a slot says about itself.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlotRecord {
+    /// [`SLOT_FORMAT`].
+    pub format: u32,
+    /// Whose slot.
+    pub component: ComponentName,
+    /// Which release.
+    pub version: Version,
+    /// What it was built for.
+    pub platform: Platform,
+    /// SHA-256 of the artifact it came from; of an adopted program, of the program.
+    pub artifact: Sha256,
+    /// The artifact's size.
+    pub artifact_size: u64,
+    /// SHA-256 of what runs.
+    pub payload: Sha256,
+    /// Size of what runs.
+    pub payload_size: u64,
+    /// When it was staged, by the wall clock.
+    pub staged: Timestamp,
+    /// It was on the device before Slipway: no provenance, no manifest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
+}
+
+impl SlotRecord {
+    /// The slot that this describes.
+    #[must_use]
+    pub fn slot(&self) -> SlotName {
+        SlotName::of(&self.version, &self.artifact)
+    }
+
+    /// It, as the machine knows it.
+    #[must_use]
+    pub fn installed(&self) -> Installed {
+        Installed {
+            version: self.version.clone(),
+            artifact: self.artifact,
+            payload: self.payload,
+            slot: self.slot(),
+            adopted: self.adopted,
+        }
+    }
+}
+
+/// All slots of this device.
+#[derive(Clone, Debug)]
+pub struct Slots {
+    root: PathBuf,
+}
+
+impl Slots {
+    /// The slots under the agent's state directory.
+    #[must_use]
+    pub fn new(state_dir: &Path) -> Self {
+        Self { root: state_dir.to_owned() }
+    }
+
+    /// The directory of a slot.
+    #[must_use]
+    pub fn path(&self, component: &ComponentName, slot: &SlotName) -> PathBuf {
+        self.home(component).join(slot.as_str())
+    }
+
+    /// The file that runs.
+    #[must_use]
+    pub fn payload_path(&self, component: &ComponentName, slot: &SlotName) -> PathBuf {
+        payload_in(&self.path(component, slot), component)
+    }
+
+    /// Where a slot is that was set aside; what runs from it runs on.
+    #[must_use]
+    pub fn aside(&self, component: &ComponentName, slot: &SlotName) -> PathBuf {
+        self.home(component).join(format!("{DAMAGED_SLOT}{slot}"))
+    }
+
+    fn home(&self, component: &ComponentName) -> PathBuf {
+        self.root.join(layout::SLOTS).join(component.as_str())
+    }
+
+    /// The link that says which slot is current.
+    #[must_use]
+    pub fn link(&self, component: &ComponentName) -> PathBuf {
+        self.root.join(layout::CURRENT).join(component.as_str())
+    }
+
+    /// Begins to write a slot, out of sight; what an earlier attempt left of it is removed.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn begin(&self, component: &ComponentName, slot: &SlotName) -> Result<SlotWriter, Refusal> {
+        let home = self.home(component);
+        let dir = home.join(format!("{WRITING}{slot}"));
+        let prepare = || -> io::Result<File> {
+            durable::create_dir_all_durable(&home)?;
+            durable::remove_tree_durable(&dir)?;
+            make_dir(&dir)?;
+            make_dir(&dir.join(layout::BIN))?;
+            durable::create(&payload_in(&dir, component), 0o755)
+        };
+        let payload = prepare().map_err(|error| durable::refusal(&dir, &error))?;
+        Ok(SlotWriter { slots: self.clone(), component: component.clone(), slot: slot.clone(), dir, payload })
+    }
+
+    /// The slots of a component, in order of their names.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn list(&self, component: &ComponentName) -> Result<Vec<SlotName>, Refusal> {
+        let mut slots: Vec<_> = self.entries(component)?.into_iter().filter_map(|name| SlotName::try_from(name).ok()).collect();
+        slots.sort();
+        Ok(slots)
+    }
+
+    /// The components that have slots or a link, in order of their names.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn components(&self) -> Result<Vec<ComponentName>, Refusal> {
+        let mut all = names(&self.root.join(layout::SLOTS))?;
+        all.extend(names(&self.root.join(layout::CURRENT))?);
+        let mut all: Vec<ComponentName> = all.iter().filter_map(|name| name.parse().ok()).collect();
+        all.sort();
+        all.dedup();
+        Ok(all)
+    }
+
+    fn entries(&self, component: &ComponentName) -> Result<Vec<String>, Refusal> {
+        names(&self.home(component))
+    }
+
+    /// What a slot says about itself.
+    ///
+    /// # Errors
+    /// There is no such slot, or its record is damaged, of another slot, or of a newer agent.
+    pub fn read(&self, component: &ComponentName, slot: &SlotName) -> Result<SlotRecord, Refusal> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let path = self.path(component, slot).join(SLOT_RELEASE);
+        let bytes = read_bounded(&path)?;
+        if let Ok(Format { format }) = json::parse(&bytes, RECORD_LIMITS)
+            && format > SLOT_FORMAT
+        {
+            return Err(crate::storage::witness::NEWER.with(format_args!("slot format {format}"), format_args!("{SLOT_FORMAT}")));
+        }
+        let record: SlotRecord = json::parse(&bytes, RECORD_LIMITS)
+            .map_err(|error| DAMAGED.with(format_args!("{}: {error}", path.display()), "a record"))?;
+        if record.component != *component || record.slot() != *slot {
+            return Err(DAMAGED.with(format_args!("{} {}", record.component, record.slot()), format_args!("{component} {slot}")));
+        }
+        Ok(record)
+    }
+
+    /// Reads the whole payload and compares its SHA-256. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// It is missing, is not a plain file, or has another digest.
+    pub fn check_payload(&self, component: &ComponentName, slot: &SlotName, expected: &Sha256) -> Result<(), Refusal> {
+        let path = self.payload_path(component, slot);
+        let file = open_file(&path)?;
+        let (seen, _) = copy_hashed(file, &mut io::sink()).map_err(|error| durable::refusal(&path, &error))?;
+        if seen == *expected { Ok(()) } else { Err(CHANGED.with(seen, expected)) }
+    }
+
+    /// That there is no payload in a slot, if so.
+    #[must_use]
+    pub fn missing(&self, component: &ComponentName, slot: &SlotName) -> Option<Refusal> {
+        let path = self.payload_path(component, slot);
+        let gone = matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
+        gone.then(|| MISSING.with(format_args!("no {}", path.display()), "a file"))
+    }
+
+    /// Whether a refusal of [`Self::check_payload`] says that the slot does not hold what was committed.
+    #[must_use]
+    pub fn is_damage(refusal: &Refusal) -> bool {
+        [&MISSING.code, &CHANGED.code].contains(&&refusal.code) || durable::is_unreadable(refusal)
+    }
+
+    /// Takes a slot whose payload is not what it should be from its place, so that nobody starts it: neither a process that ends and is
+    /// started again by its service manager, nor the next boot. What runs from it runs on. One that is sound stays where it is.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn set_aside(&self, component: &ComponentName, slot: &SlotName, payload: &Sha256) -> Result<(), Refusal> {
+        if !self.is_damaged(component, slot, payload) {
+            return Ok(());
+        }
+        self.move_aside(component, slot).map_err(|error| durable::refusal(&self.path(component, slot), &error))
+    }
+
+    /// Whether something is there under this name that is not what it should be.
+    fn is_damaged(&self, component: &ComponentName, slot: &SlotName, payload: &Sha256) -> bool {
+        self.path(component, slot).symlink_metadata().is_ok()
+            && self.check_payload(component, slot, payload).is_err_and(|refusal| Self::is_damage(&refusal))
+    }
+
+    fn move_aside(&self, component: &ComponentName, slot: &SlotName) -> io::Result<()> {
+        let home = self.home(component);
+        let aside = self.aside(component, slot);
+        durable::remove_tree_durable(&aside)?;
+        crashpoint!("slot: before it is set aside");
+        fs::rename(self.path(component, slot), &aside)?;
+        crashpoint!("slot: after it is set aside");
+        durable::sync_dir(&home)
+    }
+
+    /// The Sigstore bundle that proves the build.
+    ///
+    /// # Errors
+    /// It is missing or unreasonably large, or the disk fails.
+    pub fn evidence(&self, component: &ComponentName, slot: &SlotName) -> Result<Vec<u8>, Refusal> {
+        read_bounded(&self.path(component, slot).join(SLOT_EVIDENCE))
+    }
+
+    /// The signed manifest.
+    ///
+    /// # Errors
+    /// It is missing or unreasonably large, or the disk fails.
+    pub fn manifest(&self, component: &ComponentName, slot: &SlotName) -> Result<Vec<u8>, Refusal> {
+        read_bounded(&self.path(component, slot).join(SLOT_MANIFEST))
+    }
+
+    /// Removes a slot; one that is not there is fine.
+    ///
+    /// # Errors
+    /// It is current, or the disk fails.
+    pub fn remove(&self, component: &ComponentName, slot: &SlotName) -> Result<(), Refusal> {
+        self.refuse_current(component, slot)?;
+        let path = self.path(component, slot);
+        durable::remove_tree_durable(&path).map_err(|error| durable::refusal(&path, &error))
+    }
+
+    /// Removes every slot but these and the current one, and what crashes left. Says what it removed.
+    ///
+    /// # Errors
+    /// The disk fails, or the current link is not the agent's: then nothing is removed.
+    pub fn keep_only(&self, component: &ComponentName, keep: &[SlotName]) -> Result<Vec<SlotName>, Refusal> {
+        let current = self.current(component)?;
+        let home = self.home(component);
+        let mut removed = Vec::new();
+        for name in self.entries(component)? {
+            let path = home.join(&name);
+            let failed = |error: io::Error| durable::refusal(&path, &error);
+            if name.starts_with(WRITING) || name.starts_with(DAMAGED_SLOT) {
+                durable::remove_tree_durable(&path).map_err(failed)?;
+            } else if let Ok(slot) = SlotName::try_from(name)
+                && !keep.contains(&slot)
+                && current.as_ref() != Some(&slot)
+            {
+                durable::remove_tree_durable(&path).map_err(failed)?;
+                removed.push(slot);
+            }
+        }
+        if home.is_dir() {
+            durable::sweep(&home).map_err(|error| durable::refusal(&home, &error))?;
+        }
+        Ok(removed)
+    }
+
+    /// The slot that the link names, which need not exist.
+    ///
+    /// # Errors
+    /// What is there is no link, or not one that the agent made.
+    pub fn current(&self, component: &ComponentName) -> Result<Option<SlotName>, Refusal> {
+        let link = self.link(component);
+        let wanted = || format!("a link to ../slots/{component}/ and a slot");
+        let target = match fs::read_link(&link) {
+            Ok(target) => target,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                return Err(FOREIGN_LINK.with(format_args!("{} is no link", link.display()), wanted()));
+            }
+            Err(error) => return Err(durable::refusal(&link, &error)),
+        };
+        let name = target.to_str().and_then(|text| text.strip_prefix(&format!("../slots/{component}/")));
+        match name.and_then(|name| SlotName::try_from(name.to_owned()).ok()) {
+            Some(slot) => Ok(Some(slot)),
+            None => Err(FOREIGN_LINK.with(format_args!("{} -> {}", link.display(), target.display()), wanted())),
+        }
+    }
+
+    /// Makes a slot current, in one step.
+    ///
+    /// # Errors
+    /// There is no such slot, or the disk fails; the link is then as it was.
+    pub fn point(&self, component: &ComponentName, slot: &SlotName) -> Result<(), Refusal> {
+        open_file(&self.payload_path(component, slot))?;
+        let link = self.link(component);
+        let target = Path::new("..").join(layout::SLOTS).join(component.as_str()).join(slot.as_str());
+        let swap = || {
+            durable::create_dir_all_durable(&self.root.join(layout::CURRENT))?;
+            if link.symlink_metadata().is_ok_and(|there| there.is_dir()) {
+                // A folder is not replaced by a rename. What somebody put there is kept for him.
+                let foreign = link.with_file_name(format!("{FOREIGN}{component}"));
+                durable::remove_tree_durable(&foreign)?;
+                fs::rename(&link, &foreign)?;
+            }
+            durable::swap_link(&link, &target)
+        };
+        swap().map_err(|error| durable::refusal(&link, &error))
+    }
+
+    /// Makes no slot current.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn unpoint(&self, component: &ComponentName) -> Result<(), Refusal> {
+        let link = self.link(component);
+        durable::remove_file_durable(&link).map_err(|error| durable::refusal(&link, &error))
+    }
+
+    /// Copies a program that was on the device before Slipway to a slot, so that the first update has something to go back to.
+    /// Twice is as good as once.
+    ///
+    /// # Errors
+    /// It is no executable file, or the disk fails.
+    pub fn adopt(&self, component: &ComponentName, existing: &Path, version: Version) -> Result<Installed, Refusal> {
+        let failed = |error: io::Error| durable::refusal(existing, &error);
+        let describe = || File::open(existing).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
+        let (mut source, metadata) = describe()
+            .map_err(|error| NOT_EXECUTABLE.with(format_args!("{}: {error}", existing.display()), "an executable file"))?;
+        if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
+            return Err(NOT_EXECUTABLE.with(existing.display(), "an executable file"));
+        }
+        // The slot is named for the digest, so it is read once to know the name and once to copy it.
+        let (digest, _) = copy_hashed(&source, &mut io::sink()).map_err(failed)?;
+        let slot = SlotName::of(&version, &digest);
+        if let Ok(there) = self.read(component, &slot) {
+            self.check_payload(component, &slot, &digest)?;
+            return Ok(there.installed());
+        }
+        io::Seek::rewind(&mut source).map_err(failed)?;
+        let mut writer = self.begin(component, &slot)?;
+        let (payload, size) =
+            copy_hashed(&source, writer.payload_file()).map_err(|error| durable::refusal(&writer.dir, &error))?;
+        if payload != digest {
+            return Err(NOT_EXECUTABLE
+                .with(format_args!("{} changed while it was copied", existing.display()), "a file that stays as it is"));
+        }
+        let record = SlotRecord {
+            format: SLOT_FORMAT,
+            component: component.clone(),
+            version,
+            platform: Platform::current(),
+            artifact: digest,
+            artifact_size: size,
+            payload,
+            payload_size: size,
+            staged: crate::clock::now().wall,
+            adopted: true,
+        };
+        writer.complete(&record, &[])?;
+        Ok(record.installed())
+    }
+
+    /// Copies what was adopted once more from where it came from, if that is still the same, byte by byte.
+    ///
+    /// # Errors
+    /// It is not, or the disk fails.
+    pub fn adopt_again(&self, component: &ComponentName, existing: &Path, lost: &Installed) -> Result<(), Refusal> {
+        let read = File::open(existing).and_then(|file| copy_hashed(file, &mut io::sink()));
+        let (seen, _) = read.map_err(|error| durable::refusal(existing, &error))?;
+        if seen != lost.payload {
+            return Err(CHANGED.with(seen, lost.payload));
+        }
+        self.adopt(component, existing, lost.version.clone())?;
+        self.check_payload(component, &lost.slot, &lost.payload)
+    }
+
+    fn refuse_current(&self, component: &ComponentName, slot: &SlotName) -> Result<(), Refusal> {
+        match self.current(component)? {
+            Some(current) if current == *slot => Err(IN_USE.with(current, "another slot")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A slot being written, out of sight.
+#[derive(Debug)]
+pub struct SlotWriter {
+    slots: Slots,
+    component: ComponentName,
+    slot: SlotName,
+    dir: PathBuf,
+    payload: File,
+}
+
+impl SlotWriter {
+    /// The file to write the payload to; open for reading too.
+    pub const fn payload_file(&mut self) -> &mut File {
+        &mut self.payload
+    }
+
+    /// Makes everything durable and lets the slot appear, in place of an older one of its name that is not current.
+    ///
+    /// # Errors
+    /// Record, slot and payload do not belong together, the slot is current, or the disk fails. Nothing has appeared then.
+    pub fn finish(self, record: &SlotRecord, evidence: &[u8], manifest: &[u8]) -> Result<(), Refusal> {
+        self.complete(record, &[(SLOT_EVIDENCE, evidence), (SLOT_MANIFEST, manifest)])
+    }
+
+    fn complete(self, record: &SlotRecord, documents: &[(&str, &[u8])]) -> Result<(), Refusal> {
+        let Self { slots, component, slot, dir, payload } = self;
+        let failed = |error: io::Error| durable::refusal(&dir, &error);
+        if record.component != component || record.slot() != slot || record.format != SLOT_FORMAT {
+            let seen = format_args!("{} {} format {}", record.component, record.slot(), record.format).to_string();
+            return Err(MISMATCH.with(seen, format_args!("{component} {slot} format {SLOT_FORMAT}")));
+        }
+        let size = payload.metadata().map_err(failed)?.len();
+        if size != record.payload_size {
+            return Err(MISMATCH.with(format_args!("{size} bytes"), format_args!("{} bytes", record.payload_size)));
+        }
+        // What is current and gone, set aside, or damaged is to be replaced.
+        let promised = slots.read(&component, &slot).map_or(record.payload, |there| there.payload);
+        let damaged = slots.is_damaged(&component, &slot, &promised);
+        if !damaged && slots.path(&component, &slot).symlink_metadata().is_ok() {
+            slots.refuse_current(&component, &slot)?;
+        }
+        let json = serde_json::to_vec_pretty(record).map_err(|error| MISMATCH.with(error, "JSON"))?;
+        let make_durable = || -> io::Result<()> {
+            payload.sync_all()?;
+            durable::sync_dir(&dir.join(layout::BIN))?;
+            for (name, bytes) in documents {
+                durable::write_new(&dir.join(name), bytes, 0o644)?;
+            }
+            durable::write_new(&dir.join(SLOT_RELEASE), &json, 0o644)?;
+            durable::sync_dir(&dir)?;
+            let home = slots.home(&component);
+            let place = home.join(slot.as_str());
+            crashpoint!("slot: before its name");
+            if damaged {
+                slots.move_aside(&component, &slot)?;
+            }
+            durable::remove_tree_durable(&place)?;
+            crashpoint!("slot: its name is free");
+            fs::rename(&dir, &place)?;
+            crashpoint!("slot: after its name");
+            durable::sync_dir(&home)
+        };
+        make_durable().map_err(failed)
+    }
+}
+
+fn payload_in(dir: &Path, component: &ComponentName) -> PathBuf {
+    dir.join(layout::BIN).join(component.as_str())
+}
+
+fn make_dir(path: &Path) -> io::Result<()> {
+    fs::create_dir(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o755))
+}
+
+/// The names in a directory that are text; none if it is not there.
+fn names(dir: &Path) -> Result<Vec<String>, Refusal> {
+    let failed = |error: io::Error| durable::refusal(dir, &error);
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        if let Ok(name) = entry.map_err(failed)?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Opens a plain file in a slot: a link there would let something else run than what was verified.
+fn open_file(path: &Path) -> Result<File, Refusal> {
+    let opened = OpenOptions::new().read(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()).open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(MISSING.with(format_args!("no {}", path.display()), "a file"));
+        }
+        Err(error) if error.raw_os_error().map(Errno::from_raw) == Some(Errno::ELOOP) => {
+            return Err(CHANGED.with(format_args!("{} is a link", path.display()), "a plain file"));
+        }
+        Err(error) => return Err(durable::refusal(path, &error)),
+    };
+    let metadata = file.metadata().map_err(|error| durable::refusal(path, &error))?;
+    if metadata.is_file() { Ok(file) } else { Err(CHANGED.with(format_args!("{} is no file", path.display()), "a plain file")) }
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = Vec::new();
+    let read = open_file(path)?.take(DOCUMENT_LIMIT.saturating_add(1)).read_to_end(&mut bytes);
+    let length = u64::try_from(read.map_err(|error| durable::refusal(path, &error))?).unwrap_or(u64::MAX);
+    if length > DOCUMENT_LIMIT {
+        return Err(DAMAGED.with(format_args!("{}: more than {DOCUMENT_LIMIT} bytes", path.display()), "a document"));
+    }
+    Ok(bytes)
+}
+
+/// Copies to the end; SHA-256 and size of what was copied.
+fn copy_hashed(mut from: impl Read, to: &mut impl Write) -> io::Result<(Sha256, u64)> {
+    let mut buffer = vec![0; BUFFER];
+    let (mut hasher, mut size) = (Hasher::new(), 0_u64);
+    loop {
+        let read = match from.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        let chunk = buffer.get(..read).unwrap_or_default();
+        if chunk.is_empty() {
+            return Ok((Sha256(hasher.finalize().into()), size));
+        }
+        hasher.update(chunk);
+        to.write_all(chunk)?;
+        size = size.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! What a record becomes when the database lost it: pure, from what the witness remembers and what slots say about themselves.
+//!
+//! Fetching begins again by itself. What touched the running release is undone: back to the committed one, never onwards.
+
+use crate::storage::slots::SlotRecord;
+use crate::storage::witness::{Kept, Memory, Phase, Remembered};
+use jiff::Timestamp;
+use slipway_machine::record::{Condemned, Installed, Plan, Record, Retry, SlotName, Source, State};
+use slipway_protocol::refusal::{Actor, Class};
+use slipway_protocol::{ComponentName, Refusal, Sha256, Version};
+
+const INTERRUPTED: Refusal = Refusal::of(
+    "SLW-A-STATE-LOST",
+    Class::System,
+    Actor::Device,
+    "the record of the update under way",
+    "the database was lost: the agent goes back to the committed release and tries again; check the disk",
+);
+const RESTORED: Refusal = Refusal::of(
+    "SLW-A-SELF-RESTORED",
+    Class::Health,
+    Actor::Builder,
+    "the new agent, during its probation",
+    "see the log of slipway-agent and slipway-agent-restore; release a fixed version",
+);
+const CONDEMNED: Refusal = Refusal::of(
+    "SLW-A-CONDEMNED",
+    Class::Health,
+    Actor::Builder,
+    "that the artifact did not fail here before",
+    "why it failed was lost with the database; see earlier reports, or let the operator forgive it",
+);
+
+/// What the witness has to know of a record.
+pub(super) fn remember(record: &Record, generation: u64) -> Remembered {
+    let (phase, active, condemn) = match &record.state {
+        State::Idle | State::Checking { .. } | State::Downloading { .. } | State::Staging { .. } | State::Staged { .. } => {
+            (Phase::Resting, None, None)
+        }
+        State::Activating { plan, .. } => (Phase::Activating, Some(&plan.slot), None),
+        State::Probation { plan, .. } => (Phase::Probation, Some(&plan.slot), None),
+        State::RollingBack { from, condemn, .. } => (Phase::RollingBack, from.as_ref(), condemn.as_ref()),
+        State::Inconsistent { from, .. } => (Phase::Inconsistent, from.as_ref(), None),
+    };
+    let name = |condemned: &Condemned| (condemned.artifact, condemned.version.clone());
+    Remembered {
+        generation,
+        epoch: record.epoch,
+        phase,
+        committed: record.committed.as_ref().map(Kept::from),
+        previous: record.previous.as_ref().map(Kept::from),
+        active: active.cloned(),
+        condemn: condemn.map(name),
+        condemned: record.condemned.last().map(name),
+        floor: record.floor.clone(),
+    }
+}
+
+/// Whether the two say the same about anything but when.
+pub(super) fn same(a: &Remembered, b: &Remembered) -> bool {
+    let timeless = |one: &Remembered| Remembered { generation: 0, epoch: 0, ..one.clone() };
+    timeless(a) == timeless(b)
+}
+
+/// Whether something that only rises has changed.
+pub(super) fn raises(old: &Memory, new: &Memory) -> bool {
+    let versions = |memory: &Memory| -> Vec<(ComponentName, Option<Version>, Option<Kept>)> {
+        memory.components.iter().map(|(name, it)| (name.clone(), it.floor.clone(), it.committed.clone())).collect()
+    };
+    old.tuf != new.tuf || versions(old) != versions(new)
+}
+
+/// Whether the restore unit undid what the record still means to go on with: a record that goes back already knows better why.
+pub(super) fn overtaken(record: &Record, it: &Remembered) -> bool {
+    let committed = it.committed.as_ref().map(Installed::from).map(|committed| committed.slot);
+    let back = |to: &Option<Installed>| to.as_ref().map(|to| &to.slot) == committed.as_ref();
+    let returns = matches!(&record.state, State::RollingBack { to, .. } | State::Inconsistent { to, .. } if back(to));
+    it.phase == Phase::Restored && !returns
+}
+
+/// The record of a component from what the witness remembers, `older` being what the database knew before it fell behind.
+pub(super) fn rebuild(
+    component: &ComponentName,
+    it: &Remembered,
+    older: Option<Record>,
+    active: Option<SlotRecord>,
+    at: Option<Timestamp>,
+) -> Record {
+    let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
+    let condemned = |(artifact, version): &(Sha256, Version)| {
+        let reason = CONDEMNED.with(version, "a release that did not fail");
+        Condemned { artifact: *artifact, version: version.clone(), reason, at }
+    };
+    let mut record = older.unwrap_or_else(|| Record::new(component.clone()));
+    record.epoch = record.epoch.max(it.epoch).saturating_add(1);
+    let committed = it.committed.as_ref().map(Installed::from);
+    // What was found of another release says nothing of this one, and what that was left for is not this one's configuration.
+    record.damage.take_if(|_| record.committed != committed);
+    record.committed = committed;
+    record.previous = it.previous.as_ref().map(Installed::from);
+    record.floor = record.floor.max(it.floor.clone());
+    if let Some(newest) = &it.condemned
+        && !record.condemned.iter().any(|one| one.artifact == newest.0)
+    {
+        record.condemned.push(condemned(newest));
+    }
+    record.state = if it.phase == Phase::Resting {
+        State::Idle
+    } else {
+        State::RollingBack {
+            from: it.active.clone(),
+            plan: active.map(|slot| plan(&slot)),
+            to: record.committed.clone(),
+            reason: match it.phase {
+                Phase::Restored => RESTORED.with(name(it.active.as_ref()), "an agent that stays until it is committed"),
+                phase => INTERRUPTED.with(format_args!("{phase:?} {}", name(it.active.as_ref())), "a database that remembers it"),
+            },
+            condemn: it.condemn.as_ref().map(condemned),
+            retry: Retry::default(),
+        }
+    };
+    record
+}
+
+fn name(slot: Option<&SlotName>) -> &str {
+    slot.map_or("no slot", SlotName::as_str)
+}
+
+/// What was being installed, for reports: a rollback needs no more.
+fn plan(slot: &SlotRecord) -> Plan {
+    Plan {
+        version: slot.version.clone(),
+        platform: slot.platform,
+        artifact: slot.artifact,
+        size: slot.artifact_size,
+        slot: slot.slot(),
+        source: Source::Network,
+        floor: None,
+    }
+}
+
+/// The record of a component of which nothing is left but its current slot: what runs is taken for committed.
+pub(super) fn from_slot(current: &SlotRecord) -> Record {
+    let mut record = Record::new(current.component.clone());
+    record.floor = Some(current.version.clone());
+    record.committed = Some(current.installed());
+    record
+}

@@ -1,0 +1,92 @@
+//! Room on the disk for the state itself: a reserve that is given up when the disk is full, and taken back when there is space.
+
+use crate::storage::durable;
+use crate::storage::layout;
+use nix::errno::Errno;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Kept free for the state: many commits, and what it takes to open the database.
+pub(super) const RESERVE: u64 = 1024 * 1024;
+/// The database is not touched with less than this: a few of its segments, since it cannot take a failed write.
+const NEEDED: u64 = 4 * 64 * 1024;
+
+/// The file system that the state is on.
+#[derive(Debug)]
+pub(super) struct Room {
+    dir: PathBuf,
+    reserve: PathBuf,
+    held: bool,
+}
+
+impl Room {
+    pub(super) fn new(dir: &Path) -> Self {
+        let reserve = dir.join(layout::RESERVE);
+        let held = reserve.exists();
+        Self { dir: dir.to_owned(), reserve, held }
+    }
+
+    /// Whether the database may be written: gives up the reserve if that is what it takes.
+    pub(super) fn make(&mut self) -> bool {
+        if self.free().is_none_or(|free| free >= NEEDED) {
+            return true;
+        }
+        self.give_up();
+        self.free().is_none_or(|free| free >= NEEDED)
+    }
+
+    /// Gives up the reserve, if it is held.
+    pub(super) fn give_up(&mut self) {
+        if self.held && durable::remove_file_durable(&self.reserve).is_ok() {
+            tracing::warn!(reserve = %self.reserve.display(), "the disk is full: the reserve for the agent's state is used");
+            self.held = false;
+        }
+    }
+
+    /// Takes the reserve if it is not held and leaves others as much. Without one the agent still works: no error.
+    pub(super) fn refill(&mut self) {
+        let enough = RESERVE.saturating_mul(2).saturating_add(NEEDED);
+        if self.held || self.free().is_none_or(|free| free < enough) {
+            return;
+        }
+        match self.take() {
+            Ok(()) => self.held = true,
+            Err(error) => {
+                tracing::warn!(%error, "no reserve for the agent's state");
+                let _ = durable::remove_file_durable(&self.reserve);
+            }
+        }
+    }
+
+    fn take(&self) -> io::Result<()> {
+        let mut file = durable::create(&self.reserve, 0o600)?;
+        match nix::fcntl::posix_fallocate(&file, 0, i32::try_from(RESERVE).unwrap_or(i32::MAX).into()) {
+            Ok(()) => {}
+            Err(Errno::EOPNOTSUPP | Errno::EINVAL) => write_zeros(&mut file)?,
+            Err(error) => return Err(error.into()),
+        }
+        file.sync_all()?;
+        durable::sync_dir(&self.dir)
+    }
+
+    /// Bytes that this process can still write; `None` where that is not known.
+    #[allow(clippy::useless_conversion, reason = "these are 32 bits wide on 32-bit ARM")]
+    fn free(&self) -> Option<u64> {
+        let stat = nix::sys::statvfs::statvfs(&self.dir).ok()?;
+        // Some blocks of a file system may be root's alone.
+        let blocks = if nix::unistd::geteuid().is_root() { stat.blocks_free() } else { stat.blocks_available() };
+        let size = u64::from(stat.fragment_size());
+        Some(u64::from(blocks).saturating_mul(size))
+    }
+}
+
+fn write_zeros(file: &mut File) -> io::Result<()> {
+    let zeros = vec![0; 64 * 1024];
+    let mut left = RESERVE;
+    while left > 0 {
+        file.write_all(&zeros)?;
+        left = left.saturating_sub(64 * 1024);
+    }
+    Ok(())
+}

@@ -1,0 +1,362 @@
+//! The witness: a small preallocated file that remembers what must never be lost or go back, when the database is gone and the
+//! disk is full.
+//!
+//! Two slots of 4 KiB, written in turn in place, so that a write needs no space and a torn one leaves the other. A slot is
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..8 | magic |
+//! | 8..12 | format, little endian |
+//! | 12..20 | turn: rises with every write |
+//! | 20..24 | length of the payload |
+//! | 24..56 | SHA-256 of everything else in the slot |
+//! | 56.. | payload, JSON; zeros to the end |
+
+use crate::crashpoint::crashpoint;
+use crate::storage::durable;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256 as Hasher};
+use slipway_machine::record::{Installed, SlotName};
+use slipway_protocol::refusal::{Actor, Class};
+use slipway_protocol::{ComponentName, Refusal, Sha256, Version};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Components that fit whatever their names and versions are; more may fit.
+pub const COMPONENT_LIMIT: usize = 4;
+/// Bytes of one slot: a page and a block on every platform there is.
+const SLOT: usize = 4096;
+/// Bytes before the payload.
+const HEADER: usize = 56;
+/// Bytes for the payload.
+const ROOM: usize = SLOT - HEADER;
+const MAGIC: [u8; 8] = *b"SLIPWITN";
+const FORMAT: u32 = 1;
+
+/// Both slots are unreadable: what was remembered has to come from elsewhere.
+pub const DAMAGED: Refusal = Refusal::of(
+    "SLW-A-WITNESS-DAMAGED",
+    Class::System,
+    Actor::Device,
+    "the witness file",
+    "the agent begins a new one from its database and slots; check the disk, floors may have been lost",
+);
+/// Written by an agent that knows more than this one.
+pub const NEWER: Refusal = Refusal::of(
+    "SLW-A-STATE-NEWER",
+    Class::System,
+    Actor::Operator,
+    "the format of the saved state",
+    "a newer agent wrote it: install that agent again, this one does not guess",
+);
+/// What must be remembered is larger than a slot.
+const TOO_LARGE: Refusal = Refusal::of(
+    "SLW-A-WITNESS-FULL",
+    Class::Configuration,
+    Actor::Operator,
+    "room in the witness",
+    "configure at most four components for one agent",
+);
+
+/// What must never be lost or go back.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// The generation of the database that this goes with; one that opens with an older one has lost something.
+    pub generation: u64,
+    /// The latest time that was ever proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusted_time: Option<Timestamp>,
+    /// The versions of the operator's metadata below which nothing is believed.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub tuf: serde_json::Value,
+    /// Numbers of reports below this one may have been used.
+    pub reports: u64,
+    /// Times in a row that the agent began to open the database and never came to its first commit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub opening: u32,
+    /// The database's generation when the disk was full and the witness went on alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alone_since: Option<u64>,
+    /// Each component that was ever touched.
+    pub components: BTreeMap<ComponentName, Remembered>,
+}
+
+/// What must never be lost about one component.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remembered {
+    /// The generation of its record; an older record in the database has lost something.
+    pub generation: u64,
+    /// The epoch of its record.
+    pub epoch: u64,
+    /// What the agent was about to do to what runs.
+    pub phase: Phase,
+    /// The release that passed probation last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committed: Option<Kept>,
+    /// The one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Kept>,
+    /// The slot being activated, watched or left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<SlotName>,
+    /// What is condemned when the rollback under way is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condemn: Option<(Sha256, Version)>,
+    /// The artifact condemned last: the one that the channel most likely still names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condemned: Option<(Sha256, Version)>,
+    /// The lowest version accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<Version>,
+}
+
+/// What the agent was about to do to what runs: all that a record's state means to a device that lost the record.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Nothing: the committed release runs, whatever is being fetched.
+    #[default]
+    Resting,
+    /// A release is being made current.
+    Activating,
+    /// It is current and watched.
+    Probation,
+    /// The committed release is being brought back.
+    RollingBack,
+    /// Neither could be made to run.
+    Inconsistent,
+    /// Of the agent itself: the restore unit has put the committed release back, and the record does not know it yet.
+    Restored,
+}
+
+/// [`Installed`] in few bytes, without its slot's name where that follows from the rest: so that four components fit.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    #[serde(rename = "v")]
+    version: Version,
+    #[serde(rename = "a")]
+    artifact: Sha256,
+    #[serde(rename = "p")]
+    payload: Sha256,
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "s")]
+    slot: Option<SlotName>,
+}
+
+impl From<&Installed> for Kept {
+    fn from(installed: &Installed) -> Self {
+        let Installed { version, artifact, payload, slot, .. } = installed.clone();
+        let slot = (slot != SlotName::of(&version, &artifact)).then_some(slot);
+        Self { version, artifact, payload, slot }
+    }
+}
+
+impl From<&Kept> for Installed {
+    fn from(kept: &Kept) -> Self {
+        let Kept { version, artifact, payload, slot } = kept.clone();
+        let slot = slot.unwrap_or_else(|| SlotName::of(&version, &artifact));
+        Self { version, artifact, payload, slot, adopted: false }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// The open witness.
+#[derive(Debug)]
+pub struct Witness {
+    path: PathBuf,
+    file: File,
+    /// The turn of the newest slot.
+    turn: u64,
+    /// The slot that is written next: never the newest good one.
+    next: u8,
+}
+
+/// What is in one slot.
+#[derive(Debug, PartialEq)]
+enum Slot {
+    Good {
+        turn: u64,
+        memory: Box<Memory>,
+    },
+    /// Whole, but of a format that this agent cannot know.
+    Newer(String),
+    Bad,
+}
+
+impl Witness {
+    /// Opens the witness, or creates it when there is none: then there is no memory either.
+    ///
+    /// # Errors
+    /// [`DAMAGED`] when it is there and neither slot can be read; [`NEWER`]; or the disk fails.
+    pub fn open(path: &Path) -> Result<(Self, Option<Memory>), Refusal> {
+        let failed = |error: io::Error| durable::refusal(path, &error);
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::create(path).map(|witness| (witness, None)),
+            other => other.map_err(failed)?,
+        };
+        let (turn, memory, next) = newest(path, &file)?;
+        Ok((Self { path: path.to_owned(), file, turn, next }, Some(*memory)))
+    }
+
+    /// What is remembered, for whoever only looks: the agent may be writing meanwhile. None when there is no witness.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn peek(path: &Path) -> Result<Option<Memory>, Refusal> {
+        match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(durable::refusal(path, &error)),
+            Ok(file) => newest(path, &file).map(|(_, memory, _)| Some(*memory)),
+        }
+    }
+
+    /// The file appears under its name only with an empty memory in it, so that a file without any is always damage.
+    fn create(path: &Path) -> Result<Self, Refusal> {
+        let turn = 1;
+        let mut bytes = encode(turn, &Memory::default())?.to_vec();
+        bytes.resize(SLOT.saturating_mul(2), 0);
+        let failed = |error: io::Error| durable::refusal(path, &error);
+        durable::write_atomic(path, &bytes, 0o600).map_err(failed)?;
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), file, turn, next: 1 })
+    }
+
+    /// Remembers. It is durable on return.
+    ///
+    /// # Errors
+    /// It does not fit, or the disk fails; what was remembered before still is.
+    pub fn write(&mut self, memory: &Memory) -> Result<(), Refusal> {
+        let turn = self.turn.saturating_add(1);
+        let bytes = encode(turn, memory)?;
+        crashpoint!("witness: before");
+        let written = self.file.write_all_at(&bytes, offset(self.next)).and_then(|()| {
+            crashpoint!("witness: written");
+            self.file.sync_data()
+        });
+        crashpoint!("witness: after");
+        // After a failure the same slot is written again: the other one holds the last that was whole.
+        written.map_err(|error| durable::refusal(&self.path, &error))?;
+        self.turn = turn;
+        self.next ^= 1;
+        Ok(())
+    }
+
+    /// Remembers in both slots, so that no single damaged block brings back what was before: for floors.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_both(&mut self, memory: &Memory) -> Result<(), Refusal> {
+        self.write(memory)?;
+        self.write(memory)
+    }
+}
+
+/// Turn and memory of the newest whole slot, and the slot that is written next.
+fn newest(path: &Path, file: &File) -> Result<(u64, Box<Memory>, u8), Refusal> {
+    let failed = |error: io::Error| durable::refusal(path, &error);
+    let read = |index| read_slot(file, index).map_err(failed);
+    match (read(0)?, read(1)?) {
+        (Slot::Newer(seen), _) | (_, Slot::Newer(seen)) => Err(NEWER.with(seen, format_args!("witness format {FORMAT}"))),
+        (Slot::Good { turn: a, memory }, Slot::Good { turn: b, .. }) if a > b => Ok((a, memory, 1)),
+        (_, Slot::Good { turn, memory }) => Ok((turn, memory, 0)),
+        (Slot::Good { turn, memory }, Slot::Bad) => Ok((turn, memory, 1)),
+        (Slot::Bad, Slot::Bad) => {
+            let length = file.metadata().map_err(failed)?.len();
+            Err(DAMAGED.with(format_args!("{} ({length} bytes) without a whole slot", path.display()), "one whole slot"))
+        }
+    }
+}
+
+fn offset(index: u8) -> u64 {
+    if index == 0 { 0 } else { u64::try_from(SLOT).unwrap_or(u64::MAX) }
+}
+
+fn encode(turn: u64, memory: &Memory) -> Result<[u8; SLOT], Refusal> {
+    let payload = payload(memory)?;
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    let mut head = Vec::with_capacity(SLOT);
+    head.extend(MAGIC);
+    head.extend(FORMAT.to_le_bytes());
+    head.extend(turn.to_le_bytes());
+    head.extend(length.to_le_bytes());
+    let mut rest = payload;
+    rest.resize(ROOM, 0);
+    let checksum = checksum(&head, &rest);
+    head.extend(checksum);
+    head.extend(rest);
+    head.try_into().map_err(|_| TOO_LARGE.with("a payload of another size", ROOM))
+}
+
+/// JSON that fits. With the longest names there can be, conveniences give way: what was condemned last, then the releases before the
+/// committed ones. Floors and committed releases never do.
+fn payload(memory: &Memory) -> Result<Vec<u8>, Refusal> {
+    let mut less = memory.clone();
+    let mut bytes = Vec::new();
+    let give_way: [fn(&mut Remembered); 3] =
+        [|_| {}, |component| component.condemned = None, |component| component.previous = None];
+    for give_way in give_way {
+        less.components.values_mut().for_each(give_way);
+        bytes = serde_json::to_vec(&less).map_err(|error| TOO_LARGE.with(error, "JSON"))?;
+        if bytes.len() <= ROOM {
+            return Ok(bytes);
+        }
+    }
+    let seen = format_args!("{} bytes for {} components", bytes.len(), memory.components.len()).to_string();
+    Err(TOO_LARGE.with(seen, format_args!("at most {ROOM} bytes")))
+}
+
+fn checksum(head: &[u8], rest: &[u8]) -> [u8; 32] {
+    Hasher::new().chain_update(head).chain_update(rest).finalize().into()
+}
+
+fn read_slot(file: &File, index: u8) -> io::Result<Slot> {
+    let mut bytes = [0; SLOT];
+    match file.read_exact_at(&mut bytes, offset(index)) {
+        // A damaged block of the disk costs this slot, not the other one.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof || is_bad_block(&error) => Ok(Slot::Bad),
+        Err(error) => Err(error),
+        Ok(()) => Ok(decode(&bytes).unwrap_or(Slot::Bad)),
+    }
+}
+
+fn is_bad_block(error: &io::Error) -> bool {
+    error.raw_os_error().map(nix::errno::Errno::from_raw) == Some(nix::errno::Errno::EIO)
+}
+
+/// `None` for a slot that is torn, damaged or was never written.
+fn decode(bytes: &[u8; SLOT]) -> Option<Slot> {
+    let (head, rest) = bytes.split_first_chunk::<24>()?;
+    let (wanted, rest) = rest.split_first_chunk::<32>()?;
+    if !head.starts_with(&MAGIC) || checksum(head, rest) != *wanted {
+        return None;
+    }
+    let format = u32::from_le_bytes(*head.get(8..)?.first_chunk()?);
+    let turn = u64::from_le_bytes(*head.get(12..)?.first_chunk()?);
+    let length = u32::from_le_bytes(*head.get(20..)?.first_chunk()?);
+    match format.cmp(&FORMAT) {
+        Ordering::Equal => {}
+        Ordering::Greater => return Some(Slot::Newer(format!("witness format {format}"))),
+        // No agent ever wrote one. An agent that brings a second format reads the first here.
+        Ordering::Less => return None,
+    }
+    let payload = rest.get(..usize::try_from(length).ok()?)?;
+    Some(match serde_json::from_slice(payload) {
+        Ok(memory) => Slot::Good { turn, memory: Box::new(memory) },
+        // The checksum is right: nobody damaged it, somebody wrote what this agent cannot read.
+        Err(error) => Slot::Newer(format!("a witness that does not parse: {error}")),
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
