@@ -8,7 +8,7 @@ use slipway_agent::storage::slots::Slots;
 use slipway_agent::storage::store::Store;
 use slipway_machine::record::{Installed, Plan, Record, Source, State, Watch};
 use slipway_protocol::{ComponentName, Platform};
-use slipway_world::tuf::Repository;
+use slipway_testkit::tuf::Repository;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

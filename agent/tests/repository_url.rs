@@ -3,9 +3,9 @@
 use slipway_agent::fetch::{Client, HttpSettings};
 use slipway_agent::tls::{TlsSettings, client_config};
 use slipway_agent::trust::{NoCandidate, Place, Transport, follow};
+use slipway_testkit::server::ReleaseServer;
+use slipway_testkit::tuf::Repository;
 use slipway_verify::tuf::{Floors, Refresh, Rules, Stored};
-use slipway_world::server::ReleaseServer;
-use slipway_world::tuf::Repository;
 
 #[tokio::test]
 async fn a_url_without_a_repository_says_where_it_looked() {

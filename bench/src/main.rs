@@ -10,8 +10,8 @@ use floor::Floor;
 use lexopt::prelude::{Long, ValueExt as _};
 use measure::{Ratio, side_by_side};
 use slipway_protocol::{Sha256, Version};
+use slipway_testkit::sigstore::{Attestation, Evidence, PrivateSigstore, RsaKind};
 use slipway_verify::{Artifact, LogRule, Policy, Signer, SigstoreRoot, Subject, verify_bundle, verify_provenance};
-use slipway_world::sigstore::{Attestation, Evidence, PrivateSigstore, RsaKind};
 use std::ffi::OsString;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -95,7 +95,7 @@ fn bench(options: &Options) -> Result<bool> {
     ] {
         cases.extend(private(sigstore, names, &attestation)?);
     }
-    if let Some(vectors) = slipway_world::vectors::vectors() {
+    if let Some(vectors) = slipway_testkit::vectors::vectors() {
         cases.extend(public(&vectors)?);
     }
     println!("{:34} {:28} {:>9} {:>9} {:>6}  10 to 90 %", "bundle", "signatures to verify", "floor µs", "verify µs", "ratio");

@@ -3,8 +3,8 @@
 
 use slipway_operator::mqtt::{Audience, Broker, notify, watch};
 use slipway_protocol::Notice;
-use slipway_world::broker::{Access, Mosquitto};
-use slipway_world::tls::Authority;
+use slipway_testkit::broker::{Access, Mosquitto};
+use slipway_testkit::tls::Authority;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -53,7 +53,7 @@ fn a_day_of_an_operator() {
     fs::write(path("edgecore.toml"), "component = \"edgecore\"\npreset = \"kubeedge\"\n").unwrap();
     assert_eq!(done(&["policy", "add", &repo, &path("edgecore.toml")]), "published policies/edgecore.toml\n");
     let archive = path("kubeedge-v1.23.1-linux-arm64.tar.gz");
-    let other = slipway_world::edgecore::tarball("v1.23.0", "arm64", b"edgecore");
+    let other = slipway_testkit::edgecore::tarball("v1.23.0", "arm64", b"edgecore");
     fs::write(&archive, other).unwrap();
     fs::write(path("proof"), "{}").unwrap();
     let release = ["release", &repo, "--artifact", &archive, "--provenance", &path("proof")];
@@ -62,7 +62,7 @@ fn a_day_of_an_operator() {
     assert_eq!(refused.status.code(), Some(3));
     let said = text(&refused.stderr);
     assert!(said.contains("SLW-O-ARTIFACT") && said.contains("kubeedge-v1.23.0-linux-arm64/edge/edgecore"), "{said}");
-    fs::write(&archive, slipway_world::edgecore::tarball("v1.23.1", "arm64", b"edgecore")).unwrap();
+    fs::write(&archive, slipway_testkit::edgecore::tarball("v1.23.1", "arm64", b"edgecore")).unwrap();
     let refused = slipway(&release);
     assert_eq!(refused.status.code(), Some(3));
     assert!(text(&refused.stderr).contains("SLW-V-"), "{}", text(&refused.stderr));

@@ -3,7 +3,7 @@
 
 mod support;
 
-use slipway_world::sigstore::{Attestation, Evidence, PrivateSigstore};
+use slipway_testkit::sigstore::{Attestation, Evidence, PrivateSigstore};
 use std::fs;
 use std::path::Path;
 use support::{done, refused, run, text};
@@ -76,8 +76,8 @@ fn a_file_that_cannot_be_read_is_a_failure_and_no_refusal() {
 fn what_devices_lack_the_root_for_is_refused_here_with_the_command_that_gives_it() {
     let dir = repository();
     let path = dir.path();
-    let archive = slipway_world::edgecore::tarball("v1.23.1", "arm64", b"edgecore");
-    let name = slipway_world::edgecore::tarball_name("v1.23.1", "arm64");
+    let archive = slipway_testkit::edgecore::tarball("v1.23.1", "arm64", b"edgecore");
+    let name = slipway_testkit::edgecore::tarball_name("v1.23.1", "arm64");
     let build = Attestation { evidence: Evidence::TimestampOnly, ..Attestation::kubeedge("v1.23.1").artifact(&name, &archive) };
     fs::write(path.join(&name), &archive).unwrap();
     fs::write(path.join("proof"), PrivateSigstore::new("x").attest(&build)).unwrap();

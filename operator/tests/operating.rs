@@ -3,7 +3,7 @@
 
 mod support;
 
-use slipway_world::sigstore::{Attestation, PrivateSigstore};
+use slipway_testkit::sigstore::{Attestation, PrivateSigstore};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -35,8 +35,8 @@ fn every_command_of_the_document_works() {
     fs::create_dir(&server).unwrap();
     fs::write(server.join("trusted_root.json"), sigstore.trusted_root()).unwrap();
     for version in ["v1.23.1", "v1.23.2"] {
-        let name = slipway_world::edgecore::tarball_name(version, "arm64");
-        let archive = slipway_world::edgecore::tarball(version, "arm64", version.as_bytes());
+        let name = slipway_testkit::edgecore::tarball_name(version, "arm64");
+        let archive = slipway_testkit::edgecore::tarball(version, "arm64", version.as_bytes());
         let proof = sigstore.attest(&Attestation::kubeedge(version).artifact(&name, &archive));
         fs::write(server.join(&name), archive).unwrap();
         fs::write(server.join(format!("{name}.sigstore.json")), proof).unwrap();

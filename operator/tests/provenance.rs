@@ -6,8 +6,8 @@ mod ending;
 use ending::{ending, good, refused, text};
 use serde_json::Value;
 use slipway_protocol::Sha256;
-use slipway_world::rekor::{RekorFault, RekorServer};
-use slipway_world::sigstore::{Attestation, EntryKind, Lie, PrivateSigstore, generator_generic};
+use slipway_testkit::rekor::{RekorFault, RekorServer};
+use slipway_testkit::sigstore::{Attestation, EntryKind, Lie, PrivateSigstore, generator_generic};
 use std::fs;
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -189,7 +189,7 @@ fn every_release_of_kubeedge_with_provenance_becomes_installable() {
 /// tested is that the file is read and its own hash is asked for.
 #[test]
 fn a_real_envelope_file_is_looked_up_by_its_hash() {
-    let Some(vectors) = slipway_world::vectors::vectors() else { return };
+    let Some(vectors) = slipway_testkit::vectors::vectors() else { return };
     for version in ["v1.2.2", "v1.9.0", "v1.10.0"] {
         let desk = Desk::new();
         let bytes = fs::read(vectors.join(format!("slsa/envelopes/generic-{version}.intoto.jsonl"))).unwrap();
@@ -306,7 +306,7 @@ fn a_release_with_old_provenance_is_told_what_to_do() {
     let desk = Desk::new();
     let slipway = |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_slipway")).args(arguments).output().unwrap();
     let (repo, archive) = (desk.path("repo"), desk.path(NAME));
-    let archived = slipway_world::edgecore::tarball("v1.13.0", "arm64", b"edgecore");
+    let archived = slipway_testkit::edgecore::tarball("v1.13.0", "arm64", b"edgecore");
     desk.write(NAME, &archived);
     let release = Attestation::kubeedge("v1.13.0").artifact(NAME, &archived);
     desk.write("multiple.intoto.jsonl", desk.old(&release));

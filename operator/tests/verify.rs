@@ -9,8 +9,8 @@ mod ending;
 use ending::{ending, good, refused, text};
 use serde_json::Value;
 use slipway_protocol::{Sha256, Sha512};
-use slipway_world::sigstore::{Attestation, Evidence, ManagedKey, PrivateSigstore, Subject, generator_generic};
-use slipway_world::vectors::vectors;
+use slipway_testkit::sigstore::{Attestation, Evidence, ManagedKey, PrivateSigstore, Subject, generator_generic};
+use slipway_testkit::vectors::vectors;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -210,7 +210,7 @@ fn provenance_is_held_against_a_policy() {
 #[test]
 fn a_threshold_of_keys_releases_and_verifies_without_any_certificate() {
     let desk = Desk::new();
-    let archive = slipway_world::edgecore::tarball("v1.23.1", "arm64", b"edgecore");
+    let archive = slipway_testkit::edgecore::tarball("v1.23.1", "arm64", b"edgecore");
     desk.write(NAME, &archive);
     let sigstore = PrivateSigstore::new("desk");
     let signed_by = |name: &str| {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
-use slipway_world::wait;
+use slipway_testkit::wait;
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 /// # Errors
 /// When it does not accept connections within a minute.
 pub fn start() -> Result<String> {
-    let address = slipway_world::address();
+    let address = slipway_testkit::address();
     let config = config(address);
     std::thread::Builder::new().name("broker".into()).spawn(move || {
         if let Err(error) = Broker::new(config).start() {

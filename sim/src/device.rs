@@ -54,7 +54,7 @@ impl DeviceOptions {
             repository: None,
             broker: None,
             mqtt: String::new(),
-            health: slipway_world::address(),
+            health: slipway_testkit::address(),
             soak: Duration::from_secs(2),
             deadline: Duration::from_secs(120),
             refresh: Duration::from_secs(30),
@@ -219,7 +219,7 @@ timeout = "2s"
             let _ = agent.kill();
             let _ = agent.wait();
             // A child that it was just starting has its socket until it is another program; the next agent would take that for an agent.
-            let _ = slipway_world::wait::try_until("nobody answers", Duration::from_secs(60), || !self.answers());
+            let _ = slipway_testkit::wait::try_until("nobody answers", Duration::from_secs(60), || !self.answers());
         }
     }
 
@@ -230,7 +230,7 @@ timeout = "2s"
     pub fn stop(&mut self) -> Result<()> {
         let Some(mut agent) = self.agent.take() else { return Ok(()) };
         terminate(agent.id());
-        let ended = slipway_world::wait::try_until_some("the agent ends on SIGTERM", Duration::from_secs(60), || {
+        let ended = slipway_testkit::wait::try_until_some("the agent ends on SIGTERM", Duration::from_secs(60), || {
             agent.try_wait().ok().flatten()
         });
         match ended {
@@ -324,7 +324,7 @@ timeout = "2s"
     /// # Errors
     /// When that takes longer than `limit`: with the agent's log.
     pub fn wait(&self, what: &str, limit: Duration, mut condition: impl FnMut(&Self) -> bool) -> Result<()> {
-        slipway_world::wait::try_until(what, limit, || condition(self))
+        slipway_testkit::wait::try_until(what, limit, || condition(self))
             .with_context(|| format!("log of {}:\n{}", self.name(), self.log()))
     }
 

@@ -3,9 +3,9 @@
 use anyhow::{Context as _, Result};
 use slipway_operator::{ArtifactOptions, ChannelChange, InitOptions, ReleaseOptions, Repo};
 use slipway_protocol::{ChannelName, ComponentName, Platform, Version};
-use slipway_world::edgecore::{self, Dials};
-use slipway_world::server::ReleaseServer;
-use slipway_world::sigstore::{Attestation, PrivateSigstore};
+use slipway_testkit::edgecore::{self, Dials};
+use slipway_testkit::server::ReleaseServer;
+use slipway_testkit::sigstore::{Attestation, PrivateSigstore};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 

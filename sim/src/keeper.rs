@@ -5,7 +5,7 @@
 
 use anyhow::{Context as _, Result};
 use slipway_sim::device::processes_below;
-use slipway_world::wait;
+use slipway_testkit::wait;
 use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;

@@ -29,7 +29,7 @@ Everything is below TMPDIR, which must be a place where programs may run. NO_COL
 
 fn main() -> ExitCode {
     // A copy of this program is edgecore: it never returns from here.
-    slipway_world::edgecore::main_if_standin();
+    slipway_testkit::edgecore::main_if_standin();
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
     match words.as_slice() {

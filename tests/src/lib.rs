@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 use slipway_operator::mqtt::{Audience, Broker, notify};
 use slipway_protocol::Notice;
 use slipway_sim::{AgentProgram, Device, DeviceOptions, Factory};
-use slipway_world::edgecore::Dials;
-use slipway_world::programs;
+use slipway_testkit::edgecore::Dials;
+use slipway_testkit::programs;
 use std::process::{Command, Output};
 use std::time::Duration;
 

@@ -3,8 +3,8 @@
 use crate::LONG;
 use anyhow::{Context as _, Result, ensure};
 use slipway_sim::Factory;
-use slipway_world::edgecore::{Dials, payload};
-use slipway_world::{programs, wait};
+use slipway_testkit::edgecore::{Dials, payload};
+use slipway_testkit::{programs, wait};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

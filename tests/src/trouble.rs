@@ -8,7 +8,7 @@ use crate::crash::verdict;
 use crate::crash::world::{DORMANT, OLD, REWRITE, Scenario, World, copy, script};
 use anyhow::{Context as _, Result, bail, ensure};
 use slipway_protocol::Report;
-use slipway_world::wait;
+use slipway_testkit::wait;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

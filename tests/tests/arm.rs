@@ -4,9 +4,9 @@
 
 use anyhow::{Result, ensure};
 use slipway_sim::{AgentProgram, Device, DeviceOptions};
+use slipway_testkit::edgecore::Dials;
+use slipway_testkit::vectors::vectors;
 use slipway_tests::{factory, stderr};
-use slipway_world::edgecore::Dials;
-use slipway_world::vectors::vectors;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use slipway_protocol::Event;
+use slipway_testkit::edgecore::Dials;
+use slipway_testkit::server::Fault;
 use slipway_tests::{LONG, device_off, factory, stderr};
-use slipway_world::edgecore::Dials;
-use slipway_world::server::Fault;
 
 /// A server that drops every connection and cannot resume: on a metered line somebody pays for each time.
 #[test]

@@ -5,14 +5,14 @@ use jiff::{SignedDuration, Timestamp};
 use slipway_operator::Role;
 use slipway_operator::keys::KeyType;
 use slipway_sim::factory::now;
+use slipway_testkit::server::ReleaseServer;
+use slipway_testkit::tls::Authority;
 use slipway_tests::clock::Clock;
 use slipway_tests::crash::device::CrashDevice;
 use slipway_tests::crash::verdict;
 use slipway_tests::crash::world::{OLD, Scenario, World};
 use slipway_tests::disk::{Here, own_mounts};
 use slipway_tests::trouble::{self, NEW};
-use slipway_world::server::ReleaseServer;
-use slipway_world::tls::Authority;
 use std::path::Path;
 use std::process::Command;
 

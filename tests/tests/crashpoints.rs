@@ -5,10 +5,10 @@
 //! list is kept here. Beside it `tests/sweep` kills at every system call, without knowing what it is for.
 
 use anyhow::{Context as _, Result, ensure};
+use slipway_testkit::wait;
 use slipway_tests::crash::device::CrashDevice;
 use slipway_tests::crash::verdict;
 use slipway_tests::crash::world::{Scenario, World};
-use slipway_world::wait;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;

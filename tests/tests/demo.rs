@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use slipway_sim::device::processes_below;
-use slipway_world::programs;
+use slipway_testkit::programs;
 use std::process::{Command, Stdio};
 
 /// Takes about a minute: it tells the whole story, with real soaks and a throttled download.

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What to look for tests and files in: the workspace's folders, not what was built or fetched.
-const FOLDERS: [&str; 9] = ["agent", "bench", "docs", "fuzz", "operator", "protocol", "sim", "tests", "verify"];
+const FOLDERS: [&str; 11] =
+    ["agent", "bench", "docs", "fuzz", "machine", "operator", "protocol", "sim", "testkit", "tests", "verify"];
 const DOCUMENTS: [&str; 4] = ["docs/THREAT-MODEL.md", "docs/RELIABILITY.md", "docs/VERIFYING.md", "docs/OPERATING.md"];
 
 fn top() -> PathBuf {

@@ -6,9 +6,9 @@ use jiff::SignedDuration;
 use serde_json::Value;
 use slipway_sim::factory::now;
 use slipway_sim::{Device, DeviceOptions, Factory};
+use slipway_testkit::edgecore::Dials;
 use slipway_tests::clock::Clock;
 use slipway_tests::{LONG, factory, stderr};
-use slipway_world::edgecore::Dials;
 use std::process::Output;
 
 /// The timestamp has expired, nothing else has.

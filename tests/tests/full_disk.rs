@@ -6,13 +6,13 @@
 
 use anyhow::{Result, ensure};
 use slipway_protocol::Refusal;
+use slipway_testkit::server::Fault;
+use slipway_testkit::wait;
 use slipway_tests::crash::device::CrashDevice;
 use slipway_tests::crash::verdict;
 use slipway_tests::crash::world::{OLD, REWRITE, Scenario, World, copy, script};
 use slipway_tests::disk::{Disk, Here, Left, own_mounts};
 use slipway_tests::trouble::{self, PATIENCE};
-use slipway_world::server::Fault;
-use slipway_world::wait;
 use std::path::Path;
 use std::time::Duration;
 

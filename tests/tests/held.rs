@@ -4,9 +4,9 @@ use anyhow::Result;
 use slipway_operator::ChannelChange;
 use slipway_protocol::Event;
 use slipway_protocol::channel::Wave;
+use slipway_testkit::edgecore::Dials;
+use slipway_testkit::sigstore::Attestation;
 use slipway_tests::{LONG, device, factory, stderr};
-use slipway_world::edgecore::Dials;
-use slipway_world::sigstore::Attestation;
 
 /// The operator halts because something is wrong with the release: devices that hear of it now are not to cry murder.
 #[test]

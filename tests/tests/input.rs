@@ -5,10 +5,10 @@
 use anyhow::{Context as _, Result};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::{AsyncClient, Event, Incoming, MqttOptions};
+use slipway_testkit::broker::{Access, Mosquitto};
+use slipway_testkit::edgecore::Dials;
+use slipway_testkit::tls::Authority;
 use slipway_tests::{LONG, device, device_off, factory, ring, slipway, stderr};
-use slipway_world::broker::{Access, Mosquitto};
-use slipway_world::edgecore::Dials;
-use slipway_world::tls::Authority;
 
 #[test]
 fn a_bad_configuration_is_refused_at_start_and_says_where() -> Result<()> {

@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use slipway_operator::ChannelChange;
+use slipway_testkit::edgecore::{Behaviour, Dials};
+use slipway_testkit::sigstore::Attestation;
+use slipway_testkit::wait;
 use slipway_tests::{LONG, device_off, factory, stderr};
-use slipway_world::edgecore::{Behaviour, Dials};
-use slipway_world::sigstore::Attestation;
-use slipway_world::wait;
 
 #[test]
 fn a_bundle_is_installed_without_network_by_the_command_alone() -> Result<()> {

@@ -6,10 +6,10 @@
 use anyhow::{Context as _, Result};
 use slipway_sim::factory::find;
 use slipway_sim::{Device, DeviceOptions};
+use slipway_testkit::broker::{Access, Mosquitto};
+use slipway_testkit::server::{Fault, ReleaseServer};
+use slipway_testkit::vectors::vectors;
 use slipway_tests::{LONG, agent, slipway, slipway_ok, stderr};
-use slipway_world::broker::{Access, Mosquitto};
-use slipway_world::server::{Fault, ReleaseServer};
-use slipway_world::vectors::vectors;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -3,11 +3,11 @@
 use anyhow::Result;
 use slipway_operator::Role;
 use slipway_sim::factory::now;
+use slipway_testkit::broker::{Access, Mosquitto};
+use slipway_testkit::edgecore::Dials;
+use slipway_testkit::server::Fault;
+use slipway_testkit::wait;
 use slipway_tests::{LONG, device, device_off, factory, ring};
-use slipway_world::broker::{Access, Mosquitto};
-use slipway_world::edgecore::Dials;
-use slipway_world::server::Fault;
-use slipway_world::wait;
 
 #[test]
 fn pain_7_a_download_survives_a_dropped_connection_and_a_sigkill() -> Result<()> {

@@ -5,10 +5,10 @@
 use anyhow::Result;
 use slipway_protocol::{Event, Report};
 use slipway_sim::Device;
+use slipway_testkit::broker::{Access, Mosquitto};
+use slipway_testkit::edgecore::{Behaviour, Dials};
+use slipway_testkit::wait;
 use slipway_tests::{LONG, attempt, device, factory, gate, ring, stderr};
-use slipway_world::broker::{Access, Mosquitto};
-use slipway_world::edgecore::{Behaviour, Dials};
-use slipway_world::wait;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;

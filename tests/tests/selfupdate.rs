@@ -9,11 +9,11 @@ use anyhow::{Context as _, Result, ensure};
 use slipway_operator::{ArtifactOptions, ChannelChange, ReleaseOptions};
 use slipway_protocol::{ComponentName, Platform, Sha256};
 use slipway_sim::{Factory, factory::now};
+use slipway_testkit::broker::{Access, Mosquitto};
+use slipway_testkit::edgecore::{Member, pack};
+use slipway_testkit::sigstore::{Attestation, Subject};
 use slipway_tests::machine::{Machine, text, unit_file};
 use slipway_tests::{agent, factory, gate, ring_for};
-use slipway_world::broker::{Access, Mosquitto};
-use slipway_world::edgecore::{Member, pack};
-use slipway_world::sigstore::{Attestation, Subject};
 use std::path::Path;
 use std::process::Command;
 
@@ -154,7 +154,7 @@ broker = true
 /// A node that runs edgecore and an agent, both adopted, with all of our units in place.
 fn node(machine: &Machine, factory: &Factory, broker: &Mosquitto, real: &dyn Fn(&str) -> Vec<u8>) -> Result<()> {
     factory.repo()?.add_policy(b"component = \"slipway-agent\"\npreset = \"kubeedge\"\n", now())?;
-    machine.node(factory, slipway_world::address(), &real(""), "")?;
+    machine.node(factory, slipway_testkit::address(), &real(""), "")?;
     machine.configure(factory, Some(&broker.url()), &components("5m"))?;
     machine.unit("slipway-agent-restore.service", &unit_file("slipway-agent-restore.service")?)?;
     // The shipped units' pauses would take minutes; the rules are the same.
@@ -314,7 +314,7 @@ fn pain_2_3_6_16_22_the_agent_updates_itself_and_comes_back_from_everything() ->
     drop_in(&machine, "limits", "")?;
     reload(&machine)?;
     machine.put(GATE, b"", 0o644)?;
-    machine.configure(&factory, Some(&format!("mqtt://{}", slipway_world::address())), &components("10s"))?;
+    machine.configure(&factory, Some(&format!("mqtt://{}", slipway_testkit::address())), &components("10s"))?;
     ship(&factory, "v0.5.0", &real("v0.5.0"))?;
     ring(&broker, "v0.5.0")?;
     let bad = Bad { codes: &["SLW-A-DEADLINE"], ..outside("never reaches the broker") };

@@ -10,7 +10,7 @@ use slipway_agent::storage::unpack::{Packed, extract};
 use slipway_agent::tls::{TlsSettings, client_config};
 use slipway_protocol::manifest::Format;
 use slipway_protocol::{Manifest, Sha256};
-use slipway_world::server::{Fault, ReleaseServer};
+use slipway_testkit::server::{Fault, ReleaseServer};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;

@@ -7,12 +7,12 @@
 //! it committed what had been exchanged 150 ms after the slot appeared.
 
 use anyhow::{Context as _, Result, ensure};
+use slipway_testkit::edgecore::tarball;
+use slipway_testkit::wait;
 use slipway_tests::crash::device::CrashDevice;
 use slipway_tests::crash::verdict;
 use slipway_tests::crash::world::{OLD, Scenario};
 use slipway_tests::trouble::{self, Bench, NEW, plant, poison};
-use slipway_world::edgecore::tarball;
-use slipway_world::wait;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

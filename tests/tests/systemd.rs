@@ -4,9 +4,9 @@
 //! Takes about 35 s: two boots, and seven releases watched for whole soaks or deadlines.
 
 use anyhow::Result;
+use slipway_testkit::edgecore::{Behaviour, Dials};
 use slipway_tests::machine::{Machine, text, unit_file};
 use slipway_tests::{agent, factory, gate};
-use slipway_world::edgecore::{Behaviour, Dials};
 use std::net::SocketAddr;
 
 /// A release is on probation until this is there.
@@ -40,7 +40,7 @@ fn a_node_is_taken_over_updated_rolled_back_and_survives_a_power_cut() -> Result
     let Some(machine) = Machine::new("slipway-agent")? else { return Ok(()) };
     let factory = factory()?;
     // No channel yet: nothing is pulled before the test says so.
-    let health = slipway_world::address();
+    let health = slipway_testkit::address();
     machine.node(&factory, health, &std::fs::read(agent().exe)?, &component(health, "8s"))?;
     machine.put(GATE, b"", 0o644)?;
     machine.verb("boot", &[])?;

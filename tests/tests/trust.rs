@@ -5,12 +5,12 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 use slipway_protocol::Event;
 use slipway_sim::{Device, Factory};
+use slipway_testkit::broker::{Access, Mosquitto};
+use slipway_testkit::edgecore::Dials;
+use slipway_testkit::server::ReleaseServer;
+use slipway_testkit::sigstore::PrivateSigstore;
+use slipway_testkit::tuf::Repository;
 use slipway_tests::{LONG, device, device_off, factory, ring, stderr};
-use slipway_world::broker::{Access, Mosquitto};
-use slipway_world::edgecore::Dials;
-use slipway_world::server::ReleaseServer;
-use slipway_world::sigstore::PrivateSigstore;
-use slipway_world::tuf::Repository;
 
 fn trust(device: &Device) -> Result<Value> {
     let output = device.run("trust", &["--json"])?;

@@ -4,10 +4,10 @@
 use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use slipway_testkit::programs;
+use slipway_testkit::server::{Fault, ReleaseServer};
+use slipway_testkit::tuf::{Key, Keys, Repository};
 use slipway_tests::clock::Clock;
-use slipway_world::programs;
-use slipway_world::server::{Fault, ReleaseServer};
-use slipway_world::tuf::{Key, Keys, Repository};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;

@@ -5,12 +5,12 @@
 use anyhow::Result;
 use slipway_operator::ChannelChange;
 use slipway_protocol::Event;
+use slipway_testkit::broker::{Access, Mosquitto};
+use slipway_testkit::edgecore::{Behaviour, Dials};
+use slipway_testkit::server::Fault;
+use slipway_testkit::sigstore::{Attestation, PrivateSigstore};
+use slipway_testkit::wait;
 use slipway_tests::{LONG, attempt, device, factory, ring, stderr};
-use slipway_world::broker::{Access, Mosquitto};
-use slipway_world::edgecore::{Behaviour, Dials};
-use slipway_world::server::Fault;
-use slipway_world::sigstore::{Attestation, PrivateSigstore};
-use slipway_world::wait;
 use std::time::Duration;
 
 /// A soak for which nothing waits that ends by itself.

@@ -14,8 +14,8 @@ mod device;
 use device::{Device, sim};
 use serde_json::{Value, json};
 use slipway_protocol::{ComponentName, Platform, Sha256};
+use slipway_testkit::sigstore::{Attestation, ManagedKey, PrivateSigstore, generator_generic};
 use slipway_verify::{Policy, SigstoreRoot, authorize};
-use slipway_world::sigstore::{Attestation, ManagedKey, PrivateSigstore, generator_generic};
 
 const NAME: &str = "kubeedge-v1.23.1-linux-arm64.tar.gz";
 const PATH: &str = "releases/edgecore/v1.23.1.json";

@@ -11,9 +11,9 @@ use sigstore_trust_root::TrustedRoot;
 use sigstore_types::{Bundle, DerPublicKey, Sha256Hash};
 use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy};
 use slipway_protocol::Sha256;
+use slipway_testkit::sigstore::{Attestation, CertificateLie, Evidence, Lie, ManagedKey, PrivateSigstore, SctLie, TokenLie};
+use slipway_testkit::vectors::vectors;
 use slipway_verify::{Artifact, LogRule, PublicKey, Signer, SigstoreRoot, verify_bundle};
-use slipway_world::sigstore::{Attestation, CertificateLie, Evidence, Lie, ManagedKey, PrivateSigstore, SctLie, TokenLie};
-use slipway_world::vectors::vectors;
 use std::collections::BTreeMap;
 use std::fs;
 

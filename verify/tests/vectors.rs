@@ -7,10 +7,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use slipway_testkit::vectors::vectors;
 use slipway_verify::{
     Artifact, LogRule, Policy, PublicKey, Refusal, Signer, SigstoreRoot, Subject, envelope, verify_bundle, verify_provenance,
 };
-use slipway_world::vectors::vectors;
 use std::fs;
 use std::path::Path;
 

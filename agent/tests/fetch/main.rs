@@ -13,7 +13,7 @@ use slipway_agent::fetch::{Budget, Client, Download, Downloaded, FetchError, Htt
 use slipway_agent::storage::store::{Account, Mark};
 use slipway_agent::tls::{TlsSettings, client_config};
 use slipway_protocol::{Class, Refusal, Sha256, Sha512};
-use slipway_world::server::{Fault, ReleaseServer};
+use slipway_testkit::server::{Fault, ReleaseServer};
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::Duration;

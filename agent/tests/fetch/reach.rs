@@ -24,7 +24,7 @@ async fn schemes_and_connections() {
 }
 
 /// A certificate that begins in the far future, which is what every certificate looks like to a device without a clock.
-fn certificate_of_tomorrow(dir: &Path) -> slipway_world::tls::Identity {
+fn certificate_of_tomorrow(dir: &Path) -> slipway_testkit::tls::Identity {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
     params.not_before = rcgen::date_time_ymd(2090, 1, 1);
@@ -36,7 +36,7 @@ fn certificate_of_tomorrow(dir: &Path) -> slipway_world::tls::Identity {
         path
     };
     let path = put("tomorrow.pem", certificate.pem());
-    slipway_world::tls::Identity { certificate: path.clone(), key: put("tomorrow.key", key.serialize_pem()), ca: path }
+    slipway_testkit::tls::Identity { certificate: path.clone(), key: put("tomorrow.key", key.serialize_pem()), ca: path }
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn tls_says_what_is_wrong_with_whom() {
     let case = Case::new();
     let (www, tls) = (case.dir.path().join("www"), case.dir.path().join("tls"));
     std::fs::create_dir(&tls).unwrap();
-    let authority = slipway_world::tls::Authority::new(&tls).unwrap();
+    let authority = slipway_testkit::tls::Authority::new(&tls).unwrap();
     let https_only = HttpSettings { allow_http: false, ..settings() };
     let other_ca = certificate_of_tomorrow(&tls);
     for (identity, ca, wanted) in [

@@ -19,8 +19,8 @@ use rumqttc::v5::mqttbytes::v5::{Packet, Publish};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use slipway_agent::mqtt::{self, AckToken, FromBroker, MqttSettings, ToBroker};
 use slipway_protocol::{Event as Happened, FleetName, NodeName, Notice, Report, topics};
-use slipway_world::broker::{Access, Mosquitto};
-use slipway_world::tls::Authority;
+use slipway_testkit::broker::{Access, Mosquitto};
+use slipway_testkit::tls::Authority;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -228,7 +228,7 @@ impl Operator {
     }
 
     async fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
-        slipway_world::wait::until_async(what, SOON, || std::future::ready(condition(self))).await;
+        slipway_testkit::wait::until_async(what, SOON, || std::future::ready(condition(self))).await;
     }
 
     async fn presence(&self, state: &str) {

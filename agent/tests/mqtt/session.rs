@@ -78,7 +78,7 @@ async fn speaks_tls_and_says_what_is_wrong_with_it() {
 
 #[tokio::test]
 async fn says_why_there_is_no_broker_and_does_not_hurry() {
-    let mut driver = Driver::start(settings(&format!("mqtt://{}", slipway_world::address()), ""));
+    let mut driver = Driver::start(settings(&format!("mqtt://{}", slipway_testkit::address()), ""));
     let began = std::time::Instant::now();
     for _ in 0..4 {
         let reason = driver.reason().await;

@@ -1,4 +1,4 @@
-//! Writes `fuzz/corpus`: a few inputs for each target, made here and by the private Sigstore of `slipway-world`, the same every time.
+//! Writes `fuzz/corpus`: a few inputs for each target, made here and by the private Sigstore of `slipway-testkit`, the same every time.
 //!
 //!     cargo run -p slipway-fuzz-targets --example seeds
 //!
@@ -12,7 +12,7 @@ use slipway_agent::storage::witness::{Memory, Witness};
 use slipway_fuzz_targets::device::{MEMBER, SLOT};
 use slipway_fuzz_targets::evidence::{NAME, TARBALL};
 use slipway_protocol::Sha256;
-use slipway_world::sigstore::{Attestation, Evidence, ManagedKey, PredicateKind, PrivateSigstore};
+use slipway_testkit::sigstore::{Attestation, Evidence, ManagedKey, PredicateKind, PrivateSigstore};
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

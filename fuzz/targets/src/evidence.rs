@@ -1,6 +1,6 @@
 //! Feeds the verifier: whole bundles, the parts of a valid one, trusted roots, statements.
 //!
-//! What is valid comes from the private Sigstore of `slipway-world`, so a part that its reader accepts goes on to the signatures.
+//! What is valid comes from the private Sigstore of `slipway-testkit`, so a part that its reader accepts goes on to the signatures.
 
 use crate::meaning::Meaning;
 use crate::mutate::{mutant, remove};
@@ -10,11 +10,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use slipway_protocol::{Sha256, Sha512, Version};
+use slipway_testkit::sigstore::{self, Attestation, ManagedKey, PrivateSigstore};
 use slipway_verify::{
     Artifact, Evidence, LogRule, Policy, Provenance, PublicKey, Refusal, Signer, SigstoreRoot, Subject, verify_bundle,
     verify_provenance,
 };
-use slipway_world::sigstore::{self, Attestation, ManagedKey, PrivateSigstore};
 use std::sync::OnceLock;
 
 /// The artifact of every valid bundle.

@@ -1,9 +1,9 @@
 //! What attests an image: each is tried, and only its own provenance counts.
 
 use super::*;
-use slipway_world::registry::tag_of;
-use slipway_world::rekor::RekorFault;
-use slipway_world::sigstore::{Evidence, ManagedKey};
+use slipway_testkit::registry::tag_of;
+use slipway_testkit::rekor::RekorFault;
+use slipway_testkit::sigstore::{Evidence, ManagedKey};
 
 #[test]
 fn every_attestation_is_tried_and_named() {

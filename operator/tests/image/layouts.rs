@@ -146,7 +146,7 @@ fn a_folder_that_is_no_layout_says_what_it_lacks() {
 /// log's promise. The policy is what a person would write; whatever is off by one character is refused by its own check.
 #[test]
 fn real_images_of_the_container_generator_verify() {
-    let Some(vectors) = slipway_world::vectors::vectors() else { return };
+    let Some(vectors) = slipway_testkit::vectors::vectors() else { return };
     let name = "ghcr.io/slsa-framework/example-package.verifier-e2e.all.tag.main.default.slsa3";
     for (version, reference, trigger) in
         [("1.4.0", "refs/heads/main", "workflow_dispatch"), ("1.9.0", "refs/tags/v13.0.30", "push")]

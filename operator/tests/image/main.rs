@@ -10,9 +10,9 @@ mod registries;
 
 use ending::{ending, good, refused, text};
 use serde_json::{Value, json};
-use slipway_world::registry::{FakeRegistry, Repository, digest};
-use slipway_world::rekor::RekorServer;
-use slipway_world::sigstore::{Attestation, PrivateSigstore, Subject};
+use slipway_testkit::registry::{FakeRegistry, Repository, digest};
+use slipway_testkit::rekor::RekorServer;
+use slipway_testkit::sigstore::{Attestation, PrivateSigstore, Subject};
 use std::fs;
 use std::process::{Command, Output};
 use tempfile::TempDir;

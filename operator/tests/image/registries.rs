@@ -5,8 +5,8 @@ use base64::Engine as _;
 use oci_client::client::{Client, ClientConfig, ClientProtocol};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Reference, RegistryOperation};
-use slipway_world::registry::{DockerRegistry, PASSWORD, RegistryFault, USER, docker_auth, tag_of};
-use slipway_world::sigstore::PredicateKind;
+use slipway_testkit::registry::{DockerRegistry, PASSWORD, RegistryFault, USER, docker_auth, tag_of};
+use slipway_testkit::sigstore::PredicateKind;
 
 /// Puts a repository into a real registry, as cosign and docker do.
 fn push(host: &str, auth: &RegistryAuth, repository: &Repository) {

@@ -110,8 +110,8 @@ pub(crate) fn copy(from: &Path, to: &Path) {
 
 /// A KubeEdge archive and something that is no proof, for `release --unsafe-skip-verify`.
 pub(crate) fn archive(dir: &Path, version: &str) -> PathBuf {
-    let path = dir.join(slipway_world::edgecore::tarball_name(version, "arm64"));
-    fs::write(&path, slipway_world::edgecore::tarball(version, "arm64", version.as_bytes())).unwrap();
+    let path = dir.join(slipway_testkit::edgecore::tarball_name(version, "arm64"));
+    fs::write(&path, slipway_testkit::edgecore::tarball(version, "arm64", version.as_bytes())).unwrap();
     fs::write(dir.join("proof.json"), "{}").unwrap();
     path
 }

@@ -6,12 +6,12 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lexopt::prelude::{Long, Short, ValueExt};
+use slipway_testkit::wait;
 use slipway_tests::crash::Progress;
 use slipway_tests::crash::device::CrashDevice;
 use slipway_tests::crash::strace::{self, Fault, Place};
 use slipway_tests::crash::verdict;
 use slipway_tests::crash::world::{Scenario, World};
-use slipway_world::wait;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -6,7 +6,7 @@
 //! A flush says that everything before it is on the disk. What comes after the last flush may be there or not, in any combination.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use slipway_world::wait;
+use slipway_testkit::wait;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use slipway_agent::control::{Request, Response};
 use slipway_agent::status::{ComponentStatus, Status};
 use slipway_protocol::{Event, Report};
-use slipway_world::wait;
+use slipway_testkit::wait;
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;

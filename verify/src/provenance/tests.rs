@@ -5,7 +5,7 @@
 
 use super::*;
 use serde_json::Value;
-use slipway_world::vectors::vectors;
+use slipway_testkit::vectors::vectors;
 use std::fs;
 use std::path::Path;
 

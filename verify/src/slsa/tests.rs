@@ -127,7 +127,7 @@ fn conventions_go_by_the_build_type_alone() {
 /// Every statement under `vectors/slsa`: bundles, bare envelopes, and the attestations in image layouts.
 fn real_statements() -> Vec<(String, Value)> {
     use base64::Engine as _;
-    let Some(vectors) = slipway_world::vectors::vectors() else { return Vec::new() };
+    let Some(vectors) = slipway_testkit::vectors::vectors() else { return Vec::new() };
     let folders = ["delegator", "envelopes", "images/container-v1.4.0/blobs/sha256", "images/container-v1.9.0/blobs/sha256"];
     let files = folders.iter().flat_map(|folder| std::fs::read_dir(vectors.join("slsa").join(folder)).unwrap());
     let envelopes = files.filter_map(|file| {

@@ -3,7 +3,7 @@
 use super::*;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use slipway_world::sigstore::{CertificateLie, Lie, RsaKind, TokenLie};
+use slipway_testkit::sigstore::{CertificateLie, Lie, RsaKind, TokenLie};
 
 /// Every kind of RSA authority that a private root may have, for certificates and for timestamps. Without the RSA algorithms in `path`,
 /// `authority` and `timestamp` each row is refused.

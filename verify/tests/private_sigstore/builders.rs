@@ -5,8 +5,8 @@
 //! may differ, and with only the first of the places that name the source compared.
 
 use super::*;
-use slipway_world::sigstore::ManagedKey;
-use slipway_world::sigstore::builders::{Builder, SOURCE};
+use slipway_testkit::sigstore::ManagedKey;
+use slipway_testkit::sigstore::builders::{Builder, SOURCE};
 
 /// The policies under a heading of the page, with a real key in the place of `…`.
 fn policies(heading: &str) -> Vec<String> {

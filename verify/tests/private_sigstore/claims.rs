@@ -1,7 +1,7 @@
 //! What a builder or a liar signs, valid in every signature: refused for what it says.
 
 use super::*;
-use slipway_world::sigstore::{ManagedKey, generator_generic};
+use slipway_testkit::sigstore::{ManagedKey, generator_generic};
 
 #[test]
 fn what_a_builder_or_a_liar_signs_is_refused_by_the_check_it_breaks() {

@@ -1,8 +1,8 @@
 //! Bundles that a key signed, without a certificate.
 
 use super::*;
+use slipway_testkit::sigstore::ManagedKey;
 use slipway_verify::{Artifact, LogRule, PublicKey, Signer, verify_bundle};
-use slipway_world::sigstore::ManagedKey;
 
 #[test]
 fn a_key_alone_vouches_only_where_that_is_asked_for() {

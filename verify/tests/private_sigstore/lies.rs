@@ -3,8 +3,8 @@
 use super::*;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use slipway_testkit::sigstore::{CertificateLie, EntryKind, IntermediateLie, Lie, SctLie, TokenLie};
 use slipway_verify::{Artifact, LogRule, Signer, verify_bundle};
-use slipway_world::sigstore::{CertificateLie, EntryKind, IntermediateLie, Lie, SctLie, TokenLie};
 
 fn told(evidence: Evidence, lie: Lie) -> String {
     judge(&sigstore().attest(&Attestation { evidence, lie: Some(lie), ..release() }), &root(), &kubeedge(""))

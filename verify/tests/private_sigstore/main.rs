@@ -1,6 +1,6 @@
 //! One change at a time to evidence that verifies, and the refusal that this very change must cause.
 //!
-//! The private Sigstore of `slipway-world` signs anything as anybody, so each lie is told with valid signatures (`authorities`, `lies`, `claims`, `keys`, `policy`); changes to a
+//! The private Sigstore of `slipway-testkit` signs anything as anybody, so each lie is told with valid signatures (`authorities`, `lies`, `claims`, `keys`, `policy`); changes to a
 //! finished bundle and damage are apart from it (`changes`, `damage`).
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -18,8 +18,8 @@ mod slsa_threats;
 
 use serde_json::{Value, json};
 use slipway_protocol::{Sha256, Sha512, Version};
+use slipway_testkit::sigstore::{Attestation, Evidence, PredicateKind, PrivateSigstore, Subject as Named};
 use slipway_verify::{Policy, Provenance, Refusal, SigstoreRoot, Subject, verify_provenance};
-use slipway_world::sigstore::{Attestation, Evidence, PredicateKind, PrivateSigstore, Subject as Named};
 
 const NAME: &str = "kubeedge-v1.23.1-linux-arm64.tar.gz";
 const TARBALL: &[u8] = b"a tarball";

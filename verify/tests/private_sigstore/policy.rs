@@ -4,8 +4,8 @@ use super::*;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::Signer as _;
+use slipway_testkit::sigstore::ManagedKey;
 use slipway_verify::{Provenance, Refusal};
-use slipway_world::sigstore::ManagedKey;
 
 fn verify(evidence: &[u8], policy: &str) -> Result<Provenance, Refusal> {
     super::verify(evidence, &root(), &Policy::parse(policy).unwrap())
@@ -161,7 +161,7 @@ fn a_set_or_range_of_builders_is_bound_to_the_tag_that_signed() {
         assert_eq!(code(&signed(version), KUBEEDGE), wanted, "{version}");
     }
     // Both in the range, but another one than signed.
-    let builder = slipway_world::sigstore::generator_generic("v2.1.1");
+    let builder = slipway_testkit::sigstore::generator_generic("v2.1.1");
     let liar = release().edit("/predicate/builder/id", Some(builder.into()));
     assert_eq!(code(&sigstore.attest(&liar), KUBEEDGE), "POLICY-BUILDER-IDENTITY");
 }

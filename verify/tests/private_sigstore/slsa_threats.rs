@@ -5,7 +5,7 @@
 //! attack is one change to a release that is accepted, as the tests assert first, so a check that is removed lets its rows through.
 
 use super::*;
-use slipway_world::sigstore::{CertificateLie, Lie, ManagedKey};
+use slipway_testkit::sigstore::{CertificateLie, Lie, ManagedKey};
 
 /// Fails with every attack that ends in another way than it should.
 fn refused(attacks: impl IntoIterator<Item = (&'static str, Attestation, &'static str)>) {

@@ -3,10 +3,10 @@
 use crate::device::{Device, begun, now, sim, time};
 use serde_json::json;
 use slipway_protocol::refusal::Class;
+use slipway_testkit::tuf::{Key, Keys};
 use slipway_verify::tuf::{Rules, Slot, Stored};
-use slipway_world::tuf::{Key, Keys};
 
-fn refused_as(code: &str, sim: &slipway_world::tuf::Repository) {
+fn refused_as(code: &str, sim: &slipway_testkit::tuf::Repository) {
     let refusal = Device::born(sim).refused(sim);
     assert_eq!(refusal.code, code, "{refusal}");
 }

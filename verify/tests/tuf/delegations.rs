@@ -2,7 +2,7 @@
 
 use crate::device::{Device, begun, sim};
 use serde_json::{Value, json};
-use slipway_world::tuf::{Key, Keys};
+use slipway_testkit::tuf::{Key, Keys};
 
 #[test]
 fn a_delegated_role_signs_only_for_its_paths() {

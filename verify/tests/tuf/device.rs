@@ -1,9 +1,9 @@
 //! A device that follows a repository: what it was born with, and what it keeps.
 
 use jiff::Timestamp;
+use slipway_testkit::tuf::Repository as Sim;
 use slipway_verify::Refusal;
 use slipway_verify::tuf::{Answer, Fetch, Floors, Refresh, Repository, Rules, Slot, Step, Stored};
-use slipway_world::tuf::Repository as Sim;
 
 pub(crate) fn time(text: &str) -> Timestamp {
     text.parse().unwrap()

@@ -1,8 +1,8 @@
 //! An expiry that was judged stays judged: the version is kept, never the time.
 
 use crate::device::{Device, begun, now, time};
+use slipway_testkit::tuf::Repository as Sim;
 use slipway_verify::tuf::{Expiry, Floors, Rules};
-use slipway_world::tuf::Repository as Sim;
 
 const ROLES: [&str; 4] = ["timestamp", "snapshot", "targets", "releases"];
 

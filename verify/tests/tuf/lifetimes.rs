@@ -3,8 +3,8 @@
 use crate::device::{Device, begun, now, sim, time};
 use jiff::SignedDuration;
 use slipway_protocol::refusal::Class;
+use slipway_testkit::tuf::Repository as Sim;
 use slipway_verify::tuf::{Expiry, MaxLifetimes, Rules};
-use slipway_world::tuf::Repository as Sim;
 
 fn days(days: i64) -> jiff::Timestamp {
     now() + SignedDuration::from_hours(24 * days)

@@ -8,8 +8,8 @@
 use crate::device::{Device, time};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
+use slipway_testkit::tuf::{Key, Repository as Sim};
 use slipway_verify::tuf::{Repository, Rules, Slot};
-use slipway_world::tuf::{Key, Repository as Sim};
 use std::collections::BTreeSet;
 
 const TARGET: &str = "channels/edgecore/stable.json";

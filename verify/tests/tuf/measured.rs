@@ -4,8 +4,8 @@
 
 use crate::device::{Device, begun, now, sim, time};
 use slipway_protocol::refusal::Class;
+use slipway_testkit::tuf::{Key, Keys, Repository as Sim};
 use slipway_verify::tuf::{Limits, Rules, Slot, Stored};
-use slipway_world::tuf::{Key, Keys, Repository as Sim};
 
 /// `role` gets one key under two ids and a threshold of two, and signs with both.
 fn one_key_twice(sim: &mut Sim, role: &str) {

@@ -2,8 +2,8 @@
 
 use crate::device::{Device, begun, now, time};
 use slipway_protocol::refusal::Class;
+use slipway_testkit::tuf::Key;
 use slipway_verify::tuf::{Limits, Rules, Stored};
-use slipway_world::tuf::Key;
 
 #[test]
 fn a_device_that_slept_walks_every_root_in_between() {

@@ -2,7 +2,7 @@
 
 use crate::device::{Device, begun, sim};
 use slipway_protocol::refusal::Class;
-use slipway_world::tuf::{Key, Keys};
+use slipway_testkit::tuf::{Key, Keys};
 
 #[test]
 fn a_threshold_of_two_needs_two_keys() {

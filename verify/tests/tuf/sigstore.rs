@@ -2,8 +2,8 @@
 
 use crate::device::{Device, now, sim};
 use serde_json::json;
+use slipway_testkit::tuf::{Key, Keys, Repository as Sim};
 use slipway_verify::tuf::{Floors, Refresh, Rules, Stored};
-use slipway_world::tuf::{Key, Keys, Repository as Sim};
 
 /// Publishes the next root with a change to its JSON that the signatures cover or that is beside them.
 fn root_with(sim: &mut Sim, beside: impl FnOnce(&mut serde_json::Value)) {

@@ -127,7 +127,7 @@ async fn http_by_status() {
 
 #[tokio::test]
 async fn http_without_answer() {
-    let closed = slipway_world::address();
+    let closed = slipway_testkit::address();
     let (silent, task) = server("").await;
     let found = outcomes(&format!(
         "[[check]]\nname = \"closed\"\nhttp = \"http://{closed}/\"\n\

@@ -1,7 +1,7 @@
 //! The stand-in for edgecore does what its dials say, as a process.
 
-use slipway_world::edgecore::{Behaviour, CONNECTED, Dials, payload, tarball};
-use slipway_world::wait;
+use slipway_testkit::edgecore::{Behaviour, CONNECTED, Dials, payload, tarball};
+use slipway_testkit::wait;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -34,7 +34,7 @@ fn install(dir: &Path, dials: &Dials) -> PathBuf {
 }
 
 fn start(behaviour: Behaviour) -> Standin {
-    let (dir, health) = (tempfile::tempdir().unwrap(), slipway_world::address());
+    let (dir, health) = (tempfile::tempdir().unwrap(), slipway_testkit::address());
     let program = install(dir.path(), &Dials { pad: 4096, ..Dials::new("v1.23.1", behaviour) });
     let log = std::fs::File::create(dir.path().join("log")).unwrap();
     let child = Command::new(program).arg("--version").env("EDGECORE_HEALTH", health.to_string()).stderr(log).spawn().unwrap();
@@ -127,7 +127,7 @@ fn an_old_version_does_not_start_on_a_rewritten_configuration() {
             ..Dials::new(version, Behaviour::DiesAfter { ms: 0, code: 0 })
         };
         let mut command = Command::new(install(dir.path(), &dials));
-        command.arg("--config").arg(&config).env("EDGECORE_HEALTH", slipway_world::address().to_string());
+        command.arg("--config").arg(&config).env("EDGECORE_HEALTH", slipway_testkit::address().to_string());
         exit_code(&mut command)
     };
     assert_eq!(run("v1.13.0"), Some(0));
@@ -169,7 +169,7 @@ fn a_real_database_gets_a_row_at_every_start() {
     for version in ["v1.13.0", "v1.23.1"] {
         let dials = Dials {
             database: Some(database.clone()),
-            health: slipway_world::address(),
+            health: slipway_testkit::address(),
             ..Dials::new(version, Behaviour::DiesAfter { ms: 0, code: 0 })
         };
         assert_eq!(exit_code(&mut Command::new(install(dir.path(), &dials))), Some(0));

@@ -8,8 +8,8 @@
 //! | what a stand-in does when it runs | `standin` |
 //!
 //! ```no_run
-//! use slipway_world::edgecore::{Dials, Release};
-//! use slipway_world::{programs, sigstore::PrivateSigstore};
+//! use slipway_testkit::edgecore::{Dials, Release};
+//! use slipway_testkit::{programs, sigstore::PrivateSigstore};
 //! # fn main() -> anyhow::Result<()> {
 //! let host = programs::edgecore_standin()?;
 //! let dir = std::path::Path::new("www/v1.23.1");

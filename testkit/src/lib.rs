@@ -1,4 +1,4 @@
-//! The fake world that tests, demo and simulator share. Nothing here ships, and nothing here may be trusted by anything that does.
+//! The testkit: what tests, demo and simulator share. Nothing here ships, and nothing here may be trusted by anything that does.
 //!
 //! | module | what it is | start with |
 //! |---|---|---|

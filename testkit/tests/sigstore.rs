@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sigstore_trust_root::TrustedRoot;
 use sigstore_types::{Bundle, DerPublicKey};
 use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy};
-use slipway_world::sigstore::{Attestation, Evidence, ManagedKey, PrivateSigstore, Subject, generator_generic};
+use slipway_testkit::sigstore::{Attestation, Evidence, ManagedKey, PrivateSigstore, Subject, generator_generic};
 
 const ARTIFACT: &[u8] = b"what was built";
 const NAME: &str = "kubeedge-v1.23.1-linux-arm64.tar.gz";

@@ -1,7 +1,7 @@
 //! The broker runs, with and without certificates, and comes back.
 
-use slipway_world::broker::{Access, Mosquitto};
-use slipway_world::tls::{Authority, Identity, client_config};
+use slipway_testkit::broker::{Access, Mosquitto};
+use slipway_testkit::tls::{Authority, Identity, client_config};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! The release server serves well when nothing is wrong with it, and is exactly as bad as it is told to be.
 
-use slipway_world::server::{Fault, ReleaseServer};
-use slipway_world::tls::{Authority, client_config};
-use slipway_world::wait;
+use slipway_testkit::server::{Fault, ReleaseServer};
+use slipway_testkit::tls::{Authority, client_config};
+use slipway_testkit::wait;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -242,7 +242,7 @@ fn throttle_is_slow() {
 #[test]
 fn dropping_it_ends_connections_and_the_address_can_be_used_again() {
     let (dir, _another) = serve();
-    let address = slipway_world::address();
+    let address = slipway_testkit::address();
     let server = ReleaseServer::start_at(dir.path(), address, None).unwrap();
     server.fault(PATH, Fault::StallAfter(10));
     let mut stream = connection(&server, LONG);

@@ -1,8 +1,0 @@
-//! The smallest host for edgecore's stand-in: see `slipway_world::edgecore`.
-#![expect(clippy::print_stderr, reason = "a program that explains itself")]
-
-fn main() {
-    slipway_world::edgecore::main_if_standin();
-    eprintln!("This program is only the host of edgecore's stand-in: give it dials with slipway_world::edgecore::payload.");
-    std::process::exit(64);
-}
