@@ -1,7 +1,9 @@
 //! Who signs what: the edits behind `slipway key`, on a root and a targets role that nothing has signed yet.
 
 use crate::error::ROLE;
-use crate::metadata::{DelegatedRole, Delegations, PublicKey, Quorum, RoleKeys, Root, Targets};
+use crate::metadata::{DelegatedRole, Delegations, RoleKeys, Root, Targets};
+use crate::public_key::PublicKey;
+use crate::quorum::Quorum;
 use crate::role::Role;
 use crate::state::quorum;
 use slipway_protocol::Refusal;

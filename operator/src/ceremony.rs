@@ -3,12 +3,12 @@
 //! that stay, in the same publication.
 
 use crate::authority::Authority;
-use crate::change::Edits;
 use crate::error::ROLE;
 use crate::keys::{KeyType, Password, SecretKey};
-use crate::metadata::PublicKey;
+use crate::public_key::PublicKey;
 use crate::repo::Repo;
 use crate::role::Role;
+use crate::staged::Edits;
 use jiff::Timestamp;
 use serde::Serialize;
 use slipway_protocol::Refusal;

@@ -3,24 +3,14 @@
 
 use crate::authority::Authority;
 use crate::error::{REPOSITORY, STAGED, TIME};
-use crate::metadata::{Envelope, Header, Quorum, Root, TargetFile, Targets};
+use crate::metadata::{Envelope, Header, TargetFile, Targets};
+use crate::quorum::Quorum;
 use crate::repo::{Outcome, Repo};
 use crate::role::Role;
-use crate::staged::Change;
+use crate::staged::{Change, Edits};
 use jiff::{SignedDuration, Timestamp};
 use slipway_protocol::Refusal;
 use std::collections::BTreeMap;
-
-/// What roles shall say from now on.
-#[derive(Debug, Default)]
-pub(crate) struct Edits {
-    pub(crate) root: Option<Root>,
-    pub(crate) roles: BTreeMap<Role, Targets>,
-    /// New targets by path.
-    pub(crate) files: BTreeMap<String, Vec<u8>>,
-    /// Artifacts that wait below `staged/`, by their place below `public/`.
-    pub(crate) artifacts: Vec<String>,
-}
 
 impl Repo {
     /// What a role shall say: as it waits for signatures, or as it is published.

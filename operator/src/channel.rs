@@ -1,7 +1,7 @@
 //! Points a channel at a release, with the rollout key.
 
 use crate::error::{CHANNEL, NO_RELEASE, REPOSITORY};
-use crate::release::to_json;
+use crate::files::to_json;
 use crate::repo::Repo;
 use crate::role::Role;
 use jiff::Timestamp;

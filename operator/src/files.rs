@@ -1,6 +1,7 @@
-//! Files that are there whole or not at all.
+//! Files that are there whole or not at all, and JSON as it is written to them.
 
-use crate::error::{EXISTS, file};
+use crate::error::{EXISTS, REPOSITORY, file};
+use serde_json::Value;
 use slipway_protocol::Refusal;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -83,4 +84,16 @@ pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Refusal> {
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
     fs::read(path).map_err(|error| file(path, &error))
+}
+
+/// JSON as people like to read it.
+pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| REPOSITORY.with(error, "JSON"))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// JSON as it is signed: one text for one value.
+pub(crate) fn canonical(value: &Value) -> Result<Vec<u8>, Refusal> {
+    sigstore_tuf::canonical_json::to_canonical_bytes(value).map_err(|error| REPOSITORY.with(error, "canonical JSON"))
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{KEY, PASSWORD, file};
 use crate::keys::{Password, SecretKey, is_encrypted, public_path, read_public};
-use crate::metadata::PublicKey;
+use crate::public_key::PublicKey;
 use slipway_protocol::Refusal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

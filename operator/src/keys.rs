@@ -2,7 +2,7 @@
 
 use crate::error::{KEY, PASSWORD, file};
 use crate::files;
-use crate::metadata::PublicKey;
+use crate::public_key::{PublicKey, bad};
 use ed25519_dalek::pkcs8::KeypairBytes;
 use p256::ecdsa::DerSignature;
 use p256::ecdsa::signature::Signer as _;
@@ -213,10 +213,6 @@ pub fn public_path(path: &Path) -> PathBuf {
 fn name_of(path: &Path) -> Option<String> {
     let name: String = path.file_stem()?.to_str()?.chars().filter(|c| !c.is_control()).take(64).collect();
     (!name.is_empty()).then_some(name)
-}
-
-pub(crate) fn bad(error: &dyn std::fmt::Display) -> Refusal {
-    KEY.with(error, "a P-256 or Ed25519 key as PKCS#8 PEM")
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@
 //! | [`status`] | what expires when, who signed what, what waits for whom |
 //! | [`mqtt`] | rings the doorbell, and listens to reports |
 //! | [`keys`], [`keyring`] | P-256 and Ed25519 keys, encrypted at rest; those that are at hand |
+//! | [`public_key`], [`quorum`] | public keys; who must sign a role |
+//! | [`kubeedge`] | what the names of KubeEdge's archives say |
 //! | [`metadata`] | TUF's files, and how they are signed |
 //! | `state`, `authority`, `change`, `publish`, `files` | what is published; who signs; how a change gets its signatures; how it gets out without tearing |
 //! | [`error`] | every refusal of this crate |
@@ -31,11 +33,14 @@ mod http;
 pub mod image;
 pub mod keyring;
 pub mod keys;
+pub mod kubeedge;
 pub mod metadata;
 pub mod mirror;
 pub mod mqtt;
 pub mod provenance;
+pub mod public_key;
 mod publish;
+pub mod quorum;
 pub mod rekor;
 pub mod release;
 pub mod repo;

@@ -1,15 +1,15 @@
 //! TUF's files as this tool writes them, and how they are signed.
 
 use crate::error::REPOSITORY;
-use crate::keys::{SecretKey, bad};
+use crate::files;
+use crate::keys::SecretKey;
+use crate::public_key::PublicKey;
 use jiff::Timestamp;
-use p256::ecdsa::signature::Verifier as _;
-use pkcs8::{DecodePublicKey as _, EncodePublicKey as _, LineEnding};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use slipway_protocol::{Refusal, Sha256, Sha512};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The version of the TUF specification that is followed.
 pub const SPEC_VERSION: &str = "1.0.31";
@@ -48,131 +48,6 @@ pub struct Root {
     pub keys: BTreeMap<String, PublicKey>,
     /// Who signs which role.
     pub roles: BTreeMap<String, RoleKeys>,
-}
-
-/// A public key.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct PublicKey {
-    /// `ecdsa` or `ed25519`.
-    pub keytype: String,
-    /// `ecdsa-sha2-nistp256` or `ed25519`.
-    pub scheme: String,
-    /// The key itself.
-    pub keyval: KeyValue,
-    /// What people call it: its file's name. No part of the key.
-    #[serde(rename = "x-slipway-name", default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-}
-
-/// The key itself.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct KeyValue {
-    /// PEM, `PUBLIC KEY`; of Ed25519 keys the hex of the 32 bytes.
-    pub public: String,
-}
-
-enum Usable {
-    P256(p256::ecdsa::VerifyingKey),
-    Ed25519(ed25519_dalek::VerifyingKey),
-}
-
-impl PublicKey {
-    pub(crate) fn p256(key: &p256::ecdsa::VerifyingKey) -> Result<Self, Refusal> {
-        let public = key.to_public_key_pem(LineEnding::LF).map_err(|error| bad(&error))?;
-        Ok(Self::new("ecdsa", "ecdsa-sha2-nistp256", public))
-    }
-
-    pub(crate) fn ed25519(key: &ed25519_dalek::VerifyingKey) -> Self {
-        Self::new("ed25519", "ed25519", hex::encode(key.as_bytes()))
-    }
-
-    fn new(keytype: &str, scheme: &str, public: String) -> Self {
-        Self { keytype: keytype.to_owned(), scheme: scheme.to_owned(), keyval: KeyValue { public }, name: None }
-    }
-
-    /// Reads a `PUBLIC KEY` in PEM and writes it as this tool writes keys: one key has one id, however its file was made.
-    ///
-    /// # Errors
-    /// `SLW-O-KEY` for anything but P-256 and Ed25519.
-    pub fn from_pem(pem: &str) -> Result<Self, Refusal> {
-        if let Ok(key) = p256::ecdsa::VerifyingKey::from_public_key_pem(pem) {
-            return Self::p256(&key);
-        }
-        let key = ed25519_dalek::VerifyingKey::from_public_key_pem(pem);
-        key.map(|key| Self::ed25519(&key)).map_err(|_| crate::error::KEY.with("neither", "a P-256 or Ed25519 PUBLIC KEY in PEM"))
-    }
-
-    /// The key in PEM, as its `.pub` file holds it.
-    ///
-    /// # Errors
-    /// `SLW-O-KEY` when it is unusable.
-    pub fn to_pem(&self) -> Result<String, Refusal> {
-        match self.usable()? {
-            Usable::P256(key) => key.to_public_key_pem(LineEnding::LF),
-            Usable::Ed25519(key) => key.to_public_key_pem(LineEnding::LF),
-        }
-        .map_err(|error| bad(&error))
-    }
-
-    /// The key's bytes (SubjectPublicKeyInfo): what makes two keys the same, whatever they are called.
-    ///
-    /// # Errors
-    /// `SLW-O-KEY` when it is unusable.
-    pub fn spki(&self) -> Result<Vec<u8>, Refusal> {
-        let der = match self.usable()? {
-            Usable::P256(key) => key.to_public_key_der(),
-            Usable::Ed25519(key) => key.to_public_key_der(),
-        };
-        Ok(der.map_err(|error| bad(&error))?.into_vec())
-    }
-
-    /// Its id: SHA-256 over the canonical JSON of type, scheme and key, as other TUF tools compute it.
-    ///
-    /// # Errors
-    /// `SLW-O-KEY` when it cannot be written.
-    pub fn id(&self) -> Result<String, Refusal> {
-        let value = serde_json::to_value(Self { name: None, ..self.clone() }).map_err(|error| bad(&error))?;
-        Ok(Sha256::of(&canonical(&value)?).to_string())
-    }
-
-    /// The name, or else the id: where it only reminds people, and nobody decides by it.
-    #[must_use]
-    pub fn called(&self) -> String {
-        self.name.clone().unwrap_or_else(|| self.id().unwrap_or_default())
-    }
-
-    /// The name with the id, or else the id alone. Whole: whoever compares eight digits can be shown another key with the same.
-    #[must_use]
-    pub fn label(&self) -> String {
-        let id = self.id().unwrap_or_default();
-        self.name.as_ref().map_or_else(|| id.clone(), |name| format!("{name} ({id})"))
-    }
-
-    /// Whether `signature` is this key's over `bytes`.
-    #[must_use]
-    pub fn verify(&self, bytes: &[u8], signature: &[u8]) -> bool {
-        match self.usable() {
-            Ok(Usable::P256(key)) => {
-                p256::ecdsa::Signature::from_der(signature).is_ok_and(|signature| key.verify(bytes, &signature).is_ok())
-            }
-            Ok(Usable::Ed25519(key)) => ed25519_dalek::Signature::from_slice(signature)
-                .is_ok_and(|signature| key.verify_strict(bytes, &signature).is_ok()),
-            Err(_) => false,
-        }
-    }
-
-    fn usable(&self) -> Result<Usable, Refusal> {
-        let public = self.keyval.public.trim();
-        if let Ok(key) = p256::ecdsa::VerifyingKey::from_public_key_pem(public) {
-            return Ok(Usable::P256(key));
-        }
-        if public.starts_with('-') {
-            return ed25519_dalek::VerifyingKey::from_public_key_pem(public).map(Usable::Ed25519).map_err(|error| bad(&error));
-        }
-        let raw: Option<[u8; 32]> = hex::decode(public).ok().and_then(|raw| raw.try_into().ok());
-        let raw = raw.ok_or_else(|| bad(&format_args!("key type {}", self.keytype)))?;
-        ed25519_dalek::VerifyingKey::from_bytes(&raw).map(Usable::Ed25519).map_err(|error| bad(&error))
-    }
 }
 
 /// Who signs a role.
@@ -334,7 +209,7 @@ impl Envelope {
     /// # Errors
     /// `SLW-O-REPOSITORY` when it cannot be written as canonical JSON.
     pub fn canonical(&self) -> Result<Vec<u8>, Refusal> {
-        canonical(&self.signed)
+        files::canonical(&self.signed)
     }
 
     /// The file's bytes.
@@ -342,7 +217,7 @@ impl Envelope {
     /// # Errors
     /// `SLW-O-REPOSITORY` when it cannot be written.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Refusal> {
-        crate::release::to_json(self)
+        files::to_json(self)
     }
 
     /// Which version of its role it is.
@@ -367,43 +242,6 @@ impl Envelope {
 pub(crate) const OWN_LIMITS: slipway_protocol::json::Limits =
     slipway_protocol::json::Limits { bytes: 64 * 1024 * 1024, depth: 32 };
 
-/// Who must sign a role: its keys, and how many of them.
-#[derive(Clone, Debug, Default)]
-pub struct Quorum {
-    /// By id.
-    pub keys: BTreeMap<String, PublicKey>,
-    /// How many distinct ones must sign.
-    pub threshold: u32,
-}
-
-impl Quorum {
-    /// The ids of those that have signed, each key once whatever its ids.
-    ///
-    /// # Errors
-    /// `SLW-O-REPOSITORY` when it cannot be written as canonical JSON.
-    pub fn signed(&self, envelope: &Envelope) -> Result<Vec<String>, Refusal> {
-        let bytes = envelope.canonical()?;
-        let (mut ids, mut counted) = (Vec::new(), BTreeSet::new());
-        for signature in &envelope.signatures {
-            let Some(key) = self.keys.get(&signature.keyid) else { continue };
-            let valid = hex::decode(&signature.sig).is_ok_and(|raw| key.verify(&bytes, &raw));
-            if valid && counted.insert(key.spki()?) {
-                ids.push(signature.keyid.clone());
-            }
-        }
-        Ok(ids)
-    }
-
-    /// Whether enough have signed.
-    ///
-    /// # Errors
-    /// As [`Self::signed`].
-    pub fn met(&self, envelope: &Envelope) -> Result<bool, Refusal> {
-        let signed = self.signed(envelope)?.len();
-        Ok(self.threshold > 0 && u32::try_from(signed).is_ok_and(|signed| signed >= self.threshold))
-    }
-}
-
 /// Signs with exactly these keys, whoever must: for tests that sign something wrong on purpose.
 ///
 /// # Errors
@@ -412,10 +250,6 @@ pub fn seal<T: Serialize>(signed: &T, keys: &[&SecretKey]) -> Result<Vec<u8>, Re
     let mut envelope = Envelope::unsigned(signed)?;
     keys.iter().try_for_each(|key| envelope.sign(key.id(), key))?;
     envelope.to_bytes()
-}
-
-fn canonical(value: &Value) -> Result<Vec<u8>, Refusal> {
-    sigstore_tuf::canonical_json::to_canonical_bytes(value).map_err(|error| REPOSITORY.with(error, "canonical JSON"))
 }
 
 fn length(bytes: &[u8]) -> u64 {

@@ -82,7 +82,7 @@ impl Repo {
             let (folder, name) = files::split(&place)?;
             files::write(folder, name, &bytes)?;
         }
-        files::write(&folder, FLOORS, &crate::release::to_json(repository.floors())?)?;
+        files::write(&folder, FLOORS, &files::to_json(repository.floors())?)?;
         let file = TargetFile::of(target.bytes());
         let changed = self.draft(Role::Targets)?.targets.get(SIGSTORE_ROOT) != Some(&file);
         if changed {

@@ -7,7 +7,9 @@
 
 use crate::error::{EXPIRES, KEY, SELF_CHECK, TIME, file};
 use crate::files;
-use crate::metadata::{Envelope, Header, Pin, PublicKey, Quorum};
+use crate::metadata::{Envelope, Header, Pin};
+use crate::public_key::PublicKey;
+use crate::quorum::Quorum;
 use crate::repo::{Outcome, Repo};
 use crate::role::{Lifetimes, Role};
 use crate::staged::Change;

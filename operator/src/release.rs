@@ -2,6 +2,7 @@
 
 use crate::error::{ARTIFACT, NO_POLICY, RELEASED, REPOSITORY, file};
 use crate::files::{self, Pending};
+use crate::kubeedge::KubeEdge;
 use crate::metadata::TargetFile;
 use crate::repo::{Repo, SIGSTORE_ROOT};
 use crate::role::Role;
@@ -9,8 +10,7 @@ use jiff::Timestamp;
 use slipway_protocol::{
     Artifact, ComponentName, Digests, Format, Manifest, Platform, Provenance, Refusal, Sha256, Sha512, Version,
 };
-use slipway_verify::{Policy, SigstoreRoot};
-use slipway_verify::{Subject, verify_provenance};
+use slipway_verify::{Policy, SigstoreRoot, Subject, verify_provenance};
 use std::fs::File;
 use std::io::{BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -84,28 +84,6 @@ impl FromStr for ArtifactArg {
     }
 }
 
-/// What the name of one of KubeEdge's archives says.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct KubeEdge {
-    /// The release.
-    pub version: Version,
-    /// The platform.
-    pub platform: Platform,
-    /// Where edgecore is in it.
-    pub member: String,
-}
-
-impl KubeEdge {
-    /// Reads `kubeedge-v1.23.1-linux-amd64.tar.gz`.
-    #[must_use]
-    pub fn of(file_name: &str) -> Option<Self> {
-        let folder = file_name.strip_suffix(".tar.gz")?;
-        let (version, arch) = folder.strip_prefix("kubeedge-")?.rsplit_once("-linux-")?;
-        let platform = format!("linux/{arch}").parse().ok()?;
-        Some(Self { version: version.parse().ok()?, platform, member: format!("{folder}/edge/edgecore") })
-    }
-}
-
 impl Repo {
     /// Adds a release and publishes it. Nothing changes on devices until a channel points at it.
     ///
@@ -121,7 +99,7 @@ impl Repo {
             proofs.push(proof);
         }
         let manifest = Manifest { v: 1, component: options.component.clone(), version: options.version.clone(), artifacts };
-        let bytes = to_json(&manifest)?;
+        let bytes = files::to_json(&manifest)?;
         Manifest::parse(&bytes).map_err(|why| ARTIFACT.with(why, "a manifest that devices can read"))?;
         if !options.unsafe_skip_verify {
             self.verify(&manifest, &proofs)?;
@@ -280,29 +258,9 @@ fn read_through(path: &Path, mut each: impl FnMut(&[u8]) -> Result<(), Refusal>)
     Ok(digests.finish())
 }
 
-/// JSON as people like to read it.
-pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, Refusal> {
-    let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| REPOSITORY.with(error, "JSON"))?;
-    bytes.push(b'\n');
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn kubeedge_names_say_it_all() {
-        let known = KubeEdge::of("kubeedge-v1.13.0-beta.1-linux-arm64.tar.gz").unwrap();
-        assert_eq!(known.version.as_str(), "v1.13.0-beta.1");
-        assert_eq!(known.platform, Platform::LinuxArm64);
-        assert_eq!(known.member, "kubeedge-v1.13.0-beta.1-linux-arm64/edge/edgecore");
-        for other in
-            ["kubeedge-v1.13.0-windows-amd64.tar.gz", "keadm-v1.13.0-linux-amd64.tar.gz", "kubeedge-v1.13.0-linux-amd64.zip"]
-        {
-            assert_eq!(KubeEdge::of(other), None, "{other}");
-        }
-    }
 
     #[test]
     fn an_artifact_argument_is_read_or_explained() {

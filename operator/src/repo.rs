@@ -12,14 +12,13 @@
 //! How a change gets in is `change`'s business.
 
 use crate::authority::{Authority, RoleOptions};
-use crate::change::Edits;
 use crate::error::{BUSY, EXISTS, KEY, REPOSITORY, STAGED, WAITING, file};
 use crate::files;
 use crate::keyring::Keyring;
 use crate::keys::{KeyType, Password, SecretKey};
 use crate::metadata::TargetFile;
 use crate::role::{Lifetimes, Role};
-use crate::staged::{self, Change, Waiting};
+use crate::staged::{self, Change, Edits, Waiting};
 use crate::state::State;
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};

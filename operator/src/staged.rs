@@ -7,7 +7,8 @@
 use crate::error::{REPOSITORY, STAGED, file};
 use crate::files;
 use crate::keys::SecretKey;
-use crate::metadata::{Envelope, Quorum, Root, TargetFile, Targets};
+use crate::metadata::{Envelope, Root, TargetFile, Targets};
+use crate::quorum::Quorum;
 use crate::role::Role;
 use crate::state::{State, quorum};
 use base64::Engine as _;
@@ -19,6 +20,17 @@ use std::path::Path;
 
 /// The format that this program writes.
 const FORMAT: u32 = 1;
+
+/// What roles shall say from now on.
+#[derive(Debug, Default)]
+pub(crate) struct Edits {
+    pub(crate) root: Option<Root>,
+    pub(crate) roles: BTreeMap<Role, Targets>,
+    /// New targets by path.
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    /// Artifacts that wait below `staged/`, by their place below `public/`.
+    pub(crate) artifacts: Vec<String>,
+}
 
 /// New versions of some roles, with the signatures so far.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -96,7 +108,7 @@ impl Change {
     /// When it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), Refusal> {
         let (folder, name) = files::split(path)?;
-        files::write(folder, name, &crate::release::to_json(self)?).map(drop)
+        files::write(folder, name, &files::to_json(self)?).map(drop)
     }
 
     /// Whether it changes nothing.
@@ -256,7 +268,7 @@ impl Change {
             let Some(envelope) = self.next.get_mut(&role) else { continue };
             let mut ids: Vec<String> = Vec::new();
             for (_, quorum) in &quorums {
-                let mine = |known: &crate::metadata::PublicKey| known.spki().is_ok_and(|spki| spki == key.spki());
+                let mine = |known: &crate::public_key::PublicKey| known.spki().is_ok_and(|spki| spki == key.spki());
                 ids.extend(quorum.keys.iter().find(|(_, known)| mine(known)).map(|(id, _)| id.clone()));
             }
             ids.dedup();

@@ -2,7 +2,8 @@
 
 use crate::error::REPOSITORY;
 use crate::files;
-use crate::metadata::{Envelope, Header, Pins, Quorum, Root, Targets};
+use crate::metadata::{Envelope, Header, Pins, Root, Targets};
+use crate::quorum::Quorum;
 use crate::role::Role;
 use jiff::Timestamp;
 use slipway_protocol::Refusal;

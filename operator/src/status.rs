@@ -1,7 +1,7 @@
 //! What a repository holds: roles, expiries, who signed, what waits for whom, releases, channels.
 
 use crate::error::EXPIRES;
-use crate::metadata::Quorum;
+use crate::quorum::Quorum;
 use crate::repo::Repo;
 use crate::role::Role;
 use crate::staged::Waiting;
@@ -97,7 +97,7 @@ impl Repo {
         let quorum: Quorum = self.state.quorum(role)?;
         let signed = self.state.envelopes.get(&role).map(|out| quorum.signed(out)).transpose()?.unwrap_or_default();
         let (version, expires) = self.state.header(role).map_or((0, now), |header| (header.version, header.expires));
-        let key = |(id, key): (&String, &crate::metadata::PublicKey)| KeyStatus {
+        let key = |(id, key): (&String, &crate::public_key::PublicKey)| KeyStatus {
             id: id.clone(),
             name: key.name.clone(),
             here: self.keys.has(key),

@@ -1,6 +1,8 @@
 //! What a signature is for, in words: what changes against what is published.
 
-use crate::metadata::{PublicKey, Quorum, Root, TargetFile, Targets};
+use crate::metadata::{Root, TargetFile, Targets};
+use crate::public_key::PublicKey;
+use crate::quorum::Quorum;
 use crate::role::Role;
 use crate::staged::Change;
 use crate::state::quorum;
