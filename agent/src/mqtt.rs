@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `settings` | what the configuration may say, and which topics are refused |
 //! | `link` | one connection after the other, for ever: dial, subscribe, serve, wait |
+//! | `shared` | what outlives a connection |
 //! | `session` | one connection: what goes out and what came in |
 //! | `flight` | which packet identifier carries which report. Pure |
 //! | `pace` | how long to wait before dialling again, and how much of a flood is read. Pure |
@@ -21,6 +22,7 @@ mod pace;
 mod reason;
 mod session;
 mod settings;
+mod shared;
 
 pub use settings::MqttSettings;
 

@@ -3,9 +3,10 @@
 //! Every connection has a new event loop of the library: what an old one kept for sending again, the outbox keeps better, and no
 //! packet identifier, collision or keep-alive of an old connection can leak into the next.
 
-use super::pace::{self, Flood, Rarely};
+use super::pace;
 use super::session::{self, End};
-use super::settings::{Address, Topics};
+use super::settings::Address;
+use super::shared::{DIAL_SECS, Shared};
 use super::{FromBroker, MqttSettings, ToBroker};
 use crate::{clock, tls};
 use rumqttc::v5::mqttbytes::QoS;
@@ -13,21 +14,15 @@ use rumqttc::v5::mqttbytes::v5::{ConnectProperties, LastWill};
 use rumqttc::v5::{AsyncClient, EventLoop, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
 use slipway_protocol::{FleetName, NodeName, Refusal};
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 /// Largest packet we take, said in CONNECT: a notice is at most 4 KiB, the rest is topic and properties. A broker must drop what is larger.
 const PACKET_BYTES: u32 = 16 * 1024;
 /// Unacknowledged notices that the broker may send at once.
 const RECEIVE_MAXIMUM: u16 = 16;
-/// Notices that the driver has not answered, of every QoS; beyond that they are acknowledged and dropped: the bell rings already.
-const UNPROCESSED: usize = 32;
 /// How long the broker keeps notices for a node that is away.
 const SESSION_SECS: u32 = 7 * 24 * 3600;
-/// For name lookup, TCP, TLS and CONNACK together, on a slow link.
-pub(super) const DIAL_SECS: u64 = 20;
 /// A connection that held this long was a good one: the next wait is short again.
 const GOOD_SECS: u64 = 60;
 /// The library's table of what it has sent; more than [`super::WINDOW`], so that numbers are not reused at once. Its default costs 10 MB.
@@ -35,26 +30,11 @@ const INFLIGHT: u16 = 64;
 /// The library's queue: everything that may be handed over at once, with room.
 const REQUESTS: usize = 128;
 
-/// What outlives a connection.
+/// What dials.
 pub(super) struct Link {
     settings: MqttSettings,
     client_id: String,
-    pub(super) topics: Topics,
-    pub(super) commands: mpsc::Receiver<ToBroker>,
-    pub(super) events: mpsc::Sender<FromBroker>,
-    /// What the driver has not taken yet. Bounded: [`UNPROCESSED`] notices, one state of the connection, a window of deliveries.
-    pub(super) out: VecDeque<FromBroker>,
-    pub(super) places: Arc<Semaphore>,
-    /// Counts connections, so that an acknowledgement cannot go to another one than its notice came by.
-    pub(super) connection: u64,
-    pub(super) flood: Flood,
-    pub(super) bad: Rarely,
-    /// The next session begins anew and takes no retained messages: the old one holds something that cannot be read.
-    pub(super) poisoned: bool,
-    /// The broker does not seem to let this node hear its own presence: how often that is still lived with.
-    pub(super) tolerated: u32,
-    pub(super) hearing_check: Duration,
-    last_reason: String,
+    shared: Shared,
 }
 
 impl Link {
@@ -67,18 +47,7 @@ impl Link {
     ) -> Self {
         Self {
             client_id: settings.client_id.clone().unwrap_or_else(|| format!("slipway-{node}")),
-            topics: settings.topics(node, fleet),
-            commands,
-            events,
-            out: VecDeque::new(),
-            places: Arc::new(Semaphore::new(UNPROCESSED)),
-            connection: 0,
-            flood: Flood::default(),
-            bad: Rarely::default(),
-            poisoned: false,
-            tolerated: 0,
-            hearing_check: settings.hearing_check,
-            last_reason: String::new(),
+            shared: Shared::new(settings.topics(node, fleet), settings.hearing_check, commands, events),
             settings,
         }
     }
@@ -93,9 +62,9 @@ impl Link {
         let mut failures = 0_u32;
         loop {
             let began = clock::now().moment;
-            self.connection = self.connection.wrapping_add(1);
+            self.shared.connection = self.shared.connection.wrapping_add(1);
             let end = match self.dial() {
-                Ok((client, event_loop, address)) => session::serve(&mut self, client, event_loop, &address).await,
+                Ok((client, event_loop, address)) => session::serve(&mut self.shared, client, event_loop, &address).await,
                 Err(refusal) => End::Lost(refusal.to_string()),
             };
             let End::Lost(reason) = end else { break };
@@ -103,26 +72,17 @@ impl Link {
             failures =
                 if now.moment.since(&began).is_some_and(|secs| secs >= GOOD_SECS) { 1 } else { failures.saturating_add(1) };
             let wait = pace::backoff(failures, now.dice);
-            if reason == self.last_reason {
+            if reason == self.shared.last_reason {
                 tracing::debug!(%reason, ?wait, "MQTT still not connected");
             } else {
                 tracing::warn!(%reason, ?wait, "MQTT not connected");
-                self.last_reason.clone_from(&reason);
+                self.shared.last_reason.clone_from(&reason);
             }
-            self.say_state(FromBroker::Disconnected(reason));
+            self.shared.say_state(FromBroker::Disconnected(reason));
             if self.rest(wait).await {
                 break;
             }
         }
-    }
-
-    /// Says connected or disconnected; what the driver has not read of that kind is out of date.
-    pub(super) fn say_state(&mut self, state: FromBroker) {
-        if matches!(state, FromBroker::Connected) {
-            self.last_reason.clear();
-        }
-        self.out.retain(|event| !matches!(event, FromBroker::Connected | FromBroker::Disconnected(_)));
-        self.out.push_back(state);
     }
 
     /// Waits, and lets the driver speak meanwhile; true when it says stop.
@@ -132,12 +92,12 @@ impl Link {
         loop {
             tokio::select! {
                 () = &mut sleep => return false,
-                command = self.commands.recv() => match command {
+                command = self.shared.commands.recv() => match command {
                     None | Some(ToBroker::Stop) => return true,
                     // Reports are offered again after `Connected`; a token that is dropped frees its place.
                     Some(ToBroker::Report(_) | ToBroker::Progress(_) | ToBroker::Acknowledge(_)) => {}
                 },
-                permit = self.events.reserve(), if !self.out.is_empty() => match (permit, self.out.pop_front()) {
+                permit = self.shared.events.reserve(), if !self.shared.out.is_empty() => match (permit, self.shared.out.pop_front()) {
                     (Ok(permit), Some(event)) => permit.send(event),
                     _ => return true,
                 },
@@ -161,12 +121,12 @@ impl Link {
             authentication_method: None,
             authentication_data: None,
         });
-        options.set_clean_start(self.poisoned);
+        options.set_clean_start(self.shared.poisoned);
         options.set_manual_acks(true);
         options.set_outgoing_inflight_upper_limit(INFLIGHT);
         options.set_connection_timeout(DIAL_SECS);
         options.set_keep_alive(self.settings.keep_alive.max(Duration::from_secs(5)));
-        options.set_last_will(LastWill::new(&self.topics.presence, session::OFFLINE, QoS::AtLeastOnce, true, None));
+        options.set_last_will(LastWill::new(&self.shared.topics.presence, session::OFFLINE, QoS::AtLeastOnce, true, None));
         if let Some((username, password)) = self.settings.credentials()? {
             options.set_credentials(username, password);
         }

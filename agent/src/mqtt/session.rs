@@ -5,8 +5,8 @@
 //! outlives connections. So the node listens to its own presence: when it does not hear itself, it begins a new session.
 
 use super::flight::{Cargo, Confused, Flight};
-use super::link::{DIAL_SECS, Link};
 use super::settings::Address;
+use super::shared::{DIAL_SECS, Shared};
 use super::{AckToken, FromBroker, ToBroker, WINDOW, reason};
 use crate::clock;
 use rumqttc::Outgoing;
@@ -97,7 +97,7 @@ struct Session {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(link: &mut Link, client: AsyncClient, mut event_loop: EventLoop, address: &Address) -> End {
+pub(super) async fn serve(shared: &mut Shared, client: AsyncClient, mut event_loop: EventLoop, address: &Address) -> End {
     let mut session = Session {
         client,
         flight: Flight::default(),
@@ -115,10 +115,10 @@ pub(super) async fn serve(link: &mut Link, client: AsyncClient, mut event_loop: 
         echo_owed: false,
         echoed: false,
     };
-    let Err(end) = session.run(link, &mut event_loop, address).await;
+    let Err(end) = session.run(shared, &mut event_loop, address).await;
     // What arrived together with the end still counts.
     for event in std::mem::take(&mut event_loop.state.events) {
-        if session.happened(link, event).is_err() {
+        if session.happened(shared, event).is_err() {
             break;
         }
     }
@@ -126,12 +126,12 @@ pub(super) async fn serve(link: &mut Link, client: AsyncClient, mut event_loop: 
 }
 
 impl Session {
-    async fn run(&mut self, link: &mut Link, event_loop: &mut EventLoop, address: &Address) -> Result<Infallible, End> {
+    async fn run(&mut self, shared: &mut Shared, event_loop: &mut EventLoop, address: &Address) -> Result<Infallible, End> {
         // Silence and owed answers are watched here: the library does not notice a peer that takes no more bytes.
         let own_keep_alive = event_loop.options.keep_alive();
         let mut patience = Duration::from_secs(DIAL_SECS).saturating_mul(2);
         let (silence, owed, goodbye, again) = (sleep(patience), sleep(ANSWER), sleep(GOODBYE), sleep(REFUSED));
-        let (listen, echo_wait) = (sleep(link.hearing_check), ECHO.min(link.hearing_check));
+        let (listen, echo_wait) = (sleep(shared.hearing_check), ECHO.min(shared.hearing_check));
         tokio::pin!(silence, owed, goodbye, again, listen);
         loop {
             let polled = {
@@ -144,12 +144,12 @@ impl Session {
                     }
                     let check_hearing = tokio::select! {
                         polled = &mut poll => break polled,
-                        command = link.commands.recv(), if !self.stopping => {
-                            self.obey(link, command.unwrap_or(ToBroker::Stop))?;
+                        command = shared.commands.recv(), if !self.stopping => {
+                            self.obey(shared, command.unwrap_or(ToBroker::Stop))?;
                             goodbye.as_mut().reset(later(GOODBYE));
                             false
                         }
-                        permit = link.events.reserve(), if !link.out.is_empty() => match (permit, link.out.pop_front()) {
+                        permit = shared.events.reserve(), if !shared.out.is_empty() => match (permit, shared.out.pop_front()) {
                             (Ok(permit), Some(event)) => {
                                 permit.send(event);
                                 false
@@ -166,11 +166,11 @@ impl Session {
                     };
                     if check_hearing {
                         if self.echo_owed {
-                            self.not_echoed(link)?;
+                            self.not_echoed(shared)?;
                         } else {
-                            self.presence(link, Cargo::Online)?;
+                            self.presence(shared, Cargo::Online)?;
                         }
-                        listen.as_mut().reset(later(if self.echo_owed { echo_wait } else { link.hearing_check }));
+                        listen.as_mut().reset(later(if self.echo_owed { echo_wait } else { shared.hearing_check }));
                     }
                 }
             };
@@ -178,7 +178,7 @@ impl Session {
             let event = match polled {
                 Ok(event) => event,
                 Err(error) => {
-                    link.poisoned |= self.met && reason::poisoned(&error);
+                    shared.poisoned |= self.met && reason::poisoned(&error);
                     return Err(End::Lost(reason::describe(&error, address)));
                 }
             };
@@ -193,7 +193,7 @@ impl Session {
                     self.answered = true;
                 }
                 Event::Incoming(Packet::Publish(_)) => {
-                    if let Some(pause) = link.flood.brake(clock::now().moment.secs) {
+                    if let Some(pause) = shared.flood.brake(clock::now().moment.secs) {
                         sleep(pause).await;
                     }
                 }
@@ -201,9 +201,9 @@ impl Session {
                 _ => {}
             }
             let (was_refused, was_owed) = (self.refused.is_some(), self.echo_owed);
-            self.happened(link, event)?;
+            self.happened(shared, event)?;
             if self.echo_owed != was_owed {
-                listen.as_mut().reset(later(if self.echo_owed { echo_wait } else { link.hearing_check }));
+                listen.as_mut().reset(later(if self.echo_owed { echo_wait } else { shared.hearing_check }));
             }
             if self.refused.is_some() && !was_refused {
                 again.as_mut().reset(later(REFUSED));
@@ -212,28 +212,28 @@ impl Session {
     }
 
     /// What the driver wants.
-    fn obey(&mut self, link: &Link, command: ToBroker) -> Result<(), End> {
+    fn obey(&mut self, shared: &Shared, command: ToBroker) -> Result<(), End> {
         match command {
             ToBroker::Stop if self.up => {
                 self.stopping = true;
-                self.presence(link, Cargo::Offline)
+                self.presence(shared, Cargo::Offline)
             }
             ToBroker::Stop => Err(End::Stopped),
             // A number of an older connection means another notice now, or none. That notice comes again.
-            ToBroker::Acknowledge(token) if token.connection == link.connection => self.acknowledge(token.pkid),
-            ToBroker::Report(report) if self.up => self.offer(link, report),
-            ToBroker::Progress(report) if self.up && self.flight.in_line() == 0 => self.send(link, Cargo::Progress, report),
+            ToBroker::Acknowledge(token) if token.connection == shared.connection => self.acknowledge(token.pkid),
+            ToBroker::Report(report) if self.up => self.offer(shared, report),
+            ToBroker::Progress(report) if self.up && self.flight.in_line() == 0 => self.send(shared, Cargo::Progress, report),
             ToBroker::Acknowledge(_) | ToBroker::Report(_) | ToBroker::Progress(_) => Ok(()),
         }
     }
 
     /// What the library says.
-    fn happened(&mut self, link: &mut Link, event: Event) -> Result<(), End> {
+    fn happened(&mut self, shared: &mut Shared, event: Event) -> Result<(), End> {
         match event {
-            Event::Incoming(Packet::ConnAck(connack)) => self.connected(link, &connack),
-            Event::Incoming(Packet::SubAck(suback)) => self.subscribed(link, &suback),
-            Event::Incoming(Packet::Publish(publish)) => self.heard(link, &publish),
-            Event::Incoming(Packet::PubAck(puback)) => self.landed(link, &puback),
+            Event::Incoming(Packet::ConnAck(connack)) => self.connected(shared, &connack),
+            Event::Incoming(Packet::SubAck(suback)) => self.subscribed(shared, &suback),
+            Event::Incoming(Packet::Publish(publish)) => self.heard(shared, &publish),
+            Event::Incoming(Packet::PubAck(puback)) => self.landed(shared, &puback),
             Event::Outgoing(Outgoing::Publish(pkid)) => Ok(self.flight.sent(pkid)?),
             Event::Outgoing(Outgoing::PubAck(_)) => {
                 self.acks_in_line = self.acks_in_line.saturating_sub(1);
@@ -245,7 +245,7 @@ impl Session {
 
     /// Subscribes, every time: it heals a session that the broker lost or that has other topics, and retained notices only come when
     /// the subscription is new to the broker.
-    fn connected(&mut self, link: &mut Link, connack: &ConnAck) -> Result<(), End> {
+    fn connected(&mut self, shared: &mut Shared, connack: &ConnAck) -> Result<(), End> {
         self.met = true;
         self.new_session = !connack.session_present;
         let properties = connack.properties.as_ref();
@@ -255,52 +255,52 @@ impl Session {
         let theirs = properties.and_then(|p| p.receive_max).map_or(usize::MAX, usize::from);
         self.window = WINDOW.min(theirs.saturating_sub(1)).max(1);
         let retained =
-            if std::mem::take(&mut link.poisoned) { RetainForwardRule::Never } else { RetainForwardRule::OnNewSubscribe };
+            if std::mem::take(&mut shared.poisoned) { RetainForwardRule::Never } else { RetainForwardRule::OnNewSubscribe };
         let filter = |topic: &String, rule| Filter { retain_forward_rule: rule, ..Filter::new(topic, QoS::AtLeastOnce) };
-        let notices = link.topics.notices.iter().map(|topic| filter(topic, retained.clone()));
-        self.client.try_subscribe_many(notices.chain([filter(&link.topics.presence, RetainForwardRule::Never)]))?;
+        let notices = shared.topics.notices.iter().map(|topic| filter(topic, retained.clone()));
+        self.client.try_subscribe_many(notices.chain([filter(&shared.topics.presence, RetainForwardRule::Never)]))?;
         Ok(())
     }
 
-    fn subscribed(&mut self, link: &mut Link, suback: &SubAck) -> Result<(), End> {
-        for (topic, code) in link.topics.notices.iter().zip(&suback.return_codes) {
+    fn subscribed(&mut self, shared: &mut Shared, suback: &SubAck) -> Result<(), End> {
+        for (topic, code) in shared.topics.notices.iter().zip(&suback.return_codes) {
             if !matches!(code, SubscribeReasonCode::Success(_)) {
                 self.complain(format!("the broker does not let this node hear {topic} ({code:?}): allow it in its access list"));
             }
         }
         self.up = true;
-        self.presence(link, Cargo::Online)?;
-        link.say_state(FromBroker::Connected);
+        self.presence(shared, Cargo::Online)?;
+        shared.say_state(FromBroker::Connected);
         Ok(())
     }
 
     /// We did not hear ourselves. In a new session that never worked, the broker does not allow it; otherwise the session is deaf.
-    fn not_echoed(&mut self, link: &mut Link) -> Result<(), End> {
+    fn not_echoed(&mut self, shared: &mut Shared) -> Result<(), End> {
         self.echo_owed = false;
-        if link.tolerated == 0 && self.new_session && !self.echoed {
-            let topic = &link.topics.presence;
+        if shared.tolerated == 0 && self.new_session && !self.echoed {
+            let topic = &shared.topics.presence;
             tracing::warn!(topic, "this node cannot hear itself, so it cannot check its hearing: allow it to read this topic");
-            link.tolerated = TOLERATED;
+            shared.tolerated = TOLERATED;
         }
-        if link.tolerated > 1 {
-            link.tolerated = link.tolerated.saturating_sub(1);
+        if shared.tolerated > 1 {
+            shared.tolerated = shared.tolerated.saturating_sub(1);
             return Ok(());
         }
-        link.tolerated = 0;
-        link.poisoned = true;
+        shared.tolerated = 0;
+        shared.poisoned = true;
         Err(End::Lost("the broker delivers nothing to this node any more: beginning a new session".into()))
     }
 
     /// A message on one of our topics, or of an older configuration.
-    fn heard(&mut self, link: &mut Link, publish: &Publish) -> Result<(), End> {
-        if publish.topic == link.topics.presence.as_bytes() {
+    fn heard(&mut self, shared: &mut Shared, publish: &Publish) -> Result<(), End> {
+        if publish.topic == shared.topics.presence.as_bytes() {
             if publish.payload == ONLINE.as_bytes() {
-                link.tolerated = 0;
+                shared.tolerated = 0;
                 (self.echo_owed, self.echoed) = (false, true);
             }
             return self.acknowledge(publish.pkid);
         }
-        let Some(topic) = link.topics.notices.iter().find(|topic| topic.as_bytes() == publish.topic) else {
+        let Some(topic) = shared.topics.notices.iter().find(|topic| topic.as_bytes() == publish.topic) else {
             return self.acknowledge(publish.pkid);
         };
         if publish.payload.is_empty() {
@@ -308,10 +308,10 @@ impl Session {
             return self.acknowledge(publish.pkid);
         }
         match Notice::parse(&publish.payload) {
-            Ok(notice) => match Arc::clone(&link.places).try_acquire_owned() {
+            Ok(notice) => match Arc::clone(&shared.places).try_acquire_owned() {
                 Ok(place) => {
-                    let ack = AckToken { connection: link.connection, pkid: publish.pkid, _place: place };
-                    link.out.push_back(FromBroker::Notice { notice, ack });
+                    let ack = AckToken { connection: shared.connection, pkid: publish.pkid, _place: place };
+                    shared.out.push_back(FromBroker::Notice { notice, ack });
                     Ok(())
                 }
                 Err(_) => {
@@ -320,10 +320,10 @@ impl Session {
                 }
             },
             Err(error) => {
-                if let Some(more) = link.bad.complain(clock::now().moment.secs) {
+                if let Some(more) = shared.bad.complain(clock::now().moment.secs) {
                     let since =
                         if more == 0 { String::new() } else { format!("; {more} more since the last time this was said") };
-                    link.out.push_back(FromBroker::BadNotice(printable(&format!("{topic}: {error}{since}"))));
+                    shared.out.push_back(FromBroker::BadNotice(printable(&format!("{topic}: {error}{since}"))));
                 }
                 self.acknowledge(publish.pkid)
             }
@@ -331,14 +331,14 @@ impl Session {
     }
 
     /// The broker answered a publish of ours.
-    fn landed(&mut self, link: &mut Link, puback: &PubAck) -> Result<(), End> {
+    fn landed(&mut self, shared: &mut Shared, puback: &PubAck) -> Result<(), End> {
         let cargo = self.flight.landed(puback.pkid)?;
         self.answered = true;
         let taken = matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
         match cargo {
-            Cargo::Report(seq) if taken => link.out.push_back(FromBroker::Delivered(seq)),
+            Cargo::Report(seq) if taken => shared.out.push_back(FromBroker::Delivered(seq)),
             Cargo::Report(_) | Cargo::Online if !taken => {
-                let topic = if cargo == Cargo::Online { &link.topics.presence } else { &link.topics.report };
+                let topic = if cargo == Cargo::Online { &shared.topics.presence } else { &shared.topics.report };
                 self.complain(format!(
                     "the broker does not take what this node says on {topic} ({:?}): allow it in its access list",
                     puback.reason
@@ -349,7 +349,7 @@ impl Session {
         }
         while self.flight.reports() < self.window {
             let Some(report) = self.waiting.pop_front() else { break };
-            self.send(link, Cargo::Report(report.seq), report)?;
+            self.send(shared, Cargo::Report(report.seq), report)?;
         }
         Ok(())
     }
@@ -386,12 +386,12 @@ impl Session {
     }
 
     /// Takes a report unless it is on its way already.
-    fn offer(&mut self, link: &Link, report: Report) -> Result<(), End> {
+    fn offer(&mut self, shared: &Shared, report: Report) -> Result<(), End> {
         if self.flight.carries(report.seq) || self.waiting.iter().any(|other| other.seq == report.seq) {
             return Ok(());
         }
         if self.flight.reports() < self.window {
-            return self.send(link, Cargo::Report(report.seq), report);
+            return self.send(shared, Cargo::Report(report.seq), report);
         }
         if self.waiting.len() < WAITING {
             self.waiting.push_back(report);
@@ -401,8 +401,8 @@ impl Session {
         Ok(())
     }
 
-    fn send(&mut self, link: &Link, cargo: Cargo, mut report: Report) -> Result<(), End> {
-        let topic = &link.topics.report;
+    fn send(&mut self, shared: &Shared, cargo: Cargo, mut report: Report) -> Result<(), End> {
+        let topic = &shared.topics.report;
         // Header, length, topic, identifier and no properties.
         let room = self.largest.saturating_sub(topic.len()).saturating_sub(16);
         let mut payload = serde_json::to_vec(&report).unwrap_or_default();
@@ -419,10 +419,10 @@ impl Session {
         self.publish(cargo, topic, qos, false, payload)
     }
 
-    fn presence(&mut self, link: &Link, cargo: Cargo) -> Result<(), End> {
+    fn presence(&mut self, shared: &Shared, cargo: Cargo) -> Result<(), End> {
         let payload = if cargo == Cargo::Online { ONLINE } else { OFFLINE };
         self.echo_owed |= cargo == Cargo::Online;
-        self.publish(cargo, &link.topics.presence, QoS::AtLeastOnce, true, payload.into())
+        self.publish(cargo, &shared.topics.presence, QoS::AtLeastOnce, true, payload.into())
     }
 
     fn publish(&mut self, cargo: Cargo, topic: &str, qos: QoS, retain: bool, payload: Vec<u8>) -> Result<(), End> {
