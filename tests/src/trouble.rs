@@ -4,8 +4,9 @@
 //! which one byte was changed leaves a mark when it runs.
 
 use crate::crash::device::CrashDevice;
+use crate::crash::scenario::{OLD, Scenario};
 use crate::crash::verdict;
-use crate::crash::world::{DORMANT, OLD, REWRITE, Scenario, World, copy, script};
+use crate::crash::world::{DORMANT, REWRITE, World, copy, script};
 use anyhow::{Context as _, Result, bail, ensure};
 use slipway_protocol::Report;
 use slipway_testkit::wait;

@@ -7,8 +7,9 @@
 use anyhow::{Context as _, Result, ensure};
 use slipway_testkit::wait;
 use slipway_tests::crash::device::CrashDevice;
+use slipway_tests::crash::scenario::Scenario;
 use slipway_tests::crash::verdict;
-use slipway_tests::crash::world::{Scenario, World};
+use slipway_tests::crash::world::World;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;

@@ -7,8 +7,9 @@
 
 use anyhow::{Context as _, Result, ensure};
 use slipway_tests::crash::device::CrashDevice;
+use slipway_tests::crash::scenario::OLD;
 use slipway_tests::crash::verdict;
-use slipway_tests::crash::world::{OLD, copy};
+use slipway_tests::crash::world::copy;
 use slipway_tests::trouble::{self, Bench, NEW, overwrite, plant, poison, truncate};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

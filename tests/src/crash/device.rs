@@ -1,6 +1,6 @@
 //! One device of a sweep: a folder, an agent as a real process, and a component that is a shell script.
 
-use super::world::{Scenario, Setting};
+use super::scenario::{Scenario, Setting};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use slipway_agent::control::{Request, Response};

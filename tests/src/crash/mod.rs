@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`world`] | a factory with three releases of a component that is a shell script, and a device that runs the first of them |
+//! | [`scenario`] | what happens to the device, and what it has to know |
 //! | [`device`] | one copy of that device: its agent, its component, what they say |
 //! | [`verdict`] | what must hold after a crash, before and after the agent was started again |
 //! | [`strace`] | which system calls an update makes, and how to interrupt one of them |
@@ -12,6 +13,7 @@
 
 pub mod blocks;
 pub mod device;
+pub mod scenario;
 pub mod strace;
 pub mod verdict;
 pub mod world;

@@ -1,7 +1,7 @@
 //! What must hold after a crash: right after it, with nobody at work; and when the update is over.
 
 use super::device::CrashDevice;
-use super::world::{OLD, Scenario, Setting};
+use super::scenario::{OLD, Scenario, Setting};
 use anyhow::{Context as _, Result, bail, ensure};
 use slipway_agent::storage::slots::Slots;
 use slipway_agent::storage::store::Store;
