@@ -231,7 +231,7 @@ fn read(folder: &Path, below: &str, found: &mut Vec<Source>) {
 fn built(mut sources: Vec<Source>) -> Vec<Source> {
     let tests: Vec<Module> = sources
         .iter()
-        .flat_map(|source| source.test_modules.iter().map(|test| [source.module.as_slice(), &[test.clone()]].concat()))
+        .flat_map(|source| source.test_modules.iter().map(|test| [source.module.as_slice(), std::slice::from_ref(test)].concat()))
         .collect();
     sources.retain(|source| !tests.iter().any(|test| source.module.starts_with(test)));
     sources
@@ -296,7 +296,7 @@ impl<'a> Library<'a> {
             rest = &rest[1..];
         }
         while let Some(first) = rest.first() {
-            let child = [at.as_slice(), &[first.clone()]].concat();
+            let child = [at.as_slice(), std::slice::from_ref(first)].concat();
             if !self.files.contains_key(child.as_slice()) {
                 let name = self.names.get(at.as_slice()).and_then(|names| names.get(first.as_str()));
                 return Some(name.cloned().unwrap_or(at));
