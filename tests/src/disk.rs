@@ -2,7 +2,7 @@
 
 use crate::trouble::PATIENCE;
 use anyhow::{Context as _, Result, ensure};
-use slipway_world::wait;
+use slipway_testkit::wait;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
