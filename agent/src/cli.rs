@@ -4,6 +4,7 @@ use crate::config::{self, Config};
 use crate::control::{self, Request};
 use crate::driver::{Driver, Mode};
 use crate::effects::Edges;
+use crate::logging::{self, LogFormat};
 use crate::process::supervisor::Tools;
 use crate::storage::slots::Slots;
 use crate::storage::store::Store;
@@ -16,11 +17,12 @@ use slipway_machine::record::Ending;
 use slipway_machine::refusals;
 use slipway_protocol::{ComponentName, Event, Refusal, Sha256};
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tracing::Level;
 
 mod help;
 mod live;
@@ -66,6 +68,7 @@ struct Args {
     freeze: bool,
     expiry: bool,
     file: Option<OsString>,
+    log_format: LogFormat,
     bundle: Option<PathBuf>,
     policy: Option<PathBuf>,
     trusted_root: Option<PathBuf>,
@@ -80,43 +83,43 @@ struct Args {
 /// Runs the command that `args` (without the program's name) say.
 #[must_use]
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let stopped = match run(args) {
+    let stopped = match parse(args).and_then(|(command, args)| run(&command, &args)) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(stopped) => stopped,
     };
-    let mut err = std::io::stderr();
     let code = match stopped {
         Stop::Usage(why) => {
-            let _ = writeln!(err, "slipway-agent: {why}\nTry `slipway-agent --help`, or after a command.");
+            logging::say(Level::ERROR, &format!("{why}\nTry `slipway-agent --help`, or after a command."));
             2
         }
         Stop::Refused(refusal) => {
-            let _ = write!(err, "{}", refusal.explain());
+            logging::explain(Level::ERROR, &refusal);
             3
         }
         Stop::RolledBack => 4,
         Stop::Failed(why) => {
-            let _ = writeln!(err, "slipway-agent: {why}");
+            logging::say(Level::ERROR, &why);
             1
         }
     };
     ExitCode::from(code)
 }
 
-fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Stop> {
-    let (command, args) = parse(args)?;
-    match command.as_str() {
+fn run(command: &str, args: &Args) -> Result<(), Stop> {
+    // What happens in a command that a person gives is shown by `live`; the log would say it twice.
+    logging::init(args.log_format, if matches!(command, "run" | "restore") { "info" } else { logging::ONE_SHOT });
+    match command {
         "help" => Ok(write!(std::io::stdout(), "{}", args.help())?),
         "version" => Ok(writeln!(std::io::stdout(), "slipway-agent {}", env!("CARGO_PKG_VERSION"))?),
-        "verify" => verify::run(&args),
-        "restore" => restore::run(&args),
-        "run" => service(&args),
-        "status" => ask(&args, |_| Ok(Request::Status)),
-        "trust" => ask(&args, |_| Ok(Request::Trust)),
-        "history" => ask(&args, |_| Ok(Request::History { component: args.component.clone(), limit: args.limit.unwrap_or(20) })),
-        "check" => ask(&args, |config| Ok(Request::Check { component: args.component(config)? })),
-        "rollback" => ask(&args, |config| Ok(Request::Rollback { component: args.component(config)? })),
-        "unblock" => ask(&args, |config| {
+        "verify" => verify::run(args),
+        "restore" => restore::run(args),
+        "run" => service(args),
+        "status" => ask(args, |_| Ok(Request::Status)),
+        "trust" => ask(args, |_| Ok(Request::Trust)),
+        "history" => ask(args, |_| Ok(Request::History { component: args.component.clone(), limit: args.limit.unwrap_or(20) })),
+        "check" => ask(args, |config| Ok(Request::Check { component: args.component(config)? })),
+        "rollback" => ask(args, |config| Ok(Request::Rollback { component: args.component(config)? })),
+        "unblock" => ask(args, |config| {
             let component = args.component(config)?;
             match (args.freeze, args.expiry) {
                 (true, true) => Err(Stop::Usage("`--freeze` and `--expiry` are two commands: one after the other".into())),
@@ -131,7 +134,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Stop> {
             if !path.exists() {
                 return Err(Stop::Failed(format!("{}: no such file", path.display())));
             }
-            ask(&args, |config| Ok(Request::Install { component: args.component(config)?, path }))
+            ask(args, |config| Ok(Request::Install { component: args.component(config)?, path }))
         }
         other => Err(Stop::Usage(format!("no command {other:?}"))),
     }
@@ -165,6 +168,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(String, Args), Sto
             Long("policy") => args.policy = Some(parser.value()?.into()),
             Long("trusted-root") => args.trusted_root = Some(parser.value()?.into()),
             Long("name") => args.name = Some(parser.value()?.string()?),
+            Long("log-format") => args.log_format = parser.value()?.parse()?,
             Long("release-version") => args.version = Some(parser.value()?.parse()?),
             Value(value) if command.is_none() => {
                 let name = value.string()?;
@@ -205,17 +209,6 @@ impl Args {
     }
 }
 
-/// Logs go to stderr: with time for a person, without for the journal, which has its own.
-fn log(default: &str) {
-    let filter =
-        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).with_ansi(colour);
-    // A second subscriber in one process (tests, the simulator) is fine as it is.
-    let _ = if std::env::var_os("JOURNAL_STREAM").is_some() { builder.without_time().try_init() } else { builder.try_init() };
-}
-
 /// Opens everything. A command that looks something up holds the state for a moment: whoever comes second waits for it.
 async fn open(config: &Config, mode: Mode) -> Result<Driver, Refusal> {
     let node = config.node_name()?;
@@ -245,7 +238,6 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 fn service(args: &Args) -> Result<(), Stop> {
-    log("info");
     let config = args.config()?;
     tokio::task::LocalSet::new().block_on(&runtime()?, async {
         let listener = control::listen(&config.node.socket).await?;
@@ -278,8 +270,6 @@ async fn signalled() {
 
 /// Asks the running agent; where none runs, this process is the agent for as long as it takes.
 fn ask(args: &Args, request: impl FnOnce(&Config) -> Result<Request, Stop>) -> Result<(), Stop> {
-    // What happens is shown by `live`; the log would say it twice.
-    log("error");
     let config = args.config()?;
     if args.component.is_some() {
         args.component(&config)?;
@@ -333,18 +323,22 @@ fn ended(ending: Option<&Ending>, back: bool) -> Result<(), Stop> {
         Some(Ending { event: Event::RolledBack, refusal, .. }) => match refusal {
             Some(refusal) if refusal.code == refusals::ASKED.code => Ok(()),
             // What was lost is back: that is what was wanted.
-            Some(refusal) if Slots::is_damage(refusal) => Ok(write!(std::io::stderr(), "{}", refusal.explain())?),
+            Some(refusal) if Slots::is_damage(refusal) => {
+                logging::explain(Level::WARN, refusal);
+                Ok(())
+            }
             Some(refusal) => {
-                let _ = write!(std::io::stderr(), "{}", refusal.explain());
+                logging::explain(Level::ERROR, refusal);
                 Err(Stop::RolledBack)
             }
             None => Err(Stop::RolledBack),
         },
         Some(Ending { event: Event::Waiting, refusal: Some(refusal), .. }) => {
-            Ok(write!(std::io::stderr(), "{}", refusal.explain())?)
+            logging::explain(Level::INFO, refusal);
+            Ok(())
         }
         Some(Ending { event, .. }) => {
-            tracing::debug!(event = %kebab(*event), "ended");
+            tracing::debug!(event = %kebab(*event), "command ended");
             Ok(())
         }
         None => Ok(()),

@@ -162,12 +162,12 @@ pub async fn serve(listener: UnixListener, requests: mpsc::Sender<(Request, mpsc
                 let requests = requests.clone();
                 tokio::task::spawn_local(async move {
                     if let Err(error) = answer(stream, requests).await {
-                        tracing::debug!(%error, "a command left");
+                        tracing::debug!(%error, "client of the control socket disconnected");
                     }
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "socket");
+                tracing::warn!(%error, "control socket failed to accept a connection; retrying");
                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;
             }
         }

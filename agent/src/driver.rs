@@ -9,6 +9,7 @@ use crate::config::{Component, Config};
 use crate::control::{Request, Response};
 use crate::crashpoint::crashpoint;
 use crate::effects::Edges;
+use crate::logging;
 use crate::mqtt::{FromBroker, ToBroker};
 use jiff::Timestamp;
 use slipway_machine::record::{By, Record, Ring, SlotName, Source, State};
@@ -188,7 +189,7 @@ impl Driver {
                 self.input(&component, Input::LeftFor(left.reason));
             }
             let link = self.edges.slots.current(&component).unwrap_or_else(|refusal| {
-                tracing::warn!(%component, %refusal, "the link `current` is not what Slipway makes");
+                tracing::warn!(%component, %refusal, "link `current` is not valid");
                 None
             });
             self.input(&component, Input::Started { link });
@@ -215,7 +216,7 @@ impl Driver {
                     Some(message) => self.broker_says(message),
                     None => {
                         // A node that nobody can ring looks well and is deaf. Whoever runs the agent starts it again.
-                        tracing::error!("the task that talks to the broker has ended, and so does the agent");
+                        tracing::error!("MQTT task ended unexpectedly; stopping the agent");
                         break;
                     }
                 },
@@ -290,7 +291,7 @@ impl Driver {
         let reports = match stored {
             Ok(reports) => reports,
             Err(refusal) => {
-                tracing::error!(%component, %refusal, "not durable, so not done; tried again");
+                tracing::error!(%component, %refusal, "state could not be persisted; retrying before acting");
                 live.evidence = evidence;
                 // Looks and moments come again by themselves.
                 let comes_again = matches!(input, Input::Wake | Input::Answer { answer: Answer::Sampled(_), .. });
@@ -309,7 +310,7 @@ impl Driver {
         live.record = t.next;
         let epoch = live.record.epoch;
         for report in &reports {
-            log(report);
+            logging::report(report);
         }
         let committed = reports.iter().any(|report| report.event == Event::Committed);
         self.tell(component, reports);
@@ -398,7 +399,7 @@ impl Driver {
         }
         let now = clock::now();
         if self.edges.store.borrow().degraded().is_some() && self.edges.store.borrow_mut().recover() {
-            tracing::info!("the disk takes the database again");
+            tracing::info!("database is writable again");
         }
         for component in self.driven() {
             let Some(live) = self.live.get_mut(&component) else { continue };
@@ -464,14 +465,6 @@ fn report(
         percent: None,
         refusal: told.refusal.clone(),
         text,
-    }
-}
-
-fn log(report: &Report) {
-    let to = report.to.as_ref().map(ToString::to_string).unwrap_or_default();
-    match &report.refusal {
-        Some(refusal) => tracing::warn!(component = %report.component, event = ?report.event, %to, %refusal, "{}", report.state),
-        None => tracing::info!(component = %report.component, event = ?report.event, %to, "{}", report.state),
     }
 }
 

@@ -181,7 +181,7 @@ impl Edges {
         let mut memory = self.memory()?;
         let expired = std::mem::take(&mut memory.operator.expired);
         if !expired.is_empty() {
-            tracing::warn!(?expired, "judged expiry cleared by a person; these versions are judged anew");
+            tracing::warn!(?expired, "recorded expiry cleared by an operator; the metadata is evaluated again");
             self.remember(&memory)?;
         }
         Ok(expired)
@@ -223,14 +223,16 @@ impl Edges {
         if let Some(installed) = mend.filter(|_| part.own.is_none()) {
             let (slots, name, damaged) = (self.slots.clone(), component.clone(), installed.clone());
             if let Err(refusal) = blocking(move || slots.set_aside(&name, &damaged.slot, &damaged.payload)).await {
-                tracing::error!(%component, %refusal, "what is damaged could not be set aside");
+                tracing::error!(%component, %refusal, "damaged release could not be moved aside");
             }
             // No repository has what was adopted. Where it came from may.
             if let Some(adopt) = part.config.adopt.as_ref().filter(|_| installed.adopted) {
                 let (slots, name, path, lost) = (self.slots.clone(), component.clone(), adopt.path.clone(), installed.clone());
                 match blocking(move || slots.adopt_again(&name, &path, &lost)).await {
                     Ok(()) => return Verdict::Whole,
-                    Err(refusal) => tracing::warn!(%component, %refusal, "what was adopted is not where it came from"),
+                    Err(refusal) => {
+                        tracing::warn!(%component, %refusal, "damaged adopted program could not be copied from its original path again")
+                    }
                 }
             }
         }
@@ -240,7 +242,7 @@ impl Edges {
                     return Verdict::Candidate(candidate);
                 }
                 Verdict::Refused { refusal, .. } => {
-                    tracing::warn!(%component, %refusal, "the damaged release cannot be had again")
+                    tracing::warn!(%component, %refusal, "damaged release could not be fetched again")
                 }
                 Verdict::Candidate(_) | Verdict::Held(_) | Verdict::Whole => {}
                 failed @ Verdict::Failed(_) => return failed,
@@ -264,7 +266,7 @@ impl Edges {
         };
         let known = clock::known();
         if known.unsure {
-            tracing::warn!(clock = %known.clock, latest = %known.latest, "time_unsure: the clock is not believed; expiry is judged by the later one");
+            tracing::warn!(clock = %known.clock, latest = %known.latest, "system clock is not trusted; the later of both times decides about expiry");
         }
         let asked = Asked {
             component: component.clone(),
@@ -277,7 +279,7 @@ impl Edges {
         };
         let checked = self.trust.check(transport, &asked).await;
         for note in &checked.notes {
-            tracing::warn!(%component, %note, "while checking");
+            tracing::warn!(%component, %note, "check for a release is degraded");
         }
         // What was verified holds whatever the check ended in; an answer that outran its memory would be a way back to old metadata.
         let kept = if checked.memory == asked.memory { Ok(()) } else { self.remember(&checked.memory) };
@@ -446,7 +448,7 @@ impl Edges {
         let Some(own) = self.parts.get(component).and_then(|part| part.own.as_ref()) else { return false };
         let healed = own.heal(committed);
         if let Err(refusal) = &healed {
-            tracing::warn!(%component, %refusal, "what runs cannot take its place");
+            tracing::warn!(%component, %refusal, "damaged agent slot could not be repaired from the running program");
         }
         healed.is_ok()
     }
@@ -459,7 +461,7 @@ impl Edges {
     pub fn left(&self, component: &ComponentName) -> Option<Failed> {
         self.parts.get(component)?.own.as_ref()?;
         Place::new(&self.state).failed().unwrap_or_else(|refusal| {
-            tracing::warn!(%refusal, "why the new agent was left cannot be read");
+            tracing::warn!(%refusal, "failure report of the restore unit could not be read");
             None
         })
     }
@@ -476,7 +478,7 @@ impl Edges {
         let trust = self.memory().and_then(|memory| self.trust.collect(&memory, downloads));
         self.store.borrow_mut().collect_cursors(downloads, clock::known().trusted());
         for refusal in [gone, parts, snapshots, armed, trust].into_iter().filter_map(Result::err) {
-            tracing::warn!(%component, %refusal, "could not clear away");
+            tracing::warn!(%component, %refusal, "cleanup failed; retrying with the next one");
         }
     }
 

@@ -13,7 +13,7 @@
 //! | run and watch a component | [`process`] |
 //! | talk: to the broker, to people on the device | [`mqtt`], [`control`], [`status`], [`cli`] |
 //! | update the agent itself, and put it back | [`selfupdate`] |
-//! | know the time; read settings; write for people | [`clock`], [`duration`], [`config`], [`text`] |
+//! | know the time; read settings; write for people; log | [`clock`], [`duration`], [`config`], [`text`], [`logging`] |
 
 pub mod cli;
 pub mod clock;
@@ -24,6 +24,7 @@ pub mod driver;
 pub mod duration;
 pub mod effects;
 pub mod fetch;
+pub mod logging;
 pub mod mqtt;
 pub mod process;
 pub mod selfupdate;

@@ -155,13 +155,13 @@ fn roots_of(path: &Path) -> Result<RootCertStore, Refusal> {
 fn system_roots() -> RootCertStore {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
-        tracing::warn!(%error, "a system certificate could not be read");
+        tracing::warn!(%error, "system certificate could not be read");
     }
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
         tracing::warn!(
-            "the system has no CA certificates: every TLS connection will be refused; set `ca` or install ca-certificates"
+            "system has no CA certificates; TLS connections fail until `tls.ca` is set or ca-certificates is installed"
         );
     }
     roots

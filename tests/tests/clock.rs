@@ -52,7 +52,7 @@ fn pain_10_a_clock_in_1970_at_boot_is_told_and_stops_nothing() -> Result<()> {
     // The clock is set, and believed again; nothing was started for that.
     clock.set("+0")?;
     trouble::until(&mut device, "the clock is believed", |device| device.whole_status().is_ok_and(|status| !status.time_unsure))?;
-    ensure!(device.log().matches("event=Started").count() == 1, "{}", device.log());
+    ensure!(device.log().matches("event=started").count() == 1, "{}", device.log());
     verdict::all_agree(&world.setting, &mut device)
 }
 
@@ -74,7 +74,7 @@ fn pain_10_a_clock_in_2100_delays_and_locks_nothing_out() -> Result<()> {
     trouble::until(&mut device, "the update ends", CrashDevice::finished)?;
     let status = device.whole_status()?;
     ensure!(!status.time_unsure && status.latest_known_time < "2099-01-01T00:00:00Z".parse()?, "{status:?}");
-    ensure!(device.log().matches("event=Started").count() == 1, "{}", device.log());
+    ensure!(device.log().matches("event=started").count() == 1, "{}", device.log());
     verdict::all_agree(&world.setting, &mut device)
 }
 

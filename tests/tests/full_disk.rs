@@ -113,7 +113,7 @@ fn reached(device: &CrashDevice, when: When) -> bool {
         When::Staging => slots(".writing-"),
         When::Staged => slots(device.scenario().new_version()) || slots(LARGE),
         When::Probation => device.link().is_ok_and(|link| !link.starts_with(OLD)),
-        When::RollingBack => device.log().contains("event=RollingBack"),
+        When::RollingBack => device.log().contains("event=rolling-back"),
     }
 }
 
@@ -171,7 +171,7 @@ fn survives(world: &World, dir: &Path, row: &Row) -> Result<()> {
         return device.stop();
     }
     trouble::until(&mut device, &format!("the update ends at {ends}"), CrashDevice::finished)?;
-    ensure!(device.log().matches("event=Started").count() == 1, "it was started again:\n{}", device.log());
+    ensure!(device.log().matches("event=started").count() == 1, "it was started again:\n{}", device.log());
     verdict::all_agree(&world.setting, &mut device)
 }
 

@@ -85,7 +85,7 @@ fn hostile_notices_change_nothing_and_a_good_one_is_still_heard() -> Result<()> 
     device.wait("looks by itself", LONG, |device| {
         device.log().split_once("connected to the broker").is_some_and(|(_, after)| {
             // What it finds: the release, or that it has that.
-            after.contains("event=Downloading") || after.contains("event=UpToDate")
+            after.contains("event=downloading") || after.contains("event=up-to-date")
         })
     })?;
     device.wait_committed("v1.22.0", LONG)?;

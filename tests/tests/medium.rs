@@ -99,7 +99,7 @@ fn pulled_in_time(world: &World, bundle: &Path, dir: &Path, goes: Goes) -> Resul
     let output = std::thread::scope(|scope| -> Result<_> {
         let asked = scope.spawn(|| install(world, &device, &file));
         if goes != Goes::Unreadable {
-            wait::try_until("it is being read", trouble::PATIENCE, || device.log().contains("event=Checking"))?;
+            wait::try_until("it is being read", trouble::PATIENCE, || device.log().contains("event=checking"))?;
             device.freeze(true);
             match goes {
                 Goes::Short => trouble::truncate(&file, |length| length / 3)?,
@@ -138,7 +138,7 @@ fn pulled_in_time(world: &World, bundle: &Path, dir: &Path, goes: Goes) -> Resul
     let output = install(world, &device, &file)?;
     ensure!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), device.log());
     trouble::until(&mut device, "it runs", |device| device.settled(LARGE))?;
-    ensure!(device.log().matches("event=Started").count() == 1, "{}", device.log());
+    ensure!(device.log().matches("event=started").count() == 1, "{}", device.log());
     device.stop()?;
     Ok(true)
 }

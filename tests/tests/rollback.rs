@@ -120,7 +120,7 @@ fn pain_6_18_the_soak_is_what_finds_the_release_that_dies_after_28_seconds() -> 
         if outcome == 0 {
             // It goes on dying, and is started again: a committed release is nobody's to take away but an operator's.
             device
-                .wait("it died and was started again", LONG, |device| device.log().contains("had ended and was started again"))?;
+                .wait("it died and was started again", LONG, |device| device.log().contains("component had exited; restarted"))?;
             assert_eq!(committed(&device).as_deref(), Some(version));
             let left = |report: &Report| {
                 report.event == Event::RollingBack && report.to.as_ref().is_some_and(|to| to.as_str() == version)
@@ -189,7 +189,7 @@ fn pain_15_16_18_starts_count_only_while_a_release_is_tried() -> Result<()> {
             device.kill();
             device.start()?;
             // Not the state: where no agent runs yet, it is read from disk and is what it was.
-            let begun = |device: &Device| device.log().matches("event=Started to=v1.21.0").count() >= start;
+            let begun = |device: &Device| device.log().matches("event=started to=v1.21.0").count() >= start;
             if start < 4 {
                 device.wait("the agent's start", LONG, begun)?;
             }

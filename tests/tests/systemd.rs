@@ -105,6 +105,15 @@ fn a_node_is_taken_over_updated_rolled_back_and_survives_a_power_cut() -> Result
     assert_eq!(machine.running("edgecore")?, slot);
     assert_eq!(machine.ok("systemctl show -P NRestarts edgecore")?.trim(), "0", "the old release's own crashes are counted anew");
 
+    // What went wrong, and nothing of what went well, is what the journal shows from warning on. (Seen to fail with lines that have no
+    // priority, which the journal takes for information.)
+    let journal = |from: &str| machine.ok(&format!("journalctl --no-pager -o cat -p {from} -u slipway-agent"));
+    let warnings = journal("warning")?;
+    for said in ["rolled back component=edgecore", "to=v1.23.0", "code=SLW-A-DIED"] {
+        assert!(warnings.contains(said), "{said} is not in {warnings}");
+    }
+    assert!(!warnings.contains("release committed") && journal("info")?.contains("release committed"), "{warnings}");
+
     // The power goes while the next one is on probation. After the boot the agent goes on by itself, in its own unit.
     machine.remove(GATE)?;
     factory.ship(&Dials::healthy("v1.24.0"))?;

@@ -18,7 +18,7 @@ pub(super) struct Command {
 /// An option: its long name, how it is written, what it does.
 type Opt = (&'static str, &'static str, &'static str);
 
-const OPTIONS: [Opt; 15] = [
+const OPTIONS: [Opt; 16] = [
     ("config", "-c, --config FILE", "Configuration [default: /etc/slipway/agent.toml]"),
     ("component", "    --component C", "Which component; needed only where several are configured"),
     ("json", "    --json", "For machines: JSON, of history and of what happens one object a line"),
@@ -33,11 +33,12 @@ const OPTIONS: [Opt; 15] = [
     ("trusted-root", "    --trusted-root FILE", "Sigstore's trust root [default: the public-good one]"),
     ("name", "    --name NAME", "The artifact's name in the provenance [default: the file's]"),
     ("release-version", "    --release-version V", "The version that a policy's tag is bound to"),
+    ("log-format", "    --log-format F", "Log lines on stderr: text or json [default: text]"),
     ("help", "-h, --help", "This; after a command, what that command takes"),
 ];
 
 /// Taken by every command.
-const COMMON: [&str; 2] = ["config", "help"];
+const COMMON: [&str; 3] = ["config", "log-format", "help"];
 
 const AGENT_MEANWHILE: &str = "\
 Where the service runs, it is asked, and what happens is shown until it is over. Where none runs, this command is the agent for as long

@@ -1,6 +1,6 @@
 //! `slipway-agent restore`: the restore unit's work, and what a person may look at by hand.
 
-use super::{Args, Stop, log, runtime};
+use super::{Args, Stop, runtime};
 use crate::process::supervisor::Tools;
 use crate::selfupdate::restore::{Outcome, Restorer};
 use std::io::Write;
@@ -12,7 +12,6 @@ const STATE: &str = "/var/lib/slipway";
 
 /// Looks once, or with `--watch` until the update is over.
 pub(super) fn run(args: &Args) -> Result<(), Stop> {
-    log("info");
     let state = args.state.as_deref().unwrap_or(Path::new(STATE));
     let restorer = Restorer::new(state, &Tools::default());
     let outcome = runtime()?.block_on(async {

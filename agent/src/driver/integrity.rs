@@ -95,6 +95,6 @@ fn damage(read: Result<(), Refusal>) -> Option<Refusal> {
     if Slots::is_damage(&refusal) {
         return Some(refusal);
     }
-    tracing::warn!(%refusal, "the committed release could not be read");
+    tracing::warn!(%refusal, "committed release could not be read; its integrity is checked again later");
     None
 }

@@ -124,18 +124,18 @@ impl Driver {
                 }
             }
             FromBroker::Disconnected(why) => {
-                tracing::warn!(%why, "no broker");
+                tracing::debug!(reason = %why, "broker is not reachable");
                 self.connected = false;
                 self.edges.connected.set(false);
             }
             FromBroker::Delivered(seq) => {
                 if let Err(refusal) = self.edges.store.borrow_mut().acknowledge(seq) {
                     // It will be sent again; its number tells that it is a repeat.
-                    tracing::warn!(%refusal, "a delivered report could not be taken from the outbox");
+                    tracing::warn!(%refusal, "delivered report not removed from the outbox; it is sent again");
                 }
                 self.offer();
             }
-            FromBroker::BadNotice(why) => tracing::warn!(%why, "not a notice"),
+            FromBroker::BadNotice(why) => tracing::warn!(reason = %why, "notice ignored; it is not valid"),
             FromBroker::Notice { notice, ack } => {
                 // What is not in the record stays with the broker, and comes again.
                 if self.notice(&notice) == Durable::Yes

@@ -94,7 +94,7 @@ impl Edges {
             let there = dir.exists();
             if !there {
                 // A release on its own configuration beats none at all.
-                tracing::error!(%component, snapshot = %dir.display(), "gone: configuration and data stay as the left release made them");
+                tracing::error!(%component, snapshot = %dir.display(), "snapshot is missing; configuration and data stay as the failed release left them");
             }
             there
         });
@@ -126,7 +126,7 @@ impl Edges {
                 if matches!(part.config.run.run, Run::Unit(_))
                     && let Err(refusal) = part.supervisor.start().await
                 {
-                    tracing::warn!(%component, %refusal, "there is no release to go back to, and its unit does not start without one");
+                    tracing::warn!(%component, %refusal, "no release to roll back to, and the unit does not start without one");
                 }
             }
         }
@@ -152,7 +152,7 @@ impl Edges {
 
     /// Gives up the reserve, the release that is left, snapshots of others and downloads: all of it can be had again.
     fn make_room(&self, component: &ComponentName, from: Option<&SlotName>, to: Option<&Installed>) {
-        tracing::warn!(%component, "no room to put configuration back: the reserve, downloads and the release that is left give way");
+        tracing::warn!(%component, "disk full during rollback; deleting the reserve, downloads and the failed release");
         self.store.borrow_mut().give_up_reserve();
         let mut cleared = vec![self.parts_in(&self.state.join(layout::DOWNLOADS), |_| false)];
         let snapshots = layout::snapshots(&self.state, component);
@@ -163,7 +163,7 @@ impl Edges {
             cleared.push(durable::remove_tree_durable(&path).map_err(|error| durable::refusal(&path, &error)));
         }
         for refusal in cleared.into_iter().filter_map(Result::err) {
-            tracing::warn!(%component, %refusal, "could not be cleared away");
+            tracing::warn!(%component, %refusal, "disk space could not be freed");
         }
     }
 

@@ -21,7 +21,7 @@ impl Edges {
         if part.supervisor.went_down()
             && let Err(refusal) = self.start_after_boot(part, plan, payload).await
         {
-            tracing::warn!(%component, %refusal, "did not start after the boot");
+            tracing::warn!(%component, %refusal, "component failed to start after the boot");
         }
         match self.prober.sample(&part.config.health, &part.supervisor, &subject).await {
             Ok(mut sample) => {
@@ -35,7 +35,9 @@ impl Edges {
                         Err(refusal) if Slots::is_damage(&refusal) => {
                             sample.process = ProcessState::Dead(format!("not what was verified: {refusal}"));
                         }
-                        Err(refusal) => tracing::warn!(%component, %refusal, "could not read what runs"),
+                        Err(refusal) => {
+                            tracing::warn!(%component, %refusal, "running program could not be read; its integrity is checked again later")
+                        }
                     }
                 }
                 sample.checks.extend(self.runs_it(component, &subject, &sample.process));
@@ -49,7 +51,7 @@ impl Edges {
                 Some((sample, evidence))
             }
             Err(refusal) => {
-                tracing::warn!(%component, %refusal, "could not look");
+                tracing::warn!(%component, %refusal, "health probe failed");
                 None
             }
         }
@@ -102,9 +104,9 @@ impl Edges {
         }
         self.sound(component, committed).await?;
         match part.supervisor.ensure_running() {
-            Ok(true) => tracing::warn!(%component, "had ended and was started again"),
+            Ok(true) => tracing::warn!(%component, "component had exited; restarted"),
             Ok(false) => {}
-            Err(refusal) => tracing::warn!(%component, %refusal, "could not be started again"),
+            Err(refusal) => tracing::warn!(%component, %refusal, "component had exited and could not be restarted"),
         }
         Ok(())
     }

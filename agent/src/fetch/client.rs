@@ -188,7 +188,7 @@ impl Client {
                 }
                 Err(failure) => FetchError::from(failure),
             };
-            tracing::warn!(url = %shown(url), refusal = %failure.refusal, "download from this address failed");
+            tracing::warn!(url = %shown(url), refusal = %failure.refusal, "download failed at this URL");
             worst = Some(worse(worst, failure));
         }
         // There was at least one address, and none delivered.
@@ -229,7 +229,7 @@ impl Client {
                 return Err(Failure::never(Refusal { seen: format!("{} from {}", refusal.seen, shown(url)), ..refusal }));
             }
             // Some of it came from another address, at another time, or through a failing disk: this one gets a fair chance.
-            tracing::warn!(url = %shown(url), %refusal, "the resumed file is wrong, beginning anew");
+            tracing::warn!(url = %shown(url), %refusal, "resumed download has the wrong digest; starting over");
         }
     }
 

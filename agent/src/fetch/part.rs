@@ -170,7 +170,7 @@ impl Part {
             return;
         }
         if let Err(error) = durable::write_atomic(&tag_path(&self.path), format!("{url}\n{tag}\n").as_bytes(), 0o600) {
-            tracing::debug!(path = %self.path.display(), %error, "entity tag not remembered");
+            tracing::debug!(path = %self.path.display(), %error, "entity tag not stored");
         }
     }
 

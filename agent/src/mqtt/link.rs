@@ -73,9 +73,9 @@ impl Link {
                 if now.moment.since(&began).is_some_and(|secs| secs >= GOOD_SECS) { 1 } else { failures.saturating_add(1) };
             let wait = pace::backoff(failures, now.dice);
             if reason == self.shared.last_reason {
-                tracing::debug!(%reason, ?wait, "MQTT still not connected");
+                tracing::debug!(%reason, retry_in = ?wait, "MQTT connection failed again; retrying");
             } else {
-                tracing::warn!(%reason, ?wait, "MQTT not connected");
+                tracing::warn!(%reason, retry_in = ?wait, "MQTT connection failed; retrying");
                 self.shared.last_reason.clone_from(&reason);
             }
             self.shared.say_state(FromBroker::Disconnected(reason));

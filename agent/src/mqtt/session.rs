@@ -279,7 +279,10 @@ impl Session {
         self.echo_owed = false;
         if shared.tolerated == 0 && self.new_session && !self.echoed {
             let topic = &shared.topics.presence;
-            tracing::warn!(topic, "this node cannot hear itself, so it cannot check its hearing: allow it to read this topic");
+            tracing::warn!(
+                topic,
+                "node cannot read its own presence topic; delivery checks are disabled until the broker allows it"
+            );
             shared.tolerated = TOLERATED;
         }
         if shared.tolerated > 1 {
@@ -315,7 +318,7 @@ impl Session {
                     Ok(())
                 }
                 Err(_) => {
-                    tracing::debug!(topic, "notice dropped: enough of them are waiting to be looked at");
+                    tracing::debug!(topic, "notice dropped; too many are waiting");
                     self.acknowledge(publish.pkid)
                 }
             },
@@ -357,7 +360,7 @@ impl Session {
     /// Something that only the operator can change: said once, and everything is tried again after [`REFUSED`].
     fn complain(&mut self, text: String) {
         if self.refused.is_none() {
-            tracing::warn!("{text}");
+            tracing::warn!(reason = %text, "broker restricts this node");
             self.refused = Some(text);
         }
     }
@@ -396,7 +399,7 @@ impl Session {
         if self.waiting.len() < WAITING {
             self.waiting.push_back(report);
         } else {
-            tracing::debug!(seq = report.seq, "report not taken: too many offered at once");
+            tracing::debug!(seq = report.seq, "report not accepted for sending; too many are waiting");
         }
         Ok(())
     }

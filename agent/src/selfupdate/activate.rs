@@ -184,7 +184,7 @@ impl Own {
         crashpoint!("own: link is swapped");
         // In a shutdown the manager refuses: then this process ends too, and the next boot starts what is current. No fault of the release.
         if let Err(refusal) = self.unit.restart_soon().await {
-            tracing::warn!(%refusal, "asked again");
+            tracing::warn!(%refusal, "restart of the agent refused by systemd; retrying");
             tokio::time::sleep(AGAIN).await;
             self.unit.restart_soon().await.map_err(|why| RESTART.with(why, "an accepted restart"))?;
         }

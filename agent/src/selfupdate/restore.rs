@@ -247,7 +247,10 @@ impl Place {
             Ok((witness, Some(memory))) => (witness, memory),
             unusable => {
                 let why = unusable.err();
-                tracing::error!(refusal = ?why, "the new agent left no witness that this one can read: the one from before is put back");
+                tracing::error!(
+                    refusal = why.map(tracing::field::display),
+                    "witness of the new agent is not readable; restoring the previous one"
+                );
                 let (from, to) = (self.at(layout::WITNESS), self.witness());
                 let failed = |error: io::Error| durable::refusal(&from, &error);
                 let bytes = std::fs::read(&from).map_err(failed)?;
@@ -373,8 +376,8 @@ impl Restorer {
 
     async fn put_back(&self, armed: Armed, reason: Option<Refusal>) -> Result<Outcome, Refusal> {
         let wanted = self.unit.standing().await.map_or(true, |standing| standing.active != "inactive");
-        tracing::warn!(release = %armed.testing, back = %armed.back.slot, reason = ?reason.as_ref().map(ToString::to_string),
-            "the new agent is left");
+        tracing::warn!(release = %armed.testing, committed = %armed.back.slot, refusal = reason.as_ref().map(tracing::field::display),
+            "new agent failed; restoring the committed agent");
         let evidence = self.unit.evidence().await;
         self.unit.stop().await?;
         crashpoint!("restore unit: stopped");
@@ -391,7 +394,7 @@ impl Restorer {
             let failed = Failed { slot: armed.testing.clone(), reason: reason.clone(), evidence };
             if let Err(refusal) = self.place.write("failed", &failed) {
                 // On a full disk the witness has room still.
-                tracing::warn!(%refusal, "why it failed cannot be kept");
+                tracing::warn!(%refusal, "reason of the failure could not be persisted");
             }
         }
         self.heal(&armed)?;
@@ -413,7 +416,7 @@ impl Restorer {
         match self.slots.check_payload(component, &back.slot, &back.payload) {
             Ok(()) => Ok(()),
             Err(damage) => {
-                tracing::error!(refusal = %damage, "the committed slot is damaged: it gets its program from the copy");
+                tracing::error!(refusal = %damage, "committed slot is damaged; restoring its program from the verified copy");
                 copy_verified(&self.place.copy(), &self.slots.payload_path(component, &back.slot), &back.payload)
             }
         }

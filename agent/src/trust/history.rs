@@ -65,7 +65,7 @@ impl RootHistory {
     pub fn prune(&self, floor: u64) {
         for (_, path) in self.files().into_iter().filter(|(version, _)| *version < floor) {
             if let Err(error) = durable::remove_file_durable(&path) {
-                tracing::debug!(file = %path.display(), %error, "old root not removed");
+                tracing::debug!(path = %path.display(), %error, "superseded root not removed");
             }
         }
     }

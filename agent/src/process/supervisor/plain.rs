@@ -125,9 +125,9 @@ impl Plain {
         // When this write fails the mark still finds the process.
         let id = process::stat(pid).map(|stat| Id { pid, started: stat.started });
         if let Err(error) = write(id) {
-            tracing::warn!(component = %self.component, %error, "the process record could not be completed");
+            tracing::warn!(component = %self.component, %error, "process record not written; the process is found by its environment");
         }
-        tracing::info!(component = %self.component, pid, "started");
+        tracing::info!(component = %self.component, pid, "process started");
         Ok(())
     }
 
@@ -137,7 +137,7 @@ impl Plain {
         let Some((id, stat)) = found else { return Ok(()) };
         signal(id, stat, Signal::SIGTERM);
         if !self.over(id, self.stop_timeout).await {
-            tracing::warn!(component = %self.component, pid = id.pid, after = ?self.stop_timeout, "did not stop; killing it");
+            tracing::warn!(component = %self.component, pid = id.pid, timeout = ?self.stop_timeout, "process did not stop in time; killing it");
         }
         // Also when it ended by itself: a child that stays behind may still have the database open.
         signal(id, stat, Signal::SIGKILL);
@@ -234,7 +234,7 @@ impl Plain {
                 }
                 // It leads a group; what only inherited its mark is left of one that ended, and is not what was started.
                 if let Err(error) = killpg(Pid::from_raw(stat.group), Signal::SIGKILL) {
-                    tracing::warn!(component = %self.component, pid, %error, "a child was left behind");
+                    tracing::warn!(component = %self.component, pid, %error, "child process not killed");
                 }
                 None
             }
@@ -278,7 +278,7 @@ impl Plain {
         let open = || OpenOptions::new().create(true).append(true).mode(0o640).open(&log);
         match open() {
             Err(error) if durable::is_full(&error) => {
-                tracing::warn!(component = %self.component, log = %log.display(), "no room for a new log");
+                tracing::warn!(component = %self.component, log = %log.display(), "disk full; reusing the old log file of the component");
                 let reused = fs::rename(&before, &log).and_then(|()| open()).and_then(|file| file.set_len(0).map(|()| file));
                 reused.or_else(|_| OpenOptions::new().append(true).open("/dev/null"))
             }
@@ -308,7 +308,7 @@ impl Plain {
             let emptied = fs::copy(&log, log.with_extension("log.1"))
                 .and_then(|_| OpenOptions::new().write(true).truncate(true).open(&log));
             if let Err(error) = emptied {
-                tracing::warn!(component = %self.component, %error, "the log could not be emptied");
+                tracing::warn!(component = %self.component, %error, "log file of the component not rotated");
             }
         }
     }
@@ -357,7 +357,7 @@ fn signal(id: Id, stat: Stat, signal: Signal) {
     if let Err(error) = sent
         && error != Errno::ESRCH
     {
-        tracing::warn!(pid, %signal, %error, "signal not sent");
+        tracing::warn!(pid, %signal, %error, "failed to send signal");
     }
 }
 

@@ -47,7 +47,7 @@ impl Systemd {
         let told = self.systemctl("stop", &[], self.stop_timeout).await;
         let mut shown = self.show().await?;
         if !shown.stopped() && matches!(told, Err(Failed::Timeout(_))) {
-            tracing::warn!(unit = self.unit, after = ?self.stop_timeout, "did not stop; killing it");
+            tracing::warn!(unit = self.unit, timeout = ?self.stop_timeout, "unit did not stop in time; killing it");
             self.call("kill", &["--signal=SIGKILL"]).await?;
             let waited = timeout(KILL_WAIT, async {
                 loop {

@@ -140,7 +140,7 @@ impl Store {
 
     /// Sets the database aside and begins a new one.
     fn begin_again(&mut self, seen: &str) -> Result<Database, Refusal> {
-        tracing::warn!(seen, "the database is set aside and rebuilt");
+        tracing::warn!(error = seen, "database is damaged; moving it aside and rebuilding it");
         self.read = true;
         self.saved = 0;
         let fresh = set_aside(&self.dir, DATABASE).map_err(Trouble::from).and_then(|()| Database::open(&self.dir.join(DATABASE)));
@@ -228,7 +228,7 @@ impl Store {
                 self.witness_all();
             }
             Err(refusal) => {
-                tracing::debug!(%refusal, "the database stays behind");
+                tracing::debug!(%refusal, "database could not be brought up to date; retrying");
                 self.behind = Some(refusal);
             }
         }
@@ -281,7 +281,7 @@ impl Store {
                 SILENT.to_owned()
             }
         };
-        tracing::warn!(seen, "the database cannot be used: the witness goes on alone");
+        tracing::warn!(error = seen, "database is unusable; continuing on the witness file alone");
         if let Some(database) = self.database.take() {
             database.abandon();
         }

@@ -81,7 +81,7 @@ impl Store {
         match bytes.map(|bytes| bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok())) {
             Ok(report) => report,
             Err(trouble) => {
-                tracing::warn!(?trouble, seq, "a report cannot be read");
+                tracing::warn!(error = ?trouble, seq, "report could not be read");
                 None
             }
         }
@@ -96,7 +96,7 @@ impl Store {
             let ending = |seq: &&u64| self.reports.get(seq).copied().unwrap_or(false);
             let oldest = self.unsent.iter().filter(|seq| !ending(seq)).chain(self.unsent.iter().filter(ending));
             dropped.unsent = oldest.take(surplus).copied().collect();
-            tracing::warn!(numbers = ?dropped.unsent, "the outbox is full: reports that no broker took are dropped from it");
+            tracing::warn!(seqs = ?dropped.unsent, limit = OUTBOX_LIMIT, "outbox is full; dropping undelivered reports");
         }
         let surplus = self.reports.len().saturating_add(fresh).saturating_sub(HISTORY_LIMIT);
         let needed = |seq: &&u64| self.unsent.contains(seq) && !dropped.unsent.contains(seq);

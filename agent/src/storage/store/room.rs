@@ -39,7 +39,7 @@ impl Room {
     /// Gives up the reserve, if it is held.
     pub(super) fn give_up(&mut self) {
         if self.held && durable::remove_file_durable(&self.reserve).is_ok() {
-            tracing::warn!(reserve = %self.reserve.display(), "the disk is full: the reserve for the agent's state is used");
+            tracing::warn!(reserve = %self.reserve.display(), "disk full; releasing the space reserved for state");
             self.held = false;
         }
     }
@@ -53,7 +53,7 @@ impl Room {
         match self.take() {
             Ok(()) => self.held = true,
             Err(error) => {
-                tracing::warn!(%error, "no reserve for the agent's state");
+                tracing::warn!(%error, "space for state could not be reserved");
                 let _ = durable::remove_file_durable(&self.reserve);
             }
         }
