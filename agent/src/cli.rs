@@ -24,6 +24,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::Level;
 
+mod config_check;
 mod help;
 mod live;
 mod restore;
@@ -37,6 +38,8 @@ const BUSY_SECS: u64 = 10;
 enum Stop {
     Usage(String),
     Refused(Box<Refusal>),
+    /// A configuration has mistakes, which were shown.
+    Mistaken,
     RolledBack,
     Failed(String),
 }
@@ -67,6 +70,8 @@ struct Args {
     artifact: Option<Sha256>,
     freeze: bool,
     expiry: bool,
+    /// What follows `config`.
+    verb: Option<OsString>,
     file: Option<OsString>,
     log_format: LogFormat,
     bundle: Option<PathBuf>,
@@ -96,6 +101,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             logging::explain(Level::ERROR, &refusal);
             3
         }
+        Stop::Mistaken => 3,
         Stop::RolledBack => 4,
         Stop::Failed(why) => {
             logging::say(Level::ERROR, &why);
@@ -111,6 +117,7 @@ fn run(command: &str, args: &Args) -> Result<(), Stop> {
     match command {
         "help" => Ok(write!(std::io::stdout(), "{}", args.help())?),
         "version" => Ok(writeln!(std::io::stdout(), "slipway-agent {}", env!("CARGO_PKG_VERSION"))?),
+        "config" => config_check::run(args),
         "verify" => verify::run(args),
         "restore" => restore::run(args),
         "run" => service(args),
@@ -174,6 +181,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(String, Args), Sto
                 let name = value.string()?;
                 command = Some(Command::of(&name).ok_or_else(|| Stop::Usage(format!("no command {name:?}")))?);
             }
+            Value(value) if args.verb.is_none() && command.is_some_and(Command::takes_verb) => args.verb = Some(value),
             Value(value) if args.file.is_none() => args.file = Some(value),
             other => return Err(other.unexpected().into()),
         }

@@ -13,6 +13,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use url::Url;
 
+mod check;
+#[cfg(test)]
+mod reference;
+
+pub use check::Mistake;
+use check::Violation;
+
 /// Where the configuration is unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/slipway/agent.toml";
 /// The component that is the agent itself.
@@ -153,8 +160,7 @@ impl Config {
     /// # Errors
     /// Names the file, the line and what is wrong.
     pub fn load(path: &Path) -> Result<Self, Refusal> {
-        let text = read_limited(path)?;
-        let text = String::from_utf8(text).map_err(|_| CONFIG.with(path.display(), "UTF-8 text"))?;
+        let text = text(read_limited(path)?, path)?;
         Self::parse(&text).map_err(|why| Refusal { seen: format!("{}: {}", path.display(), why.seen), ..why })
     }
 
@@ -163,59 +169,67 @@ impl Config {
     /// # Errors
     /// Names the line and what is wrong.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
-        let config: Self = toml::from_str(text).map_err(|error| {
-            let line = error.span().map(|span| text.get(..span.start).unwrap_or(text).matches('\n').count().saturating_add(1));
-            let place = line.map_or_else(String::new, |line| format!("line {line}: "));
-            CONFIG.with(format_args!("{place}{}", error.message()), "")
-        })?;
-        config.validate()?;
-        Ok(config)
+        Self::check(text).map_err(|mistakes| {
+            mistakes.into_iter().next().map_or_else(|| CONFIG.with("nothing", "a configuration"), Mistake::refusal)
+        })
     }
 
-    fn validate(&self) -> Result<(), Refusal> {
+    /// Reads the text of a configuration and checks all that can be known without the device: files, host name, servers.
+    ///
+    /// # Errors
+    /// Every mistake, at least one, by line.
+    pub fn check(text: &str) -> Result<Self, Vec<Mistake>> {
+        check::read(text)
+    }
+
+    /// The rules about values and between keys that are broken.
+    fn violations(&self) -> Vec<Violation> {
+        let mut found = Vec::new();
+        let mut wrong = |key: &str, refusal: Refusal| found.push(Violation { key: key.to_owned(), refusal });
         if self.components.is_empty() {
-            return Err(CONFIG.with("no [[component]]", "at least one"));
+            wrong("component", CONFIG.with("no [[component]]", "at least one"));
+        }
+        if self.components.len() > crate::storage::witness::COMPONENT_LIMIT {
+            let (seen, limit) = (self.components.len(), crate::storage::witness::COMPONENT_LIMIT);
+            wrong("component", CONFIG.with(format_args!("{seen} components"), format_args!("at most {limit}")));
         }
         let mut names = std::collections::BTreeSet::new();
-        for component in &self.components {
+        for (index, component) in self.components.iter().enumerate() {
+            let key = format!("component.{index}.name");
             if !names.insert(&component.name) {
-                return Err(CONFIG.with(format_args!("component {} twice", component.name), "each component once"));
+                wrong(&key, CONFIG.with(format_args!("component {} twice", component.name), "each component once"));
             }
-        }
-        for component in &self.components {
             // The unit starts `current/slipway-agent/bin/slipway-agent`, and only that unit may be this component.
             if component.is_agent() != (component.name.as_str() == AGENT) {
-                let seen = format_args!("component {} with {:?}", component.name, component.run.run).to_string();
-                return Err(
-                    CONFIG.with(seen, format_args!("the agent itself as component {AGENT} with run.unit = {AGENT_UNIT:?}"))
-                );
+                let seen = format!("component {} with {:?}", component.name, component.run.run);
+                let wanted = format!("the agent itself as component {AGENT} with run.unit = {AGENT_UNIT:?}");
+                wrong(&key, CONFIG.with(seen, wanted));
             }
         }
-        if names.len() > crate::storage::witness::COMPONENT_LIMIT {
-            return Err(CONFIG.with(
-                format_args!("{} components", names.len()),
-                format_args!("at most {}", crate::storage::witness::COMPONENT_LIMIT),
-            ));
-        }
         if self.repository.refresh < Duration::from_secs(1) {
-            return Err(CONFIG.with("repository.refresh below 1s", "a duration such as \"1h\""));
+            wrong("repository.refresh", CONFIG.with("repository.refresh below 1s", "a duration such as \"1h\""));
         }
-        for (table, url) in [("repository", &self.repository.url), ("sigstore", &self.sigstore.url)] {
+        for (key, url) in [("repository.url", &self.repository.url), ("sigstore.url", &self.sigstore.url)] {
             let Some(url) = url else { continue };
             let http = url.scheme() == "http" && self.http.allow_http;
             if url.scheme() != "https" && !http {
-                return Err(CONFIG.with(format_args!("{table}.url = {url}"), "https, or http with `allow_http = true` in [http]"));
+                let seen = format!("{key} = {url}");
+                wrong(key, CONFIG.with(seen, "https, or http with `allow_http = true` in [http]"));
             }
         }
-        for path in [&self.node.state, &self.node.socket] {
+        for (key, path) in [("node.state", &self.node.state), ("node.socket", &self.node.socket)] {
             if !path.is_absolute() {
-                return Err(CONFIG.with(path.display(), "an absolute path"));
+                wrong(key, CONFIG.with(path.display(), "an absolute path"));
             }
         }
-        if let Some(mqtt) = &self.mqtt {
-            mqtt.validate()?;
+        let mqtt = self.mqtt.iter().flat_map(MqttSettings::violations);
+        let tables = [("http", self.http.violations()), ("tls", self.tls.violations()), ("mqtt", mqtt.collect())];
+        for (table, violations) in tables {
+            for (key, refusal) in violations {
+                wrong(&format!("{table}.{key}"), refusal);
+            }
         }
-        Ok(())
+        found
     }
 
     /// The node's name: as configured, else the host's.
@@ -255,6 +269,11 @@ impl Component {
             ..Settings::default()
         }
     }
+}
+
+/// The text of the file at `path`.
+pub(crate) fn text(bytes: Vec<u8>, path: &Path) -> Result<String, Refusal> {
+    String::from_utf8(bytes).map_err(|_| CONFIG.with(path.display(), "UTF-8 text"))
 }
 
 /// Reads a file that a person or an installer wrote, never more than [`SIZE_LIMIT`].
@@ -310,5 +329,92 @@ run.unit = "edgecore.service"
         }
         let twice = format!("{GOOD}\n[[component]]\nname = \"edgecore\"\nchannel = \"x\"\n");
         assert!(Config::parse(&twice).unwrap_err().to_string().contains("twice"));
+    }
+
+    /// Every mistake in a text, as its line and what was seen.
+    fn mistakes(text: &str) -> Vec<(Option<usize>, String)> {
+        let mistakes = Config::check(text).map(|_| ()).unwrap_err();
+        mistakes.into_iter().map(|mistake| (mistake.line, mistake.refusal.seen)).collect()
+    }
+
+    #[test]
+    fn every_mistake_is_found_with_its_line() {
+        let text = r#"[node]
+flet = "factory"
+name = "../7"
+
+[repository]
+url = "not a url"
+root = "/etc/slipway/root.json"
+refresh = 30
+
+[[component]]
+name = "edgecore"
+channel = "stable"
+run.unit = "edgecore.socket"
+[component.health]
+interval = "2s"
+soak = "0s"
+[[component.health.check]]
+name = "healthz"
+htp = "http://127.0.0.1/"
+
+[[component]]
+name = "app"
+[component.run]
+stop_timeout = "soon"
+"#;
+        let found = mistakes(text);
+        let lines: Vec<_> = found.iter().map(|(line, _)| line.unwrap()).collect();
+        // Not that `name`, which is wrong, is missing, nor what the unknown keys were meant to be; and of the tables that are read and then
+        // refused, the line of the key that they name.
+        assert_eq!(lines, [2, 3, 6, 8, 13, 16, 19, 21, 24], "{found:#?}");
+    }
+
+    #[test]
+    fn values_that_do_not_go_together_are_found_with_their_lines() {
+        let text = r#"[node]
+fleet = "factory"
+state = "var/lib"
+[repository]
+url = "http://releases.example"
+root = "root.json"
+refresh = "10ms"
+[http]
+byte_budget = 0
+proxy = "http://"
+[tls]
+cert = "node.crt"
+[mqtt]
+url = "mqtt://broker"
+keep_alive = "1s"
+tls = { ca = "ca.crt" }
+extra_notice_topics = ["a/+", "a/b"]
+report_topic = "a/b"
+[[component]]
+name = "edgecore"
+channel = "stable"
+[[component]]
+channel = "stable"
+name = "edgecore"
+[[component]]
+name = "other"
+channel = "stable"
+run.unit = "slipway-agent.service"
+"#;
+        let found = mistakes(text);
+        let lines: Vec<_> = found.iter().map(|(line, _)| line.unwrap()).collect();
+        assert_eq!(lines, [3, 5, 7, 9, 10, 12, 15, 16, 17, 18, 24, 26], "{found:#?}");
+        // The service refuses the first of them, in the same words.
+        assert!(Config::parse(text).unwrap_err().seen.starts_with("line 3: var/lib"));
+    }
+
+    #[test]
+    fn what_is_no_toml_is_found_with_its_lines() {
+        let found = mistakes(&GOOD.replace("\"edge-7\"", "edge-7").replace("[repository]", "[repository"));
+        let lines: Vec<_> = found.iter().map(|(line, _)| line.unwrap()).collect();
+        assert_eq!(lines, [3, 6], "{found:#?}");
+        let found = mistakes("");
+        assert!(found[0].0.is_none() && found[0].1.contains("missing field `node`"), "{found:?}");
     }
 }

@@ -1,8 +1,10 @@
 //! Log lines on stderr: text for people, JSON for collectors, and with each line's priority where systemd's journal reads them.
 
+use crate::config::Mistake;
 use slipway_protocol::{Event as Kind, Refusal, Report};
 use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::OnceLock;
 use tracing::{Event, Level, Subscriber};
@@ -189,6 +191,17 @@ pub fn explain(level: Level, refusal: &Refusal) {
     }
 }
 
+/// Shows a mistake in a configuration file as compilers do, so that editors find the place.
+pub fn mistake(file: &Path, mistake: &Mistake) {
+    let file = file.display();
+    if is_json() {
+        let Mistake { line, refusal: Refusal { code, seen, wanted, advice, .. } } = mistake;
+        tracing::error!(%file, line, %code, found = some(seen), expected = some(wanted), fix = some(advice), "mistake in the configuration");
+    } else {
+        plain(Level::ERROR, &format!("{file}:{mistake}\n"));
+    }
+}
+
 /// The same as [`explain`] for what has no code.
 pub fn say(level: Level, message: &str) {
     if is_json() {
@@ -239,7 +252,7 @@ mod tests {
 
     fn reported(event: Kind) -> Report {
         let refused = matches!(event, Kind::Refused | Kind::RolledBack | Kind::RollingBack | Kind::Waiting);
-        let refusal = refused.then(|| slipway_machine::checks::DIED.with("exit code 2", "a running process"));
+        let refusal = refused.then(|| slipway_machine::refusals::DIED.with("exit code 2", "a running process"));
         Report {
             v: 1,
             node: "edge-7".parse().unwrap(),

@@ -29,6 +29,22 @@ pub struct TlsSettings {
     pub key: Option<PathBuf>,
 }
 
+impl TlsSettings {
+    /// Rules that are broken whatever the files hold: the key to blame and why.
+    #[must_use]
+    pub fn violations(&self) -> Vec<(&'static str, Refusal)> {
+        match (&self.cert, &self.key) {
+            (Some(cert), None) => {
+                vec![("cert", SETTINGS.with(format_args!("cert = {} without key", cert.display()), "both or neither"))]
+            }
+            (None, Some(key)) => {
+                vec![("key", SETTINGS.with(format_args!("key = {} without cert", key.display()), "both or neither"))]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
 const SETTINGS: Refusal = Refusal::of(
     "SLW-A-TLS-SETTINGS",
     Class::Configuration,
@@ -42,6 +58,9 @@ const SETTINGS: Refusal = Refusal::of(
 /// # Errors
 /// Names the file and what is wrong with it.
 pub fn client_config(settings: &TlsSettings) -> Result<Arc<ClientConfig>, Refusal> {
+    if let Some((_, refusal)) = settings.violations().into_iter().next() {
+        return Err(refusal);
+    }
     let roots = match &settings.ca {
         Some(path) => roots_of(path)?,
         None => system_roots(),
@@ -56,12 +75,10 @@ pub fn client_config(settings: &TlsSettings) -> Result<Arc<ClientConfig>, Refusa
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Verifier::new(roots, provider, || clock::known().unsure)?))
     };
     let config = match (&settings.cert, &settings.key) {
-        (None, None) => builder.with_no_client_auth(),
         (Some(cert), Some(key)) => builder.with_client_auth_cert(certificates(cert)?, private_key(key)?).map_err(|error| {
             SETTINGS.with(format_args!("{} with {}: {error}", cert.display(), key.display()), "a certificate and its own key")
         })?,
-        (Some(cert), None) => return Err(SETTINGS.with(format_args!("cert = {} without key", cert.display()), "both or neither")),
-        (None, Some(key)) => return Err(SETTINGS.with(format_args!("key = {} without cert", key.display()), "both or neither")),
+        _ => builder.with_no_client_auth(),
     };
     Ok(Arc::new(config))
 }

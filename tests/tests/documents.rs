@@ -68,7 +68,7 @@ fn every_test_that_a_document_names_exists() {
 #[test]
 fn every_link_to_a_file_leads_somewhere() {
     let mut checked = 0;
-    let documents = DOCUMENTS.iter().copied().chain(["README.md", "docs/ARCHITECTURE.md"]);
+    let documents = DOCUMENTS.iter().copied().chain(["README.md", "docs/ARCHITECTURE.md", "docs/CONFIG.md"]);
     for document in documents {
         let file = top().join(document);
         let text = fs::read_to_string(&file).unwrap();

@@ -53,6 +53,40 @@ fn a_bad_configuration_is_refused_at_start_and_says_where() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_configuration_is_checked_without_being_used() -> Result<()> {
+    let factory = factory()?;
+    let device = device_off(&factory, None, |_| {})?;
+    let (good, file) = (std::fs::read_to_string(device.config())?, device.config().display().to_string());
+    let output = device.run("config", &["check", &file])?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!((output.status.code(), said), (Some(0), format!("configuration file {file} is ok\n")), "{}", stderr(&output));
+    assert!(!device.path("state").exists(), "it opens no state");
+
+    let bad = good.replacen("fleet = ", "flet = ", 1).replacen("refresh = \"30s\"", "refresh = 30", 1);
+    std::fs::write(device.config(), &bad)?;
+    let output = device.run("config", &["check", &file])?;
+    assert_eq!(output.status.code(), Some(3));
+    let (said, line) = (stderr(&output), |text: &str| bad.lines().position(|line| line.contains(text)).map_or(0, |at| at + 1));
+    for (at, what) in [(line("flet = "), "unknown field `flet`"), (line("refresh = 30"), "\"1h 30m\"")] {
+        let start = format!("{file}:{at}: SLW-A-CONFIG: ");
+        assert!(said.lines().any(|line| line.starts_with(&start) && line.contains(what)), "{start} {what} is not in {said}");
+    }
+    assert!(said.ends_with("mistakes: 2\n"), "{said}");
+
+    // The service refuses the same; a collector reads why as JSON.
+    let output = device.run("run", &["--log-format", "json"])?;
+    let event: serde_json::Value = serde_json::from_str(&stderr(&output))?;
+    assert_eq!((&event["level"], &event["code"]), (&"ERROR".into(), &"SLW-A-CONFIG".into()), "{event}");
+
+    std::fs::remove_file(device.config())?;
+    assert_eq!(device.run("config", &["check", &file])?.status.code(), Some(1), "what cannot be read is not judged");
+    for args in [&[][..], &["chek", &file], &["check", &file, "more"]] {
+        assert_eq!(device.run("config", args)?.status.code(), Some(2), "{args:?}");
+    }
+    Ok(())
+}
+
 /// Publishes raw payloads to the fleet's notice topic.
 fn publish(url: &str, payloads: &[Vec<u8>]) -> Result<()> {
     let (host, port) = url.trim_start_matches("mqtt://").split_once(':').context("a port")?;

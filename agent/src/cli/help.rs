@@ -52,7 +52,12 @@ bundles alone and had a wrong clock, set the clock right and clear it with `--ex
 `slipway-agent forgive` is the same command.
 ";
 
-pub(super) const COMMANDS: [Command; 10] = [
+const CONFIG_CHECK: &str = "\
+Shows each mistake as FILE:LINE: CODE: what is wrong. Judges the text alone: that the files which it names are there, and that servers
+answer, is found out at the start of the service. Needs no privileges and no running agent.
+";
+
+pub(super) const COMMANDS: [Command; 11] = [
     Command { name: "run", alias: None, operand: "", summary: "Run the service", more: "", options: &[] },
     Command {
         name: "status",
@@ -111,6 +116,14 @@ pub(super) const COMMANDS: [Command; 10] = [
         options: &["component", "json"],
     },
     Command {
+        name: "config",
+        alias: None,
+        operand: "check [FILE]",
+        summary: "Check a configuration file; changes nothing",
+        more: CONFIG_CHECK,
+        options: &[],
+    },
+    Command {
         name: "restore",
         alias: None,
         operand: "",
@@ -144,6 +157,11 @@ impl Command {
 
     pub(super) const fn takes_file(&self) -> bool {
         !self.operand.is_empty()
+    }
+
+    /// Whether a word of its own follows its name.
+    pub(super) fn takes_verb(&self) -> bool {
+        self.name == "config"
     }
 
     fn usage(&self) -> String {

@@ -22,6 +22,8 @@ const REDIRECTS: usize = 5;
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 /// Notices a peer that went away without a word, as behind a mobile network's address translation.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Shortest timeout: below it no server can be reached.
+const TIMEOUT_LEAST: Duration = Duration::from_millis(10);
 /// Addresses remembered to have served a wrong file. A release has at most eight.
 const LIARS: usize = 64;
 
@@ -66,6 +68,37 @@ impl Default for HttpSettings {
     }
 }
 
+impl HttpSettings {
+    /// Rules that are broken: the keys to blame and why.
+    #[must_use]
+    pub fn violations(&self) -> Vec<(&'static str, Refusal)> {
+        let mut found = Vec::new();
+        for (key, duration) in [
+            ("connect_timeout", self.connect_timeout),
+            ("response_timeout", self.response_timeout),
+            ("min_speed_window", self.min_speed_window),
+        ] {
+            if duration < TIMEOUT_LEAST {
+                let seen = format!("{key} = {:?}", crate::duration::show(duration));
+                found.push((key, checks::SETTINGS.with(seen, "10 ms or more")));
+            }
+        }
+        if self.byte_budget == 0 {
+            found.push(("byte_budget", checks::SETTINGS.with("byte_budget = 0", "1 or more")));
+        }
+        let proxy = self.proxy.as_deref().filter(|proxy| *proxy != "none");
+        found.extend(proxy.and_then(|proxy| proxy_of(proxy).err()).map(|refusal| ("proxy", refusal)));
+        found
+    }
+}
+
+fn proxy_of(url: &str) -> Result<reqwest::Proxy, Refusal> {
+    // The address may hold a password.
+    reqwest::Proxy::all(url).map_err(|error| {
+        checks::SETTINGS.with(format_args!("proxy: {}", causes(&error)), "`none` or a URL such as http://proxy:3128")
+    })
+}
+
 /// Fetches over HTTP. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -81,19 +114,8 @@ impl Client {
     /// # Errors
     /// Says which setting cannot be.
     pub fn new(settings: &HttpSettings, tls: &ClientConfig) -> Result<Self, Refusal> {
-        for (name, duration) in [
-            ("connect_timeout", settings.connect_timeout),
-            ("response_timeout", settings.response_timeout),
-            ("min_speed_window", settings.min_speed_window),
-        ] {
-            if duration < Duration::from_millis(10) {
-                return Err(
-                    checks::SETTINGS.with(format_args!("{name} = {:?}", crate::duration::show(duration)), "10 ms or more")
-                );
-            }
-        }
-        if settings.byte_budget == 0 {
-            return Err(checks::SETTINGS.with("byte_budget = 0", "1 or more"));
+        if let Some((_, refusal)) = settings.violations().into_iter().next() {
+            return Err(refusal);
         }
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls.clone())
@@ -108,10 +130,7 @@ impl Client {
             None => builder,
             Some("none") => builder.no_proxy(),
             Some(proxy) => {
-                let wanted = "`none` or a URL such as http://proxy:3128";
-                // The address may hold a password.
-                let proxy = reqwest::Proxy::all(proxy)
-                    .map_err(|error| checks::SETTINGS.with(format_args!("proxy: {}", causes(&error)), wanted))?;
+                let proxy = proxy_of(proxy)?;
                 builder.proxy(proxy.no_proxy(settings.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string)))
             }
         };

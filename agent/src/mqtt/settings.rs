@@ -98,37 +98,57 @@ impl MqttSettings {
     /// # Errors
     /// Names the setting, its value and what is wanted.
     pub fn validate(&self) -> Result<(), Refusal> {
-        let address = self.address()?;
-        if !address.tls && self.tls != TlsSettings::default() {
-            return Err(TLS.with(format_args!("certificates for {}", self.url), "no certificates without TLS"));
+        self.violations().into_iter().next().map_or(Ok(()), |(_, refusal)| Err(refusal))
+    }
+
+    /// Rules that are broken: the keys to blame and why.
+    #[must_use]
+    pub fn violations(&self) -> Vec<(&'static str, Refusal)> {
+        let mut found = Vec::new();
+        let mut wrong = |key: &'static str, refusal: Refusal| found.push((key, refusal));
+        match self.address() {
+            Err(refusal) => wrong("url", refusal),
+            Ok(address) if !address.tls && self.tls != TlsSettings::default() => {
+                wrong("tls", TLS.with(format_args!("certificates for {}", self.url), "no certificates without TLS"));
+            }
+            Ok(_) => {}
+        }
+        for (key, refusal) in self.tls.violations() {
+            wrong(if key == "cert" { "tls.cert" } else { "tls.key" }, refusal);
         }
         if !KEEP_ALIVE_SECS.contains(&self.keep_alive.as_secs()) {
-            return Err(KEEP_ALIVE.with(crate::duration::show(self.keep_alive), "5s to 1h"));
+            wrong("keep_alive", KEEP_ALIVE.with(crate::duration::show(self.keep_alive), "5s to 1h"));
         }
         if !HEARING_CHECK_SECS.contains(&self.hearing_check.as_secs()) {
-            return Err(HEARING.with(crate::duration::show(self.hearing_check), "1s to 24h"));
+            wrong("hearing_check", HEARING.with(crate::duration::show(self.hearing_check), "1s to 24h"));
         }
         if let Some(id) = &self.client_id
             && (id.is_empty() || id.len() > NAME_BYTES || id.chars().any(char::is_control))
         {
-            return Err(CLIENT_ID.with(id, "1 to 512 bytes without control characters"));
+            wrong("client_id", CLIENT_ID.with(id, "1 to 512 bytes without control characters"));
         }
         if self.password_file.is_some() && self.username.is_none() {
-            return Err(PASSWORD.with("no mqtt.username", "a user name with the password"));
+            wrong("password_file", PASSWORD.with("no mqtt.username", "a user name with the password"));
         }
         if self.extra_notice_topics.len() > EXTRA_TOPICS {
-            return Err(TOPIC.with(format_args!("{} extra topics", self.extra_notice_topics.len()), "at most 16"));
+            let seen = format!("{} extra topics", self.extra_notice_topics.len());
+            wrong("extra_notice_topics", TOPIC.with(seen, "at most 16"));
         }
-        for topic in self.extra_notice_topics.iter().chain(&self.report_topic) {
-            plain(topic).map_err(|wrong| TOPIC.with(topic, wrong))?;
+        for topic in &self.extra_notice_topics {
+            if let Err(wanted) = plain(topic) {
+                wrong("extra_notice_topics", TOPIC.with(topic, wanted));
+            }
         }
-        match &self.report_topic {
-            Some(topic) if self.extra_notice_topics.contains(topic) => Err(TOPIC.with(
-                format_args!("{topic} both for notices and for reports"),
-                "two topics: a bridge would send reports back for ever",
-            )),
-            _ => Ok(()),
+        if let Some(topic) = &self.report_topic {
+            if let Err(wanted) = plain(topic) {
+                wrong("report_topic", TOPIC.with(topic, wanted));
+            }
+            if self.extra_notice_topics.contains(topic) {
+                let seen = format!("{topic} both for notices and for reports");
+                wrong("report_topic", TOPIC.with(seen, "two topics: a bridge would send reports back for ever"));
+            }
         }
+        found
     }
 
     /// The broker's address.
