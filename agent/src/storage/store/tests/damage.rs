@@ -277,8 +277,9 @@ fn no_damage_to_the_database_survives_three_starts_or_lowers_a_floor() {
 
 /// Whether a start comes to its first commit within a few seconds.
 fn survives(dir: &Path) -> bool {
+    let here = module_path!().split_once("::").unwrap().1;
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--quiet", "store::tests::damage::child_that_opens_a_damaged_store"])
+        .args(["--exact", "--quiet", &format!("{here}::child_that_opens_a_damaged_store")])
         .env("SLIPWAY_TEST_STORE", dir)
         .env("RUST_BACKTRACE", "0")
         .stdout(File::options().create(true).append(true).open(dir.join("output")).unwrap())
