@@ -6,7 +6,7 @@
 
 use crate::clock;
 use crate::config::{Component, Config};
-use crate::fetch::{BUDGET, Budget, Client, Download, FetchError, RetryAdvice, TarSource};
+use crate::fetch::{BUDGET, Budget, Client, Download, FetchError, TarSource};
 use crate::process::health::Prober;
 use crate::process::supervisor::{Supervisor, Tools};
 use crate::selfupdate::activate::Own;
@@ -559,12 +559,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> +
 
 impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {
-        let again = match error.retry {
-            RetryAdvice::Never => Again::Never,
-            RetryAdvice::Later => Again::Later,
-            RetryAdvice::After(secs) => Again::After(secs),
-        };
-        Self { refusal: error.refusal, again }
+        Self { refusal: error.refusal, again: error.retry }
     }
 }
 

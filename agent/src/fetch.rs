@@ -28,6 +28,7 @@ pub use client::{Client, HttpSettings};
 pub use tar::TarSource;
 pub(crate) use transport::shown;
 
+use slipway_machine::Again;
 use slipway_protocol::{Refusal, Sha256, Sha512};
 use std::fmt;
 use std::path::PathBuf;
@@ -75,30 +76,19 @@ pub enum Small {
 pub struct FetchError {
     /// What was wrong: of several addresses, at the first that may work later, else at the one that matters most.
     pub refusal: Refusal,
-    /// Whether to try again.
-    pub retry: RetryAdvice,
+    /// Whether to try again; how often and for how long is the caller's decision.
+    pub retry: Again,
     /// Bytes that came this time nevertheless, for whoever keeps a budget. They are not lost unless refused.
     pub received: u64,
 }
 
-/// Whether to try again. How often and for how long is the caller's decision.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum RetryAdvice {
-    /// No: every address answered for good.
-    Never,
-    /// Yes, after the usual back-off.
-    Later,
-    /// Yes, but not within that many seconds: the server asked for it.
-    After(u64),
-}
-
 impl FetchError {
     fn never(refusal: Refusal) -> Self {
-        Self { refusal, retry: RetryAdvice::Never, received: 0 }
+        Self { refusal, retry: Again::Never, received: 0 }
     }
 
     fn later(refusal: Refusal) -> Self {
-        Self { refusal, retry: RetryAdvice::Later, received: 0 }
+        Self { refusal, retry: Again::Later, received: 0 }
     }
 }
 

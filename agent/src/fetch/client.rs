@@ -3,13 +3,14 @@
 use super::resume::{self, Answer, Asked, Verdict};
 use super::sink::Sink;
 use super::transport::{Failure, shown, transport};
-use super::{Budget, Download, Downloaded, FetchError, RetryAdvice, Small, checks};
+use super::{Budget, Download, Downloaded, FetchError, Small, checks};
 use crate::storage::store::{Account, Mark};
 use bytes::Bytes;
 use reqwest::header::{self, HeaderName};
 use reqwest::{Response, redirect};
 use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
+use slipway_machine::Again;
 use slipway_protocol::{Refusal, Sha256, causes};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -213,7 +214,7 @@ impl Client {
         // There was at least one address, and none delivered.
         let mut error = worst.unwrap_or_else(|| FetchError::never(checks::NO_URL));
         error.received = run.received;
-        if error.retry == RetryAdvice::Never {
+        if error.retry == Again::Never {
             self.forgive(&what.sha256);
         }
         let kept = sink.leave().await;
@@ -335,7 +336,7 @@ impl Client {
     fn refused(&self, url: &Url, verdict: Verdict) -> Failure {
         let at = |refusal: Refusal| Refusal { seen: format!("{} from {}", refusal.seen, shown(url)), ..refusal };
         match verdict {
-            Verdict::Later(refusal, Some(seconds)) => Failure::There(at(refusal), RetryAdvice::After(seconds)),
+            Verdict::Later(refusal, Some(seconds)) => Failure::There(at(refusal), Again::After(seconds)),
             Verdict::Later(refusal, None) => Failure::later(at(refusal)),
             Verdict::Refuse(refusal) => Failure::never(at(refusal)),
             Verdict::Append | Verdict::Restart | Verdict::AskAgain => Failure::later(checks::CUT.with(shown(url), "an answer")),
@@ -445,9 +446,9 @@ fn worse(first: Option<FetchError>, second: FetchError) -> FetchError {
     let rank = |error: &FetchError| match error.retry {
         // To ask on would cost a little each time, and an address that can resume would have done so.
         _ if error.refusal.code == checks::BUDGET.code => (0, 0),
-        RetryAdvice::Later => (1, 0),
-        RetryAdvice::After(seconds) => (2, seconds),
-        RetryAdvice::Never => (3, u64::from(error.refusal.code != checks::DIGEST.code)),
+        Again::Later => (1, 0),
+        Again::After(seconds) => (2, seconds),
+        Again::Never => (3, u64::from(error.refusal.code != checks::DIGEST.code)),
     };
     if rank(&second) < rank(&first) { second } else { first }
 }

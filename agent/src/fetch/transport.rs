@@ -1,7 +1,8 @@
 //! What a broken exchange with a server means, and how it is told without the secrets that a URL may hold.
 
-use super::{FetchError, RetryAdvice, checks};
+use super::{FetchError, checks};
 use rustls::CertificateError;
+use slipway_machine::Again;
 use slipway_protocol::{Refusal, causes};
 use std::error::Error;
 use std::io;
@@ -12,15 +13,15 @@ pub(super) enum Failure {
     /// This device's fault: other addresses would not help.
     Here(Refusal),
     /// Another address may.
-    There(Refusal, RetryAdvice),
+    There(Refusal, Again),
 }
 
 impl Failure {
     pub(super) fn later(refusal: Refusal) -> Self {
-        Self::There(refusal, RetryAdvice::Later)
+        Self::There(refusal, Again::Later)
     }
     pub(super) fn never(refusal: Refusal) -> Self {
-        Self::There(refusal, RetryAdvice::Never)
+        Self::There(refusal, Again::Never)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Where metadata and targets are read from: a web server or an offline bundle, by the same relative names.
 
 use super::{CACHE, MISSING};
-use crate::fetch::{Client, FetchError, RetryAdvice, Small, TarSource};
+use crate::fetch::{Client, FetchError, Small, TarSource};
+use slipway_machine::Again;
 use slipway_protocol::Refusal;
 use slipway_verify::tuf::Kind;
 use url::Url;
@@ -106,5 +107,5 @@ impl Transport {
 }
 
 fn fail(refusal: Refusal, again: bool) -> FetchError {
-    FetchError { refusal, retry: if again { RetryAdvice::Later } else { RetryAdvice::Never }, received: 0 }
+    FetchError { refusal, retry: if again { Again::Later } else { Again::Never }, received: 0 }
 }
