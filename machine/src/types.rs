@@ -53,7 +53,7 @@ pub enum Input {
     Healed(Refusal),
     /// Somebody wants the component checked.
     Ring(Ring),
-    /// A moment that [`wake_at`] named has come.
+    /// A moment that [`crate::wake_at`] named has come.
     Wake,
     /// An effect is done.
     Answer {
