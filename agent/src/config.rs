@@ -8,7 +8,7 @@ use crate::storage::snapshot::SnapshotSettings;
 use crate::tls::TlsSettings;
 use serde::Deserialize;
 use slipway_machine::Settings;
-use slipway_protocol::{Actor, ChannelName, Class, ComponentName, FleetName, NodeName, Refusal, Version};
+use slipway_protocol::{ChannelName, ComponentName, FleetName, NodeName, Refusal, Version};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use url::Url;
@@ -27,13 +27,10 @@ const AGENT: &str = "slipway-agent";
 /// Larger than any configuration a person writes.
 const SIZE_LIMIT: u64 = 256 * 1024;
 
-const CONFIG: Refusal = Refusal::of(
-    "SLW-A-CONFIG",
-    Class::Configuration,
-    Actor::Operator,
-    "configuration",
-    "correct the file; README.md has an example of every table",
-);
+slipway_protocol::refusals! {
+    CONFIG = "SLW-A-CONFIG", Configuration, Operator, "configuration is invalid",
+        "correct the file; README.md has an example of every table";
+}
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -316,7 +313,7 @@ run.unit = "edgecore.service"
         for (from, to, says) in [
             ("fleet = \"factory\"", "flet = \"factory\"", "line 4: unknown field `flet`"),
             ("fleet = \"factory\"", "", "missing field `fleet`"),
-            ("\"edge-7\"", "\"../7\"", "line 3: \"../7\" is no node name"),
+            ("\"edge-7\"", "\"../7\"", "line 3: \"../7\" is not a valid node name"),
             ("https://releases", "http://releases", "allow_http"),
             ("https://releases.example/slipway/", "not a url", "line 7"),
             ("run.unit = \"edgecore.service\"", "run.unit = \"a.service\"\nrun.command = [\"/bin/x\"]", "both set"),

@@ -6,7 +6,7 @@ use crate::status::Status;
 use crate::trust::View;
 use serde::{Deserialize, Serialize};
 use slipway_machine::record::Ending;
-use slipway_protocol::{Actor, Class, ComponentName, Refusal, Report, Sha256, Version, json};
+use slipway_protocol::{ComponentName, Refusal, Report, Sha256, Version, json};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -23,13 +23,10 @@ const ANSWERS: usize = 256;
 const TRIES: u8 = 15;
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
 
-const SOCKET: Refusal = Refusal::of(
-    "SLW-A-SOCKET",
-    Class::System,
-    Actor::Device,
-    "the agent's socket",
-    "see whether slipway-agent.service runs and whether you may use its socket (root may)",
-);
+slipway_protocol::refusals! {
+    SOCKET = "SLW-A-SOCKET", System, Device, "agent's socket cannot be used",
+        "check whether slipway-agent.service runs and whether you may use its socket (root may)";
+}
 
 /// What a command wants.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 mod integrity;
-mod messages;
+pub(crate) mod messages;
 
 /// Longest sleep: deadlines are on a clock that goes on while the device is suspended, timers are not.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use slipway_machine::record::{Installed, Plan, Ring, SlotName, Source};
 use slipway_machine::time::Moment;
 use slipway_machine::{Again, Answer, Candidate, Effect, Failure, Verdict};
-use slipway_protocol::{Actor, Class, ComponentName, NodeName, Refusal, Sha256, Version};
+use slipway_protocol::{Class, ComponentName, NodeName, Refusal, Sha256, Version};
 use slipway_verify::{Authorized, Release};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -34,27 +34,15 @@ use url::Url;
 mod activate;
 mod observe;
 
-const SPACE: Refusal = Refusal::of(
-    "SLW-A-SPACE",
-    Class::System,
-    Actor::Device,
-    "free space for the download and the new slot",
-    "free some space on that file system; the agent tries again by itself",
-);
-const WORKER: Refusal = Refusal::of(
-    "SLW-A-WORKER",
-    Class::System,
-    Actor::Device,
-    "a thread that works on files",
-    "nothing: it is done again; if this repeats, look for memory or disk trouble",
-);
-const FORGOTTEN: Refusal = Refusal::of(
-    "SLW-A-TRUST-MEMORY",
-    Class::System,
-    Actor::Operator,
-    "what the witness remembers about trust",
-    "another agent wrote it: install that one again; only if this device is yours to reset, give it a fresh state directory",
-);
+slipway_protocol::refusals! {
+    SPACE = "SLW-A-SPACE", System, Device, "not enough free space for the download and the new slot",
+        "free some space on that file system; the agent tries again by itself";
+    WORKER = "SLW-A-WORKER", System, Device, "task that works on files ended unexpectedly",
+        "wait: the agent does the work again; if this recurs, check memory and disk";
+    FORGOTTEN = "SLW-A-TRUST-MEMORY", System, Operator, "trust state in the witness file cannot be read",
+        "install the agent that wrote it again; only if this device is yours to reset, give it a fresh state directory";
+}
+
 /// Sigstore's own repository is asked this often: its root changes a few times a year.
 const SIGSTORE_SECS: u64 = 6 * 3600;
 /// The latest known time is remembered when it has risen by this much: what the boot clock adds may be lost, what was signed may not.

@@ -14,7 +14,7 @@
 //! | `sink`, `part` | the part file: written and hashed beside the event loop, checkpoints, digest |
 
 pub mod budget;
-mod checks;
+pub(crate) mod checks;
 pub mod client;
 mod part;
 pub mod resume;

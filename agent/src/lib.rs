@@ -33,3 +33,28 @@ pub mod storage;
 pub mod text;
 pub mod tls;
 pub mod trust;
+
+/// Every refusal of this crate, table by table; `docs/CODES.md` lists them.
+pub const REFUSALS: &[&[slipway_protocol::Refusal]] = &[
+    config::REFUSALS,
+    control::REFUSALS,
+    driver::messages::REFUSALS,
+    effects::REFUSALS,
+    fetch::checks::REFUSALS,
+    mqtt::settings::REFUSALS,
+    process::health::REFUSALS,
+    process::supervisor::REFUSALS,
+    selfupdate::activate::REFUSALS,
+    selfupdate::restore::REFUSALS,
+    status::REFUSALS,
+    storage::durable::REFUSALS,
+    storage::slots::REFUSALS,
+    storage::snapshot::REFUSALS,
+    storage::store::REFUSALS,
+    storage::store::rebuild::REFUSALS,
+    storage::unpack::REFUSALS,
+    storage::witness::REFUSALS,
+    tls::REFUSALS,
+    trust::REFUSALS,
+    trust::sigstore::REFUSALS,
+];

@@ -21,7 +21,7 @@ mod link;
 mod pace;
 mod reason;
 mod session;
-mod settings;
+pub(crate) mod settings;
 mod shared;
 
 pub use settings::MqttSettings;

@@ -5,17 +5,13 @@ use crate::text::{columns, dash, day, kebab, minute};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use slipway_machine::record::{Ending, Installed, Missed, Record};
-use slipway_protocol::{Actor, ChannelName, Class, ComponentName, FleetName, NodeName, Refusal, Sha256, Version};
+use slipway_protocol::{ChannelName, ComponentName, FleetName, NodeName, Refusal, Sha256, Version};
 use std::fmt::Write;
 
-/// A component that is not in the configuration.
-pub const UNKNOWN_COMPONENT: Refusal = Refusal::of(
-    "SLW-A-UNKNOWN-COMPONENT",
-    Class::Configuration,
-    Actor::Operator,
-    "component",
-    "name a component of the configuration",
-);
+slipway_protocol::refusals! {
+    pub UNKNOWN_COMPONENT = "SLW-A-UNKNOWN-COMPONENT", Configuration, Operator, "component is not in the configuration",
+        "name a component of the configuration";
+}
 
 /// The node at one moment.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

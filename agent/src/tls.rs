@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem
 use rustls::time_provider::TimeProvider;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use serde::{Deserialize, Serialize};
-use slipway_protocol::{Actor, Class, Refusal};
+use slipway_protocol::Refusal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,13 +45,10 @@ impl TlsSettings {
     }
 }
 
-const SETTINGS: Refusal = Refusal::of(
-    "SLW-A-TLS-SETTINGS",
-    Class::Configuration,
-    Actor::Operator,
-    "TLS settings",
-    "correct the [tls] table of the configuration or the file that it names",
-);
+slipway_protocol::refusals! {
+    SETTINGS = "SLW-A-TLS-SETTINGS", Configuration, Operator, "TLS settings are invalid",
+        "correct the [tls] table of the configuration or the file that it names";
+}
 
 /// The configuration that HTTP and MQTT share.
 ///

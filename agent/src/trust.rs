@@ -19,7 +19,7 @@
 
 mod cache;
 mod history;
-mod sigstore;
+pub(crate) mod sigstore;
 mod targets;
 mod transport;
 mod view;
@@ -40,7 +40,7 @@ use serde::{Deserialize, Serialize};
 use slipway_machine::record::{Plan, SlotName, Source};
 use slipway_machine::{Failure, Held, Hold};
 use slipway_protocol::channel::Admission;
-use slipway_protocol::{Actor, Channel, Class, ComponentName, Manifest, NodeName, Platform, Refusal, Sha256, Version};
+use slipway_protocol::{Channel, ComponentName, Manifest, NodeName, Platform, Refusal, Sha256, Version};
 use slipway_verify::tuf::{AuthenticTarget, Expiry, Floors, Repository, Rules};
 use slipway_verify::{Authorized, Policy, Release, SigstoreRoot, authorize};
 use std::path::{Path, PathBuf};
@@ -49,55 +49,22 @@ use std::path::{Path, PathBuf};
 /// provenance are far smaller.
 const FILE_LIMIT: u64 = cache::LIMIT;
 
-const CACHE: Refusal = Refusal::of(
-    "SLW-A-TRUST-CACHE",
-    Class::System,
-    Actor::Device,
-    "trust cache on disk",
-    "nothing: it is fetched again; if this repeats, check the disk",
-);
-const CHANNEL: Refusal = Refusal::of(
-    "SLW-A-CHANNEL",
-    Class::Malformed,
-    Actor::Operator,
-    "channel file",
-    "sign the channel again with `slipway channel`",
-);
-const MISSING: Refusal = Refusal::of(
-    "SLW-A-MISSING",
-    Class::Network,
-    Actor::Operator,
-    "file that signed metadata names",
-    "publish the whole repository again; a server must not miss a file that its metadata names",
-);
-const NO_CHANNEL: Refusal = Refusal::of(
-    "SLW-A-NO-CHANNEL",
-    Class::Configuration,
-    Actor::Operator,
-    "channel in the operator's repository",
-    "point it at a release with `slipway channel`, or correct `channel` in the [[component]] table",
-);
-const NO_POLICY: Refusal = Refusal::of(
-    "SLW-A-NO-POLICY",
-    Class::Configuration,
-    Actor::Operator,
-    "policy of the component",
-    "set `policy` in its [[component]] table, or publish one with `slipway policy add`",
-);
-const NO_REPOSITORY: Refusal = Refusal::of(
-    "SLW-A-NO-REPOSITORY",
-    Class::Configuration,
-    Actor::Operator,
-    "repository to look in",
-    "set `url` in [repository], or install from an offline bundle",
-);
-const WITHDRAWN: Refusal = Refusal::of(
-    "SLW-A-WITHDRAWN",
-    Class::Policy,
-    Actor::Operator,
-    "releases withdrawn by the operator",
-    "point the channel at another release",
-);
+slipway_protocol::refusals! {
+    CACHE = "SLW-A-TRUST-CACHE", System, Device, "trust cache on disk is damaged",
+        "wait: the agent fetches it again; if this recurs, check the disk";
+    CHANNEL = "SLW-A-CHANNEL", Malformed, Operator, "channel file is invalid",
+        "sign the channel again with `slipway channel`";
+    MISSING = "SLW-A-MISSING", Network, Operator, "file that signed metadata names is missing on the server",
+        "publish the whole repository again";
+    NO_CHANNEL = "SLW-A-NO-CHANNEL", Configuration, Operator, "channel is not in the operator's repository",
+        "point it at a release with `slipway channel`, or correct `channel` in the [[component]] table";
+    NO_POLICY = "SLW-A-NO-POLICY", Configuration, Operator, "component has no policy",
+        "set `policy` in its [[component]] table, or publish one with `slipway policy add`";
+    NO_REPOSITORY = "SLW-A-NO-REPOSITORY", Configuration, Operator, "no repository is configured",
+        "set `url` in [repository], or install from an offline bundle";
+    WITHDRAWN = "SLW-A-WITHDRAWN", Policy, Operator, "release was withdrawn by the operator",
+        "point the channel at another release";
+}
 
 /// A check that did not end in a candidate.
 #[derive(Debug)]

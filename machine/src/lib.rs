@@ -48,3 +48,6 @@ pub use step::{step, wake_at};
 #[cfg(debug_assertions)]
 pub use types::name;
 pub use types::{Again, Answer, Candidate, Effect, Failure, Held, Hold, Input, Settings, Told, Transition, Verdict};
+
+/// Every refusal of this crate; `docs/CODES.md` lists them.
+pub const REFUSALS: &[&[slipway_protocol::Refusal]] = &[refusals::REFUSALS];

@@ -53,7 +53,7 @@ pub fn judge(settings: &Settings, watch: &Watch, sample: &Sample, now: &Moment) 
             watch.failures = watch.failures.saturating_add(1);
             if watch.failures >= settings.failures {
                 return Judgement::RollBack(
-                    refusals::CHECK.with(format_args!("{}: {why}", check.name), "every required check well"),
+                    refusals::CHECK.with(format_args!("{}: {why}", check.name), "every required check to pass"),
                 );
             }
         }

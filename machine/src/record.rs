@@ -277,7 +277,11 @@ impl TryFrom<String> for SlotName {
         let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
         let good =
             !text.is_empty() && text.len() <= 96 && text.bytes().all(safe) && !text.starts_with('.') && !text.contains("..");
-        if good { Ok(Self(text)) } else { Err(format!("{:?} is no slot name", slipway_protocol::refusal::printable(&text))) }
+        if good {
+            Ok(Self(text))
+        } else {
+            Err(format!("{:?} is not a valid slot name", slipway_protocol::refusal::printable(&text)))
+        }
     }
 }
 impl From<SlotName> for String {

@@ -61,7 +61,7 @@ impl Repo {
                 lost.retain(|role| *role == only);
             }
             if lost.is_empty() {
-                return Err(ROLE.with(format_args!("{} is no key of that role", key.label()), "a key of it"));
+                return Err(ROLE.with(format_args!("{} is not a key of that role", key.label()), "a key of it"));
             }
             for role in &lost {
                 authority.remove(*role, &spki)?;
@@ -90,7 +90,7 @@ impl Repo {
             };
             authority.add(role, new)?;
             if !authority.remove(role, &old.spki()?)? {
-                return Err(ROLE.with(format_args!("{} is no key of {role}", old.label()), "a key of it"));
+                return Err(ROLE.with(format_args!("{} is not a key of {role}", old.label()), "a key of it"));
             }
             Ok(())
         })

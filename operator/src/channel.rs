@@ -115,7 +115,7 @@ impl Repo {
 pub fn parse_wave(text: &str) -> Result<Wave, String> {
     let (start, percent) = text.split_once('=').ok_or_else(|| format!("{text:?}: write TIME=PERCENT, 2026-11-22T06:00Z=10"))?;
     Ok(Wave {
-        start: start.parse().map_err(|error| format!("{start:?} is no time: {error}"))?,
-        percent: percent.trim_end_matches('%').parse().map_err(|error| format!("{percent:?} is no percentage: {error}"))?,
+        start: start.parse().map_err(|error| format!("{start:?} is not a time: {error}"))?,
+        percent: percent.trim_end_matches('%').parse().map_err(|error| format!("{percent:?} is not a percentage: {error}"))?,
     })
 }

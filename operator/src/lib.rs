@@ -55,3 +55,6 @@ pub use channel::ChannelChange;
 pub use release::{ArtifactOptions, ReleaseOptions};
 pub use repo::{InitOptions, Outcome, Repo};
 pub use role::{Lifetimes, Role};
+
+/// Every refusal of this crate; `docs/CODES.md` lists them.
+pub const REFUSALS: &[&[slipway_protocol::Refusal]] = &[error::REFUSALS];

@@ -41,7 +41,7 @@ impl std::str::FromStr for Source {
             return Ok(Self::Folder(text.into()));
         }
         let base = format!("{}/", text.trim_end_matches('/'));
-        base.parse().map(Self::Web).map_err(|error| format!("{text:?} is no URL: {error}"))
+        base.parse().map(Self::Web).map_err(|error| format!("{text:?} is not a URL: {error}"))
     }
 }
 

@@ -141,11 +141,11 @@ impl Signed {
         };
         let certificate = certificate.or(signature.cert.as_deref()).map(|pem| {
             let der = CertificateDer::from_pem_slice(pem.as_bytes());
-            let der = der.map_err(|error| bad(&format!("a certificate that is no PEM: {error}")))?;
+            let der = der.map_err(|error| bad(&format!("a certificate that is not PEM: {error}")))?;
             Ok(Certificate { pem: pem.to_owned(), der: der.to_vec() })
         });
         let decode =
-            |what: &str, text: &str| STANDARD.decode(text).map_err(|error| bad(&format!("a {what} that is no base64: {error}")));
+            |what: &str, text: &str| STANDARD.decode(text).map_err(|error| bad(&format!("a {what} that is not base64: {error}")));
         Ok(Self {
             payload: decode("payload", &envelope.payload)?,
             payload_type: envelope.payload_type,
@@ -298,7 +298,7 @@ mod tests {
             (envelope, "line 1: no certificate"),
             (&format!("{envelope}\n{{}}\n"), "line 1: no certificate"),
             (&"{}\n".repeat(65), "65 lines"),
-            (&envelope.replace("AA==\"", "AA==\",\"cert\":\"x\""), "line 1: a certificate that is no PEM"),
+            (&envelope.replace("AA==\"", "AA==\",\"cert\":\"x\""), "line 1: a certificate that is not PEM"),
             (&envelope.replace("[{\"sig\":\"AA==\"}]", "[]"), "line 1: 0 signatures"),
             (
                 &envelope.replace("{\"payloadType\"", "{\"payload\":\"\",\"payloadType\""),

@@ -158,7 +158,7 @@ fn common(body: &str, log_index: u64, log_id: &str, integrated_time: u64) -> Res
         kind: String,
         api_version: String,
     }
-    let decoded = STANDARD.decode(body).map_err(|error| format!("a body that is no base64: {error}"))?;
+    let decoded = STANDARD.decode(body).map_err(|error| format!("a body that is not base64: {error}"))?;
     let stated: Body =
         serde_json::from_slice(&decoded).map_err(|error| format!("a body without kind and apiVersion: {error}"))?;
     let value = json!({
@@ -178,7 +178,7 @@ fn set(value: &mut Value, member: &str, to: Value) {
 }
 
 fn base64_of(hex_text: &str) -> Result<String, String> {
-    Ok(STANDARD.encode(hex::decode(hex_text).map_err(|error| format!("a hash that is no hex: {error}"))?))
+    Ok(STANDARD.encode(hex::decode(hex_text).map_err(|error| format!("a hash that is not hex: {error}"))?))
 }
 
 /// A log that can be asked.

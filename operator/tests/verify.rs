@@ -99,7 +99,7 @@ fn a_bundle_is_verified_by_file_and_by_digest_for_its_signer_alone() {
     let output = desk.verify_bundle("bundle", &wrong);
     assert_eq!(ending(&output), refused("SLW-V-POLICY-IDENTITY"));
     let shown = text(&output.stderr);
-    assert!(shown.contains(&format!("\n  saw     {identity}\n  wanted  {longer}\n  do      ")), "{shown}");
+    assert!(shown.contains(&format!("\n  found     {identity}\n  expected  {longer}\n  fix       ")), "{shown}");
     assert!(output.stdout.is_empty(), "nothing that could be taken for a yes");
     let wrong = ["--certificate-identity", &identity, "--certificate-oidc-issuer", "https://gitlab.com", &file];
     assert_eq!(ending(&desk.verify_bundle("bundle", &wrong)), refused("SLW-V-POLICY-ISSUER"));

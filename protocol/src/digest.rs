@@ -24,7 +24,7 @@ macro_rules! digest {
                 let hex = text.strip_prefix(concat!($label, ":")).unwrap_or(text);
                 let mut out = [0; $len];
                 if hex.bytes().any(|b| b.is_ascii_uppercase()) || hex::decode_to_slice(hex, &mut out).is_err() {
-                    return Err(format!("{:?} is no {} digest: {} lowercase hex digits wanted", crate::refusal::printable(text), $label, $len * 2));
+                    return Err(format!("{:?} is not a {} digest: expected {} lowercase hex digits", crate::refusal::printable(text), $label, $len * 2));
                 }
                 Ok(Self(out))
             }

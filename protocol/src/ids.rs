@@ -36,7 +36,7 @@ macro_rules! name {
                     Ok(Self(text.to_owned()))
                 } else {
                     Err(format!(
-                        "{:?} is no {}: use 1 to {} letters, digits, '-', '_' or '.', beginning and ending with a letter or digit",
+                        "{:?} is not a valid {}: use 1 to {} letters, digits, '-', '_' or '.', beginning and ending with a letter or digit",
                         crate::refusal::printable(text), $what, $limit
                     ))
                 }

@@ -8,7 +8,7 @@
 //! | [`notice`], [`topics`] | the doorbell and where it rings |
 //! | [`report`] | what the node tells the cloud |
 //! | [`manifest`], [`channel`] | a release and the stream that points at it, both signed through TUF |
-//! | [`refusal`] | why something was refused: code, check, seen, wanted, what to do |
+//! | [`refusal`] | why something was refused: code, headline, found, expected, fix |
 //!
 //! Nothing here is believed because it parsed: authority is decided in `slipway-verify`.
 

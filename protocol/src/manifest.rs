@@ -97,7 +97,7 @@ impl Manifest {
             return Err(format!("manifest has format {}, this agent knows 1", manifest.v));
         }
         if manifest.artifacts.is_empty() || manifest.artifacts.len() > ARTIFACT_LIMIT {
-            return Err(format!("manifest has {} artifacts, wanted 1 to {ARTIFACT_LIMIT}", manifest.artifacts.len()));
+            return Err(format!("manifest has {} artifacts, expected 1 to {ARTIFACT_LIMIT}", manifest.artifacts.len()));
         }
         let mut platforms = BTreeSet::new();
         for artifact in &manifest.artifacts {
@@ -132,7 +132,7 @@ impl Artifact {
         named("name", &self.name)?;
         for urls in [&self.urls, &self.provenance.urls] {
             if urls.is_empty() || urls.len() > URL_LIMIT {
-                return Err(format!("artifact {}: {} URLs, wanted 1 to {URL_LIMIT}", self.name, urls.len()));
+                return Err(format!("artifact {}: {} URLs, expected 1 to {URL_LIMIT}", self.name, urls.len()));
             }
             urls.iter().try_for_each(|url| named("URL", url))?;
         }
@@ -141,7 +141,7 @@ impl Artifact {
         }
         if self.provenance.size == 0 || self.provenance.size > PROVENANCE_LIMIT {
             return Err(format!(
-                "artifact {}: provenance of {} bytes, wanted 1 to {PROVENANCE_LIMIT}",
+                "artifact {}: provenance of {} bytes, expected 1 to {PROVENANCE_LIMIT}",
                 self.name, self.provenance.size
             ));
         }

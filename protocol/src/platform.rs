@@ -63,7 +63,10 @@ impl std::str::FromStr for Platform {
             .into_iter()
             .find(|platform| platform.as_str() == text)
             .ok_or_else(|| {
-                format!("{:?} is no platform: use linux/amd64, linux/arm64, linux/arm or any", crate::refusal::printable(text))
+                format!(
+                    "{:?} is not a valid platform: use linux/amd64, linux/arm64, linux/arm or any",
+                    crate::refusal::printable(text)
+                )
             })
     }
 }

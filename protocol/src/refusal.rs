@@ -55,9 +55,10 @@ pub enum Actor {
     Operator,
 }
 
-/// A refusal: which check said no, the value it saw, the value it wanted, and what to do.
+/// A refusal: what went wrong, what was found, what was expected, who must act, and how to fix it.
 ///
-/// `code` is stable (`SLW-V-SOURCE`): dashboards may match on it. Text may change.
+/// `code` is stable (`SLW-V-POLICY-SOURCE`): dashboards may match on it. Text may change.
+/// `docs/CODES.md` lists all codes.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Refusal {
     /// Stable code, `SLW-<crate letter>-<CHECK>`.
@@ -66,13 +67,13 @@ pub struct Refusal {
     pub class: Class,
     /// Who must act.
     pub actor: Actor,
-    /// The check that refused, in words.
+    /// The headline: what went wrong, in one phrase.
     pub check: Cow<'static, str>,
-    /// The value it saw; bounded by [`Refusal::VALUE_LIMIT`].
+    /// The value found; bounded by [`Refusal::VALUE_LIMIT`].
     pub seen: String,
-    /// The value it wanted; bounded likewise.
+    /// The value expected; bounded likewise.
     pub wanted: String,
-    /// What to do now.
+    /// How to fix it, as an imperative.
     pub advice: Cow<'static, str>,
 }
 
@@ -91,9 +92,9 @@ impl Refusal {
     /// The refusal over several lines, for a person at a terminal. Evidence, which is several log lines in one value, is shown by line.
     #[must_use]
     pub fn explain(&self) -> String {
-        let values = [("saw", self.seen.as_str()), ("wanted", &self.wanted), ("do", &self.advice)];
+        let values = [("found", self.seen.as_str()), ("expected", &self.wanted), ("fix", &self.advice)];
         let shown = values.iter().filter(|(_, value)| !value.is_empty());
-        let lines = shown.map(|(label, value)| format!("\n  {label:<7} {}", value.replace(" | ", "\n          ")));
+        let lines = shown.map(|(label, value)| format!("\n  {label:<8}  {}", value.replace(" | ", "\n            ")));
         format!("{}: {}{}\n", self.code, self.check, lines.collect::<String>())
     }
 
@@ -110,6 +111,35 @@ impl Refusal {
             advice: Cow::Borrowed(advice),
         }
     }
+}
+
+/// Declares a table of refusals: a constant for each row, and `REFUSALS` with all of them, so that
+/// one test reads the tables of all crates.
+///
+/// ```
+/// slipway_protocol::refusals! {
+///     pub(crate) EXISTS = "SLW-O-EXISTS", Configuration, Operator, "destination already exists",
+///         "choose another destination, or remove the existing one yourself";
+/// }
+/// let refusal = EXISTS.with("/srv/repo", "no such folder");
+/// assert_eq!(
+///     refusal.to_string(),
+///     "SLW-O-EXISTS: destination already exists: found /srv/repo, expected no such folder; \
+///      choose another destination, or remove the existing one yourself"
+/// );
+/// assert_eq!(REFUSALS.len(), 1);
+/// ```
+#[macro_export]
+macro_rules! refusals {
+    ($($vis:vis $name:ident = $code:literal, $class:ident, $actor:ident, $headline:literal, $advice:literal;)+) => {
+        $(
+            #[doc = $headline]
+            $vis const $name: $crate::Refusal =
+                $crate::Refusal::of($code, $crate::Class::$class, $crate::Actor::$actor, $headline, $advice);
+        )+
+        /// Every refusal of this table.
+        pub(crate) const REFUSALS: &[$crate::Refusal] = &[$($name),+];
+    };
 }
 
 /// Control characters, and those that show nothing or turn the direction of what follows, become U+FFFD, and the end is cut: a value from outside
@@ -143,10 +173,11 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.code, self.check)?;
         if !self.seen.is_empty() {
-            write!(f, ": saw {}", self.seen)?;
+            write!(f, ": found {}", self.seen)?;
         }
         if !self.wanted.is_empty() {
-            write!(f, ", wanted {}", self.wanted)?;
+            let before = if self.seen.is_empty() { ": " } else { ", " };
+            write!(f, "{before}expected {}", self.wanted)?;
         }
         if !self.advice.is_empty() {
             write!(f, "; {}", self.advice)?;
@@ -177,14 +208,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_check_seen_wanted_and_advice() {
-        let refusal =
-            Refusal::of("SLW-V-SOURCE", Class::ArbitrarySoftware, Actor::Operator, "source repository", "check the policy")
-                .with("https://github.com/evil/x", "https://github.com/good/x");
+    fn says_what_went_wrong_what_was_found_what_was_expected_and_the_fix() {
+        let source = Refusal::of("SLW-V-S", Class::Policy, Actor::Operator, "source differs from the policy", "check it");
+        let refusal = source.clone().with("evil/x", "good/x");
+        assert_eq!(refusal.to_string(), "SLW-V-S: source differs from the policy: found evil/x, expected good/x; check it");
         assert_eq!(
-            refusal.to_string(),
-            "SLW-V-SOURCE: source repository: saw https://github.com/evil/x, wanted https://github.com/good/x; check the policy"
+            refusal.explain(),
+            "SLW-V-S: source differs from the policy\n  found     evil/x\n  expected  good/x\n  fix       check it\n"
         );
+        assert_eq!(
+            source.clone().with("", "good/x").to_string(),
+            "SLW-V-S: source differs from the policy: expected good/x; check it"
+        );
+        assert_eq!(source.to_string(), "SLW-V-S: source differs from the policy; check it");
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl std::str::FromStr for Version {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let why = |reason: &dyn fmt::Display| {
-            format!("{:?} is no version: {reason}; write v1.23.1 or 1.23.1-rc.1", crate::refusal::printable(text))
+            format!("{:?} is not a valid version: {reason}; write v1.23.1 or 1.23.1-rc.1", crate::refusal::printable(text))
         };
         if text.len() > VERSION_LIMIT {
             return Err(why(&format_args!("longer than {VERSION_LIMIT} bytes")));

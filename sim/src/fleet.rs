@@ -127,9 +127,9 @@ impl Fleet {
                     let why = report
                         .refusal
                         .as_ref()
-                        .map(|refusal| format!(": saw {}, wanted {}", refusal.seen, refusal.wanted))
+                        .map(|refusal| format!(": found {}, expected {}", refusal.seen, refusal.wanted))
                         .unwrap_or_default();
-                    bail!("{name}: expected {wanted}, saw {}{why}", doing(&report));
+                    bail!("{name}: expected {wanted}, found {}{why}", doing(&report));
                 } else {
                     self.screen.event(&format!("     {name}  {:>6}  {}", seconds(time), doing(&report)));
                 }
@@ -161,7 +161,7 @@ impl Fleet {
     /// An agent that ended unasked is told at once, not when everything has waited for it.
     fn agents_run(&mut self) -> Result<()> {
         let gone = self.devices.iter_mut().find_map(|device| (!device.runs()).then(|| device.name().to_owned()));
-        gone.map_or(Ok(()), |name| bail!("{name}: expected its agent to run, saw that it ended"))
+        gone.map_or(Ok(()), |name| bail!("{name}: expected its agent to run, found that it ended"))
     }
 
     /// What has been reported, of one device.
@@ -187,7 +187,7 @@ impl Fleet {
             let link = device.current().unwrap_or_default();
             ensure!(
                 link.starts_with(&format!("{version}-")),
-                "{name}: expected the link `current` to name {version}, saw {link:?}"
+                "{name}: expected the link `current` to name {version}, found {link:?}"
             );
         }
         Ok(())
@@ -197,12 +197,12 @@ impl Fleet {
     pub(crate) fn refused(&self, wanted: &Wanted<'_>) -> Result<()> {
         for device in &self.devices {
             let name = device.name();
-            let last = component(device)?.last.with_context(|| format!("{name}: expected an ending, saw none"))?;
+            let last = component(device)?.last.with_context(|| format!("{name}: expected an ending, found none"))?;
             fact(&format!("{name}: last attempt"), last.event, wanted.event)?;
             let code = last.refusal.map(|refusal| refusal.code.into_owned());
             fact(&format!("{name}: code of the last attempt"), code.as_deref(), wanted.code)?;
             let kept = device.history()?.iter().any(|report| wanted.is(report));
-            ensure!(kept, "{name}: expected in `history`: {wanted}; saw no such report");
+            ensure!(kept, "{name}: expected in `history`: {wanted}; found no such report");
         }
         Ok(())
     }
@@ -231,7 +231,7 @@ pub(crate) fn component(device: &Device) -> Result<ComponentStatus> {
         .components
         .into_iter()
         .next()
-        .with_context(|| format!("{}: expected a component in its status, saw none", device.name()))
+        .with_context(|| format!("{}: expected a component in its status, found none", device.name()))
 }
 
 /// A report that a chapter waits for: how the attempt to take a release ends.
@@ -271,7 +271,7 @@ impl std::fmt::Display for Wanted<'_> {
 
 /// A fact as it is, and as it must be.
 pub(crate) fn fact<T: PartialEq + Debug>(what: &str, seen: T, wanted: T) -> Result<()> {
-    ensure!(seen == wanted, "{what}: expected {wanted:?}, saw {seen:?}");
+    ensure!(seen == wanted, "{what}: expected {wanted:?}, found {seen:?}");
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Long lines are folded at this width, where they have a space.
 const WIDTH: usize = 110;
 /// Where values begin in a refusal's lines.
-const VALUE: usize = 10;
+const VALUE: usize = 12;
 
 /// How a piece of text is shown where there is colour.
 #[derive(Clone, Copy, Debug)]
@@ -141,10 +141,10 @@ mod tests {
 
     #[test]
     fn long_values_are_folded_below_themselves() {
-        assert_eq!(fold("  saw     short", 20), ["  saw     short"]);
-        assert_eq!(fold("  saw     one two three four", 20), ["  saw     one two", "          three four"]);
+        assert_eq!(fold("  found     short", 20), ["  found     short"]);
+        assert_eq!(fold("  found     one two three four", 20), ["  found     one two", "            three four"]);
         let long = "x".repeat(30);
-        assert_eq!(fold(&format!("  saw     {long} y"), 20), [format!("  saw     {long}"), "          y".to_owned()]);
+        assert_eq!(fold(&format!("  found     {long} y"), 20), [format!("  found     {long}"), "            y".to_owned()]);
         assert_eq!(fold("", 20), [""]);
     }
 

@@ -174,7 +174,7 @@ fn tampered(fleet: &mut Fleet) -> Result<String> {
     reasons(&mut fleet.screen, &reports);
     fleet.refused(&wanted)?;
     let sent = fleet.factory.server.bytes_sent(&artifact);
-    ensure!(sent > 0, "the tampered artifact: expected it to be downloaded, saw no byte of it sent");
+    ensure!(sent > 0, "the tampered artifact: expected it to be downloaded, found no byte of it sent");
     for device in &fleet.devices {
         fact(&format!("{}: slot of the tampered release", device.name()), slot(device, TAMPERED), None)?;
     }
@@ -279,8 +279,8 @@ fn killed(fleet: &mut Fleet) -> Result<String> {
         }
         Ok(())
     })?;
-    let on_disk =
-        on_disk.with_context(|| format!("expected edge-2 to be killed in mid-download of {size} bytes, saw no moment for it"))?;
+    let on_disk = on_disk
+        .with_context(|| format!("expected edge-2 to be killed in mid-download of {size} bytes, found no moment for it"))?;
     let asked = fleet.factory.server.requests_for(&artifact);
     let ranges: Vec<_> = asked.iter().filter_map(|request| Some((request, request.range.as_ref()?))).collect();
     fact("requests from the start of the file", asked.len() - ranges.len(), fleet.devices.len())?;
@@ -288,11 +288,11 @@ fn killed(fleet: &mut Fleet) -> Result<String> {
     let (rest, range) = ranges.first().context("one range")?;
     let offset =
         range.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-')).and_then(|first| first.parse::<u64>().ok());
-    let offset = offset.with_context(|| format!("the resumed request: expected `bytes=N-`, saw {range:?}"))?;
+    let offset = offset.with_context(|| format!("the resumed request: expected `bytes=N-`, found {range:?}"))?;
     fact("status of the resumed request", rest.status, 206)?;
     ensure!(
         offset > 0 && offset <= on_disk,
-        "the resumed request: expected it to begin within the {on_disk} bytes that were there, saw {offset}"
+        "the resumed request: expected it to begin within the {on_disk} bytes that were there, found {offset}"
     );
     fact("bytes fetched after the kill", rest.bytes_sent, size - offset)?;
     let started = fleet.reported(since, "edge-2")?.iter().any(|report| report.event == Event::Started);
@@ -320,7 +320,7 @@ fn kill_at(fleet: &mut Fleet, bytes: u64) -> Result<Option<u64>> {
     if part_length(device) < bytes {
         return Ok(None);
     }
-    let pid = device.pid().context("edge-2: expected a running agent, saw none")?;
+    let pid = device.pid().context("edge-2: expected a running agent, found none")?;
     device.kill();
     let on_disk = part_length(device);
     fact("edge-2: slot of the release when its agent was killed", slot(device, LARGE), None)?;

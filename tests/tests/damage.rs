@@ -194,7 +194,7 @@ fn survives(bench: &Bench, row: &Row) -> Result<()> {
     let told = trouble::told(&device)?;
     ensure!(
         row.told.is_empty() || row.told.iter().any(|code| told.iter().any(|seen| seen == code)),
-        "told: {told:?}, wanted {:?}\n{}",
+        "told: {told:?}, expected {:?}\n{}",
         row.told,
         device.log()
     );

@@ -104,7 +104,7 @@ fn every_refusal_has_its_code_and_nothing_is_installed() -> Result<()> {
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(3), "{version}: {said}");
         assert!(said.contains("SLW-V-") && said.contains(part), "{version}: {said}");
-        assert!(said.contains("saw") && said.contains("wanted") && said.contains("do "), "{said}");
+        assert!(said.contains("\n  found ") && said.contains("\n  expected ") && said.contains("\n  fix "), "{said}");
     }
     // Signed by another Sigstore.
     let stranger = PrivateSigstore::new("stranger");

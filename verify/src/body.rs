@@ -236,7 +236,7 @@ impl Body {
                 let Intoto1 { content, public_key } = spec(entry)?;
                 let (hash, digest) = content.payload_hash.read()?;
                 let (Hash::Sha256, file) = content.hash.read()? else {
-                    return Err(malformed("an envelope's hash that is no SHA-256"));
+                    return Err(malformed("an envelope's hash that is not a SHA-256"));
                 };
                 Ok(Self { hash, digest, binding: Binding::File(file), verifier: verifier(&public_key)?, key_details: None })
             }

@@ -49,7 +49,7 @@ impl<'a> Checkpoint<'a> {
             return Err(bad("too many signature lines"));
         }
         let signatures: Option<Vec<_>> = tail.split('\n').map(NoteSignature::parse).collect();
-        Ok(Self { text, origin, size, root, signatures: signatures.ok_or_else(|| bad("a line that is no signature"))? })
+        Ok(Self { text, origin, size, root, signatures: signatures.ok_or_else(|| bad("a line that is not a signature"))? })
     }
 
     /// Checks that `log` made this checkpoint: its name on the origin and on a signature that verifies with its key.

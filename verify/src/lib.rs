@@ -69,3 +69,6 @@ pub use provenance::{Provenance, verify_provenance};
 pub use root::SigstoreRoot;
 pub use sigstore::verify_bundle;
 pub use slipway_protocol::Refusal;
+
+/// Every refusal of this crate, table by table; `docs/CODES.md` lists them.
+pub const REFUSALS: &[&[Refusal]] = &[error::REFUSALS, tuf::checks::REFUSALS];

@@ -49,7 +49,7 @@ pub(crate) fn verify(token: &[u8], signature: &[u8], root: Option<&SigstoreRoot>
         return Err(malformed(format_args!("content of type {}", content.econtent_type)));
     }
     let content = content.econtent.as_ref().filter(|content| content.tag() == Tag::OctetString);
-    let content = content.map(Any::value).ok_or_else(|| malformed("content that is no octet string"))?;
+    let content = content.map(Any::value).ok_or_else(|| malformed("content that is not an octet string"))?;
     let [signer] = data.signer_infos.0.as_slice() else {
         return Err(malformed(format_args!("{} signers", data.signer_infos.0.len())));
     };

@@ -12,7 +12,7 @@
 //! begin ─▶ step ─▶ Fetch "8.root.json" ─▶ answer ─▶ step ─▶ Store root ─▶ step ─▶ Fetch "timestamp.json" ─▶ … ─▶ Done ─▶ finish
 //! ```
 
-mod checks;
+pub(crate) mod checks;
 mod limits;
 mod refresh;
 mod repository;

@@ -7,27 +7,18 @@ use crate::mqtt::{FromBroker, ToBroker, WINDOW};
 use crate::status::{ComponentStatus, Role, Status, UNKNOWN_COMPONENT};
 use slipway_machine::record::{By, Condemned, Ring, Source, State};
 use slipway_machine::{Input, Told};
-use slipway_protocol::{Actor, Class, ComponentName, Event, Notice, Refusal, Report, Sha256};
+use slipway_protocol::{ComponentName, Event, Notice, Report, Sha256};
 use slipway_verify::tuf::RoleState;
 use std::rc::Rc;
 use tokio::sync::mpsc;
 
-/// What a person asked for waits for the disk.
-const NOT_YET: Refusal = Refusal::of(
-    "SLW-A-STORE-BEHIND",
-    Class::System,
-    Actor::Device,
-    "writing down what was asked for",
-    "free some space: it is done as soon as the disk takes it",
-);
-/// A release of the agent is activated and watched by the service: see [`crate::selfupdate`].
-const NO_SERVICE: Refusal = Refusal::of(
-    "SLW-A-SELF-SERVICE",
-    Class::Configuration,
-    Actor::Operator,
-    "who updates the agent itself",
-    "start slipway-agent.service, and ask again",
-);
+slipway_protocol::refusals! {
+    NOT_YET = "SLW-A-STORE-BEHIND", System, Device, "command could not be saved yet",
+        "free some space: the command is carried out as soon as the disk accepts it";
+    NO_SERVICE = "SLW-A-SELF-SERVICE", Configuration, Operator, "agent cannot update itself without its service",
+        "start slipway-agent.service, and run the command again";
+}
+
 /// Least time between two progress reports of one component.
 const PROGRESS_SECS: u64 = 1;
 

@@ -133,7 +133,7 @@ impl Edges {
         match missing {
             None => Ok(()),
             Some(why) => {
-                let seen = format!("{}; it was started on configuration and data as the left release made them", why.seen);
+                let seen = format!("{}; it was started with the configuration and data of the release that failed", why.seen);
                 Err(Refusal { seen, ..why })
             }
         }

@@ -71,7 +71,7 @@ impl Edges {
         let named = words.split(|byte| *byte == 0).map(|word| Path::new(std::ffi::OsStr::from_bytes(word)));
         let ours = program.starts_with(&dir) || named.into_iter().any(|word| word.starts_with(&link) || word.starts_with(&dir));
         let shown = words.split(|byte| *byte == 0).next().map(String::from_utf8_lossy).unwrap_or_default();
-        let wrong = || format!("process {} is {shown}, wanted {}/bin/{component}", process.pid, link.display());
+        let wrong = || format!("process {} is {shown}, expected {}/bin/{component}", process.pid, link.display());
         Some(CheckResult { name: "program".to_owned(), required: true, outcome: if ours { Ok(()) } else { Err(wrong()) } })
     }
 

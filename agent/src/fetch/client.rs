@@ -339,7 +339,9 @@ impl Client {
             Verdict::Later(refusal, Some(seconds)) => Failure::There(at(refusal), Again::After(seconds)),
             Verdict::Later(refusal, None) => Failure::later(at(refusal)),
             Verdict::Refuse(refusal) => Failure::never(at(refusal)),
-            Verdict::Append | Verdict::Restart | Verdict::AskAgain => Failure::later(checks::CUT.with(shown(url), "an answer")),
+            Verdict::Append | Verdict::Restart | Verdict::AskAgain => {
+                Failure::later(checks::CUT.with(shown(url), "a complete response"))
+            }
         }
     }
 

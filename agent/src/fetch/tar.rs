@@ -188,7 +188,7 @@ fn index(file: &File, total: u64) -> Result<BTreeMap<String, Member>, String> {
         }
         long_name = None;
         if !kind.is_file() {
-            return Err(format!("{shown} is no regular file"));
+            return Err(format!("{shown} is not a regular file"));
         }
         let Some(name) = plain(&name) else { return Err(format!("the name {shown:?} is not acceptable")) };
         if index.insert(name.to_owned(), Member { offset, size }).is_some() {

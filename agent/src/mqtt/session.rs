@@ -265,7 +265,9 @@ impl Session {
     fn subscribed(&mut self, shared: &mut Shared, suback: &SubAck) -> Result<(), End> {
         for (topic, code) in shared.topics.notices.iter().zip(&suback.return_codes) {
             if !matches!(code, SubscribeReasonCode::Success(_)) {
-                self.complain(format!("the broker does not let this node hear {topic} ({code:?}): allow it in its access list"));
+                self.complain(format!(
+                    "broker refused the subscription to {topic} ({code:?}); allow it in the broker's access list"
+                ));
             }
         }
         self.up = true;
@@ -343,7 +345,7 @@ impl Session {
             Cargo::Report(_) | Cargo::Online if !taken => {
                 let topic = if cargo == Cargo::Online { &shared.topics.presence } else { &shared.topics.report };
                 self.complain(format!(
-                    "the broker does not take what this node says on {topic} ({:?}): allow it in its access list",
+                    "broker refused a message on {topic} ({:?}); allow it in the broker's access list",
                     puback.reason
                 ));
             }
@@ -411,11 +413,11 @@ impl Session {
         let mut payload = serde_json::to_vec(&report).unwrap_or_default();
         if payload.len() > room {
             // Better without the evidence than never.
-            report.text = Some("left out: the broker takes no packets of that size".into());
+            report.text = Some("omitted: the broker accepts no packets of that size".into());
             payload = serde_json::to_vec(&report).unwrap_or_default();
         }
         if payload.is_empty() || payload.len() > room {
-            self.complain(format!("the broker takes no packet as large as a report ({} bytes): raise its limit", payload.len()));
+            self.complain(format!("broker accepts no packet as large as a report ({} bytes); raise its limit", payload.len()));
             return Ok(());
         }
         let qos = if cargo == Cargo::Progress { QoS::AtMostOnce } else { QoS::AtLeastOnce };

@@ -2,7 +2,7 @@
 
 use crate::tls::TlsSettings;
 use serde::{Deserialize, Serialize};
-use slipway_protocol::{Actor, Class, FleetName, NodeName, Refusal, topics};
+use slipway_protocol::{FleetName, NodeName, Refusal, topics};
 use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -59,22 +59,22 @@ const PASSWORD_BYTES: u64 = 4096;
 /// More topics than this are a mistake.
 const EXTRA_TOPICS: usize = 16;
 
-const fn check(code: &'static str, check: &'static str, advice: &'static str) -> Refusal {
-    Refusal::of(code, Class::Configuration, Actor::Operator, check, advice)
+slipway_protocol::refusals! {
+    URL = "SLW-A-MQTT-URL", Configuration, Operator, "mqtt.url is invalid",
+        "write mqtts://HOST:8883 or mqtt://HOST:1883";
+    TLS = "SLW-A-MQTT-TLS", Configuration, Operator, "mqtt.tls is set, but mqtt.url does not use TLS",
+        "write mqtts:// in mqtt.url to use TLS, or remove the [mqtt.tls] table";
+    KEEP_ALIVE = "SLW-A-MQTT-KEEP-ALIVE", Configuration, Operator, "mqtt.keep_alive is invalid",
+        "write a duration such as \"60s\"";
+    HEARING = "SLW-A-MQTT-HEARING-CHECK", Configuration, Operator, "mqtt.hearing_check is invalid",
+        "write a duration such as \"15m\"";
+    CLIENT_ID = "SLW-A-MQTT-CLIENT-ID", Configuration, Operator, "mqtt.client_id is invalid",
+        "remove it to use slipway-<node>, or name this node uniquely";
+    TOPIC = "SLW-A-MQTT-TOPIC", Configuration, Operator, "topic in mqtt.extra_notice_topics or mqtt.report_topic is invalid",
+        "choose plain topics such as edge-ota/notice and kubeedge-ota/status, never the same for both";
+    PASSWORD = "SLW-A-MQTT-PASSWORD", Configuration, Operator, "mqtt.password_file cannot be used",
+        "name a readable file with the password, and set mqtt.username";
 }
-const URL: Refusal = check("SLW-A-MQTT-URL", "mqtt.url", "write mqtts://HOST:8883 or mqtt://HOST:1883");
-const TLS: Refusal = check("SLW-A-MQTT-TLS", "mqtt.tls", "write mqtts:// in mqtt.url to use TLS, or remove the [mqtt.tls] table");
-const KEEP_ALIVE: Refusal = check("SLW-A-MQTT-KEEP-ALIVE", "mqtt.keep_alive", "write a duration such as \"60s\"");
-const HEARING: Refusal = check("SLW-A-MQTT-HEARING-CHECK", "mqtt.hearing_check", "write a duration such as \"15m\"");
-const CLIENT_ID: Refusal =
-    check("SLW-A-MQTT-CLIENT-ID", "mqtt.client_id", "remove it to use slipway-<node>, or name this node uniquely");
-const TOPIC: Refusal = check(
-    "SLW-A-MQTT-TOPIC",
-    "topic in mqtt.extra_notice_topics or mqtt.report_topic",
-    "choose plain topics such as edge-ota/notice and kubeedge-ota/status, never the same for both",
-);
-const PASSWORD: Refusal =
-    check("SLW-A-MQTT-PASSWORD", "mqtt.password_file", "name a readable file with the password, and set mqtt.username");
 
 /// A broker's address, taken apart.
 #[derive(Clone, Debug, Eq, PartialEq)]

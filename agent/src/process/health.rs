@@ -9,20 +9,16 @@ mod probe;
 use crate::process::supervisor::Supervisor;
 use serde::Deserialize;
 use slipway_machine::record::{CheckResult, Sample, SlotName};
-use slipway_protocol::{Actor, Class, ComponentName, Refusal, Version};
+use slipway_protocol::{ComponentName, Refusal, Version};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// The client that asks health endpoints could not be made.
-pub const CLIENT: Refusal = Refusal::of(
-    "SLW-A-HEALTH-CLIENT",
-    Class::System,
-    Actor::Device,
-    "HTTP client for health checks",
-    "see the agent's TLS settings; this is no fault of a release",
-);
+slipway_protocol::refusals! {
+    pub CLIENT = "SLW-A-HEALTH-CLIENT", System, Device, "HTTP client for health checks could not be created",
+        "check the agent's TLS settings; the release is not at fault";
+}
 
 /// Checks of one component at most: each sample runs them all at once.
 const CHECKS_LIMIT: usize = 32;
@@ -119,21 +115,21 @@ impl TryFrom<Written> for HealthSettings {
     fn try_from(written: Written) -> Result<Self, String> {
         let Written { soak, deadline, interval, failures, broker, check: checks } = written;
         if soak < Duration::from_secs(1) {
-            return Err(format!("`soak` is {soak:?}: at least \"1s\" is wanted, and 60 to 90 seconds for edgecore"));
+            return Err(format!("`soak` is {soak:?}: expected at least \"1s\", and 60 to 90 seconds for edgecore"));
         }
         if deadline <= soak {
             return Err(format!(
-                "`deadline` is {deadline:?}: more than the soak of {soak:?} is wanted, or nothing would ever be committed"
+                "`deadline` is {deadline:?}: expected more than the soak of {soak:?}, or nothing would ever be committed"
             ));
         }
         if interval < INTERVAL_LEAST || interval > soak {
-            return Err(format!("`interval` is {interval:?}: from {INTERVAL_LEAST:?} to the soak of {soak:?} is wanted"));
+            return Err(format!("`interval` is {interval:?}: expected {INTERVAL_LEAST:?} to the soak of {soak:?}"));
         }
         if failures == 0 {
-            return Err("`failures` is 0: at least 1 is wanted".into());
+            return Err("`failures` is 0: expected at least 1".into());
         }
         if checks.len() > CHECKS_LIMIT {
-            return Err(format!("`check` is there {} times: at most {CHECKS_LIMIT} are wanted", checks.len()));
+            return Err(format!("`check` is there {} times: expected at most {CHECKS_LIMIT}", checks.len()));
         }
         let mut names: Vec<&str> = checks.iter().map(|check| check.name.as_str()).collect();
         names.sort_unstable();
@@ -170,22 +166,21 @@ impl TryFrom<WrittenCheck> for Check {
     fn try_from(written: WrittenCheck) -> Result<Self, String> {
         let WrittenCheck { name, required, timeout, http, status, command } = written;
         if name.is_empty() || name.len() > 64 || name.contains(char::is_control) {
-            return Err(format!("`name` is {name:?}: 1 to 64 printable characters are wanted"));
+            return Err(format!("`name` is {name:?}: expected 1 to 64 printable characters"));
         }
         if timeout.is_zero() || timeout > TIMEOUT_LIMIT {
-            return Err(format!("`timeout` of check {name:?} is {timeout:?}: up to {TIMEOUT_LIMIT:?} is wanted"));
+            return Err(format!("`timeout` of check {name:?} is {timeout:?}: expected up to {TIMEOUT_LIMIT:?}"));
         }
         let probe = match (http, command) {
             (Some(text), None) => {
-                let wanted = || {
-                    format!("`http` of check {name:?} is {text:?}: a URL such as \"http://127.0.0.1:10350/healthz\" is wanted")
-                };
+                let wanted =
+                    || format!("`http` of check {name:?} is {text:?}: expected a URL such as \"http://127.0.0.1:10350/healthz\"");
                 let url = url::Url::parse(&text).map_err(|_| wanted())?;
                 if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
                     return Err(wanted());
                 }
                 if status.is_some_and(|status| !(100..=599).contains(&status)) {
-                    return Err(format!("`status` of check {name:?} is no HTTP status"));
+                    return Err(format!("`status` of check {name:?} is not an HTTP status"));
                 }
                 Probe::Http { url, status }
             }
@@ -201,7 +196,7 @@ impl TryFrom<WrittenCheck> for Check {
                 }
                 Probe::Command(command)
             }
-            (Some(_), Some(_)) => return Err(format!("`http` and `command` of check {name:?} are both set: one is wanted")),
+            (Some(_), Some(_)) => return Err(format!("`http` and `command` of check {name:?} are both set: expected one")),
             (None, None) => return Err(format!("`http` or `command` of check {name:?} is missing")),
         };
         Ok(Self { name, required, timeout, probe })

@@ -14,43 +14,21 @@ pub use systemd::{Systemd, Tools};
 
 use serde::Deserialize;
 use slipway_machine::record::ProcessState;
-use slipway_protocol::{Actor, Class, ComponentName, Refusal};
+use slipway_protocol::{ComponentName, Refusal};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The unit cannot be used: unknown, masked or broken.
-pub const UNIT: Refusal = Refusal::of(
-    "SLW-A-UNIT",
-    Class::Configuration,
-    Actor::Operator,
-    "systemd unit of the component",
-    "see `systemctl status` of the unit; install or unmask it, or correct `unit` in the configuration",
-);
-/// The service manager gave no usable answer.
-pub const MANAGER: Refusal = Refusal::of(
-    "SLW-A-MANAGER",
-    Class::System,
-    Actor::Device,
-    "answer of the service manager",
-    "see whether `systemctl` works on the device; without systemd use `command` instead of `unit`",
-);
-/// The component could not be started at all.
-pub const START: Refusal = Refusal::of(
-    "SLW-A-START",
-    Class::Health,
-    Actor::Operator,
-    "start of the component",
-    "see whether the release is built for this platform and whether its libraries are on the device",
-);
-/// The component is still there after it was told to stop and then killed.
-pub const STOP: Refusal = Refusal::of(
-    "SLW-A-STOP",
-    Class::System,
-    Actor::Device,
-    "stop of the component",
-    "see what holds the process (`systemctl status`, `ps`); a process in state D waits for a disk",
-);
+slipway_protocol::refusals! {
+    pub UNIT = "SLW-A-UNIT", Configuration, Operator, "systemd unit of the component cannot be used",
+        "check `systemctl status` of the unit; install or unmask it, or correct `unit` in the configuration";
+    pub MANAGER = "SLW-A-MANAGER", System, Device, "service manager gave no usable answer",
+        "check whether `systemctl` works on the device; without systemd use `command` instead of `unit`";
+    pub START = "SLW-A-START", Health, Operator, "component could not be started",
+        "check whether the release is built for this platform and whether its libraries are on the device";
+    pub STOP = "SLW-A-STOP", System, Device, "component could not be stopped",
+        "find out what blocks the process (`systemctl status`, `ps`); a process in state D waits for a disk";
+}
 
 /// The agent's own unit.
 pub const AGENT_UNIT: &str = "slipway-agent.service";
@@ -137,7 +115,7 @@ impl TryFrom<Written> for RunSettings {
         let Written { unit, command, env, stop_timeout, start_timeout } = written;
         for (key, value) in [("stop_timeout", stop_timeout), ("start_timeout", start_timeout)] {
             if value.is_zero() {
-                return Err(format!("`{key}` is zero: a time such as \"30s\" is wanted"));
+                return Err(format!("`{key}` is zero: expected a time such as \"30s\""));
             }
         }
         if command.is_none() && !env.is_empty() {
@@ -158,14 +136,14 @@ fn valid_unit(unit: String) -> Result<String, String> {
     let stem = unit.strip_suffix(".service").unwrap_or_default();
     let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b':' | b'-' | b'_' | b'.' | b'@' | b'\\');
     let good = !stem.is_empty() && unit.len() <= 255 && !stem.starts_with('-') && stem.bytes().all(safe);
-    if good { Ok(unit) } else { Err(format!("`unit` is {unit:?}: the name of a service such as \"edgecore.service\" is wanted")) }
+    if good { Ok(unit) } else { Err(format!("`unit` is {unit:?}: expected the name of a service such as \"edgecore.service\"")) }
 }
 
 fn valid_command(command: Vec<String>) -> Result<Vec<String>, String> {
     let program = command.first().map(String::as_str).unwrap_or_default();
     if !["/", "{current}", "{slot}"].iter().any(|start| program.starts_with(start)) {
         return Err(format!(
-            "`command` begins with {program:?}: an absolute path, or one that begins with {{current}} or {{slot}}, is wanted"
+            "`command` begins with {program:?}: expected an absolute path, or one that begins with {{current}} or {{slot}}"
         ));
     }
     if command.iter().any(|word| word.contains('\0')) {
@@ -293,7 +271,7 @@ mod tests {
         assert_eq!(parse("unit = \"edgecore.service\"").unwrap().run, Run::Unit("edgecore.service".into()));
         let plain = parse("command = [\"{current}/edgecore\", \"-v\"]\nenv = {A = \"b\"}\nstop_timeout = \"5s\"").unwrap();
         assert_eq!(plain.stop_timeout, Duration::from_secs(5));
-        let Run::Command { command, env } = plain.run else { panic!("a command is wanted") };
+        let Run::Command { command, env } = plain.run else { panic!("expected a command") };
         assert_eq!((command.len(), env.len()), (2, 1));
     }
 

@@ -16,50 +16,23 @@ use crate::process::supervisor::{AGENT_UNIT, RESTORE_UNIT, Systemd, Tools};
 use crate::selfupdate::restore::{Armed, Place, copy_verified};
 use crate::storage::slots::Slots;
 use slipway_machine::record::{Installed, Plan, SlotName};
-use slipway_protocol::{Actor, Class, ComponentName, Refusal};
+use slipway_protocol::{ComponentName, Refusal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What runs is not what is committed.
-const NOT_CURRENT: Refusal = Refusal::of(
-    "SLW-A-SELF-LINK",
-    Class::Configuration,
-    Actor::Operator,
-    "that the agent runs from its committed slot",
-    "put slipway-agent.service.d/slipway.conf in place, then `systemctl daemon-reload` and `systemctl restart slipway-agent`",
-);
-/// There would be no way back.
-const NO_WAY_BACK: Refusal = Refusal::of(
-    "SLW-A-SELF-FIRST",
-    Class::Configuration,
-    Actor::Operator,
-    "a committed agent to go back to",
-    "configure `adopt` with the path and the version of the agent that was installed by hand",
-);
-/// The restore unit does not watch.
-const UNWATCHED: Refusal = Refusal::of(
-    "SLW-A-SELF-UNWATCHED",
-    Class::Configuration,
-    Actor::Operator,
-    "that the restore unit watches over an update of the agent",
-    "install and enable slipway-agent-restore.service; see `systemctl status slipway-agent-restore`",
-);
-/// The restart that was asked for brought another program: nothing to try again.
-const PROGRAM: Refusal = Refusal::of(
-    "SLW-A-SELF-PROGRAM",
-    Class::Health,
-    Actor::Builder,
-    "the program that systemd started from the new agent's slot",
-    "release the agent's own program, not a script that starts another; see what the unit's ExecStart= names",
-);
-/// The restart that was asked for did not come.
-const RESTART: Refusal = Refusal::of(
-    "SLW-A-SELF-RESTART",
-    Class::System,
-    Actor::Device,
-    "restart of the agent by systemd",
-    "see `systemctl status slipway-agent` and what its ExecStart= names",
-);
+slipway_protocol::refusals! {
+    NOT_CURRENT = "SLW-A-SELF-LINK", Configuration, Operator, "agent does not run from its committed slot",
+        "install slipway-agent.service.d/slipway.conf, then run `systemctl daemon-reload` and `systemctl restart \
+         slipway-agent`";
+    NO_WAY_BACK = "SLW-A-SELF-FIRST", Configuration, Operator, "no committed agent to roll back to",
+        "set `adopt` to the path and the version of the agent that was installed by hand";
+    UNWATCHED = "SLW-A-SELF-UNWATCHED", Configuration, Operator, "restore unit is not watching the update of the agent",
+        "install and enable slipway-agent-restore.service; see `systemctl status slipway-agent-restore`";
+    PROGRAM = "SLW-A-SELF-PROGRAM", Health, Builder, "systemd started another program than the new agent",
+        "release the agent's own program, not a script that starts another; check what the unit's ExecStart= names";
+    RESTART = "SLW-A-SELF-RESTART", System, Device, "systemd did not restart the agent",
+        "check `systemctl status slipway-agent` and what its ExecStart= names";
+}
 
 /// How long the agent waits to be ended once it has asked for that.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -134,7 +107,7 @@ impl Own {
         };
         let (place, slots) = (Place::new(&self.state), self.slots.clone());
         let written = tokio::task::spawn_blocking(move || place.arm(&slots, &armed)).await;
-        written.unwrap_or_else(|error| Err(UNWATCHED.with(error, "a way back on the disk")))?;
+        written.unwrap_or_else(|error| Err(UNWATCHED.with(error, "a saved way to roll back")))?;
         crashpoint!("own: armed");
         self.start_watchman().await
     }
@@ -218,7 +191,7 @@ impl Own {
         // This is the release that is left. What it thinks of itself is on the disk; who acts on it is the committed one.
         self.watchman.start().await?;
         tokio::time::sleep(PATIENCE).await;
-        Err(UNWATCHED.with(format_args!("{RESTORE_UNIT} did nothing for {PATIENCE:?}"), "the committed agent put back"))
+        Err(UNWATCHED.with(format_args!("{RESTORE_UNIT} did nothing for {PATIENCE:?}"), "the committed agent restored"))
     }
 
     /// Puts the program that runs back into its damaged slot, if it is what was committed. For any other component the slot is set aside

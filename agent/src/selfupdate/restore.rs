@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use slipway_machine::record::{Installed, SlotName};
 use slipway_machine::refusals;
 use slipway_machine::time::Moment;
-use slipway_protocol::{Actor, Class, ComponentName, Refusal, Sha256, Version, json};
+use slipway_protocol::{ComponentName, Refusal, Sha256, Version, json};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,20 +40,12 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 const LIMITS: json::Limits = json::Limits { bytes: 64 * 1024, depth: 8 };
 
-const UNREADABLE: Refusal = Refusal::of(
-    "SLW-A-RESTORE-ARMED",
-    Class::System,
-    Actor::Device,
-    "what the restore unit watches",
-    "check the disk; with an agent that runs, nothing is lost: it writes the file anew for its next update",
-);
-const NO_COPY: Refusal = Refusal::of(
-    "SLW-A-RESTORE-COPY",
-    Class::System,
-    Actor::Device,
-    "the committed agent, to be put back",
-    "slot and copy are both damaged: install the agent by hand; check the disk",
-);
+slipway_protocol::refusals! {
+    UNREADABLE = "SLW-A-RESTORE-ARMED", System, Device, "file that the restore unit reads is damaged",
+        "check the disk; nothing is lost if the agent runs: it writes the file again for its next update";
+    NO_COPY = "SLW-A-RESTORE-COPY", System, Device, "committed agent cannot be restored",
+        "install the agent by hand, and check the disk: slot and copy are both damaged";
+}
 
 /// An update of the agent under way.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -132,7 +124,7 @@ pub fn judge(armed: &Armed, seen: &Seen, now: &Moment) -> Verdict {
         return Verdict::Restore(None);
     }
     let reason = if seen.restarts >= RESTARTS {
-        refusals::RESTARTED.with(format_args!("{} restarts by systemd", seen.restarts), "an agent that stays")
+        refusals::RESTARTED.with(format_args!("{} restarts by systemd", seen.restarts), "an agent that keeps running")
     } else if seen.given_up {
         refusals::DIED.with("systemd gave the unit up", "a running agent")
     } else if armed.boots > BOOTS {

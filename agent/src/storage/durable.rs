@@ -7,7 +7,6 @@ use crate::crashpoint::crashpoint;
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use slipway_protocol::Refusal;
-use slipway_protocol::refusal::{Actor, Class};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -17,27 +16,14 @@ use std::path::{Path, PathBuf};
 /// How the names of unfinished files begin.
 pub const TEMPORARY: &str = ".slipway-tmp.";
 
-const FULL: Refusal = Refusal::of(
-    "SLW-A-DISK-FULL",
-    Class::System,
-    Actor::Device,
-    "room on the disk",
-    "free space on the file system of the path named; the agent goes on by itself",
-);
-const READ_ONLY: Refusal = Refusal::of(
-    "SLW-A-DISK-READ-ONLY",
-    Class::System,
-    Actor::Device,
-    "a writable disk",
-    "the kernel makes a file system read-only when the disk fails: look at dmesg, then remount or replace it",
-);
-const FAILED: Refusal = Refusal::of(
-    "SLW-A-DISK-IO",
-    Class::System,
-    Actor::Device,
-    "reading and writing the disk",
-    "look at the error and at dmesg; check that the path's owner and permissions are as installed",
-);
+slipway_protocol::refusals! {
+    FULL = "SLW-A-DISK-FULL", System, Device, "disk is full",
+        "free space on the file system of the path named; the agent continues by itself";
+    READ_ONLY = "SLW-A-DISK-READ-ONLY", System, Device, "file system is read-only",
+        "check dmesg, then remount or replace the disk: the kernel makes a file system read-only when the disk fails";
+    FAILED = "SLW-A-DISK-IO", System, Device, "reading or writing the disk failed",
+        "check the error and dmesg, and that the path's owner and permissions are as installed";
+}
 
 /// What an I/O error on `path` means to the one who must act.
 #[must_use]

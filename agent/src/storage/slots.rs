@@ -20,7 +20,6 @@ use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256 as Hasher};
 use slipway_machine::record::{Installed, SlotName};
-use slipway_protocol::refusal::{Actor, Class};
 use slipway_protocol::{ComponentName, Platform, Refusal, Sha256, Version, json};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
@@ -34,55 +33,22 @@ const RECORD_LIMITS: json::Limits = json::Limits { bytes: 16 * 1024, depth: 4 };
 const DOCUMENT_LIMIT: u64 = 16 * 1024 * 1024;
 const BUFFER: usize = 128 * 1024;
 
-const MISSING: Refusal = Refusal::of(
-    "SLW-A-SLOT-MISSING",
-    Class::System,
-    Actor::Device,
-    "the slot",
-    "it was removed by hand or never written; the release has to be fetched again",
-);
-const DAMAGED: Refusal = Refusal::of(
-    "SLW-A-SLOT-DAMAGED",
-    Class::System,
-    Actor::Device,
-    "the slot's record",
-    "check the disk; the release has to be fetched again",
-);
-const CHANGED: Refusal = Refusal::of(
-    "SLW-A-SLOT-CHANGED",
-    Class::ArbitrarySoftware,
-    Actor::Device,
-    "the staged file's SHA-256",
-    "somebody or the disk changed it after it was verified; it will not run and has to be fetched again",
-);
-const IN_USE: Refusal = Refusal::of(
-    "SLW-A-SLOT-IN-USE",
-    Class::System,
-    Actor::Device,
-    "that the slot is not current",
-    "a slot that runs is neither replaced nor removed; make another one current first",
-);
-const FOREIGN_LINK: Refusal = Refusal::of(
-    "SLW-A-LINK-FOREIGN",
-    Class::System,
-    Actor::Operator,
-    "the current link",
-    "it was changed by hand: remove it, then let the agent put it back",
-);
-const NOT_EXECUTABLE: Refusal = Refusal::of(
-    "SLW-A-ADOPT",
-    Class::Configuration,
-    Actor::Operator,
-    "the program to adopt",
-    "name the executable file that the component runs now",
-);
-const MISMATCH: Refusal = Refusal::of(
-    "SLW-A-SLOT-MISMATCH",
-    Class::System,
-    Actor::Device,
-    "that slot, record and content belong together",
-    "this is a fault in the agent: report it with its log",
-);
+slipway_protocol::refusals! {
+    MISSING = "SLW-A-SLOT-MISSING", System, Device, "slot is missing",
+        "find out who removed it; the release has to be fetched again";
+    DAMAGED = "SLW-A-SLOT-DAMAGED", System, Device, "slot's record is damaged",
+        "check the disk; the release has to be fetched again";
+    CHANGED = "SLW-A-SLOT-CHANGED", ArbitrarySoftware, Device, "staged file differs from the one that was verified",
+        "find out who changed it, or check the disk; it will not run and has to be fetched again";
+    IN_USE = "SLW-A-SLOT-IN-USE", System, Device, "slot is in use",
+        "make another slot current first: a slot that runs is neither replaced nor removed";
+    FOREIGN_LINK = "SLW-A-LINK-FOREIGN", System, Operator, "link `current` does not point to a slot of this component",
+        "remove it, then let the agent restore it: it was changed by hand";
+    NOT_EXECUTABLE = "SLW-A-ADOPT", Configuration, Operator, "program to adopt is not an executable file",
+        "name the executable file that the component runs now";
+    MISMATCH = "SLW-A-SLOT-MISMATCH", System, Device, "slot, record and content do not belong together",
+        "report it with the agent's log: this is a fault in the agent";
+}
 
 /// What a slot says about itself.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -358,7 +324,7 @@ impl Slots {
             Ok(target) => target,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                return Err(FOREIGN_LINK.with(format_args!("{} is no link", link.display()), wanted()));
+                return Err(FOREIGN_LINK.with(format_args!("{} is not a link", link.display()), wanted()));
             }
             Err(error) => return Err(durable::refusal(&link, &error)),
         };
@@ -570,7 +536,11 @@ fn open_file(path: &Path) -> Result<File, Refusal> {
         Err(error) => return Err(durable::refusal(path, &error)),
     };
     let metadata = file.metadata().map_err(|error| durable::refusal(path, &error))?;
-    if metadata.is_file() { Ok(file) } else { Err(CHANGED.with(format_args!("{} is no file", path.display()), "a plain file")) }
+    if metadata.is_file() {
+        Ok(file)
+    } else {
+        Err(CHANGED.with(format_args!("{} is not a file", path.display()), "a plain file"))
+    }
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, Refusal> {

@@ -20,66 +20,26 @@ pub use take::take;
 
 use crate::storage::durable;
 use serde::{Deserialize, Serialize};
-use slipway_protocol::{Actor, Class, Refusal, Sha256};
+use slipway_protocol::{Refusal, Sha256};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-/// There is no snapshot.
-pub const MISSING: Refusal = Refusal::of(
-    "SLW-A-SNAPSHOT-MISSING",
-    Class::System,
-    Actor::Device,
-    "snapshot of configuration and data",
-    "restore the files by hand from a backup; the binary can be rolled back without them",
-);
-/// What was put by is not what was written.
-pub const DAMAGED: Refusal = Refusal::of(
-    "SLW-A-SNAPSHOT-DAMAGED",
-    Class::System,
-    Actor::Device,
-    "integrity of the snapshot",
-    "nothing was restored: check the disk, and restore the files by hand from a backup",
-);
-/// A file is not of a kind that can be put by.
-pub const KIND: Refusal = Refusal::of(
-    "SLW-A-SNAPSHOT-KIND",
-    Class::Configuration,
-    Actor::Operator,
-    "kind of a file to put by",
-    "name the file itself, not a link or a directory, in `files` or `databases`",
-);
-/// More bytes than a snapshot may hold.
-pub const SIZE: Refusal = Refusal::of(
-    "SLW-A-SNAPSHOT-SIZE",
-    Class::Configuration,
-    Actor::Operator,
-    "size of the files to put by",
-    "take files that a rollback does not need out of `files` and `databases`",
-);
-/// A database is in use.
-pub const BUSY: Refusal = Refusal::of(
-    "SLW-A-DATABASE-BUSY",
-    Class::System,
-    Actor::Device,
-    "exclusive use of the database",
-    "end the process that has it open; it is tried again",
-);
-/// A file changed while it was copied.
-pub const CHANGED: Refusal = Refusal::of(
-    "SLW-A-SNAPSHOT-CHANGED",
-    Class::System,
-    Actor::Device,
-    "file unchanged while it is put by",
-    "find out what writes it while the component is stopped; a SQLite database belongs in `databases`",
-);
-/// The disk said no.
-pub const IO: Refusal = Refusal::of(
-    "SLW-A-SNAPSHOT-IO",
-    Class::System,
-    Actor::Device,
-    "disk access for the snapshot",
-    "check free space, mount options and permissions; it is tried again",
-);
+slipway_protocol::refusals! {
+    pub MISSING = "SLW-A-SNAPSHOT-MISSING", System, Device, "snapshot of configuration and data is missing",
+        "restore the files by hand from a backup; the binary can be rolled back without them";
+    pub DAMAGED = "SLW-A-SNAPSHOT-DAMAGED", System, Device, "snapshot is damaged",
+        "check the disk, and restore the files by hand from a backup; nothing was restored";
+    pub KIND = "SLW-A-SNAPSHOT-KIND", Configuration, Operator, "path to back up is not a regular file",
+        "name the file itself, not a link or a directory, in `files` or `databases`";
+    pub SIZE = "SLW-A-SNAPSHOT-SIZE", Configuration, Operator, "files to back up are too large",
+        "remove files that a rollback does not need from `files` and `databases`";
+    pub BUSY = "SLW-A-DATABASE-BUSY", System, Device, "database is in use by another process",
+        "end the process that has it open; the agent tries again";
+    pub CHANGED = "SLW-A-SNAPSHOT-CHANGED", System, Device, "file changed while it was backed up",
+        "find out what writes it while the component is stopped; list a SQLite database in `databases`";
+    pub IO = "SLW-A-SNAPSHOT-IO", System, Device, "disk access for the snapshot failed",
+        "check free space, mount options and permissions; the agent tries again";
+}
 
 /// The only format of an index there is.
 const FORMAT: u32 = 1;
@@ -119,14 +79,14 @@ impl TryFrom<Written> for SnapshotSettings {
         let all: Vec<(&str, &PathBuf)> =
             files.iter().map(|path| ("files", path)).chain(databases.iter().map(|path| ("databases", path))).collect();
         if all.len() > PATHS_LIMIT {
-            return Err(format!("`files` and `databases` name {} paths: at most {PATHS_LIMIT} are wanted", all.len()));
+            return Err(format!("`files` and `databases` name {} paths: expected at most {PATHS_LIMIT}", all.len()));
         }
         let mut seen = std::collections::BTreeSet::new();
         for (key, path) in all {
             let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
             let clean = path.components().collect::<PathBuf>().as_os_str() == path.as_os_str();
             if !path.is_absolute() || !plain || !clean || path.file_name().is_none() || path.as_os_str().len() > 4096 {
-                return Err(format!("`{key}` holds {path:?}: the absolute path of a file, without `..`, is wanted"));
+                return Err(format!("`{key}` holds {path:?}: expected the absolute path of a file, without `..`"));
             }
             let companions = if key == "databases" { COMPANIONS.as_slice() } else { &[] };
             for name in std::iter::once(path.clone()).chain(companions.iter().map(|suffix| beside(path, suffix))) {

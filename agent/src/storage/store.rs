@@ -11,7 +11,7 @@
 mod database;
 mod downloads;
 mod open;
-mod rebuild;
+pub(crate) mod rebuild;
 mod reports;
 mod room;
 #[cfg(test)]
@@ -33,7 +33,6 @@ use room::Room;
 use serde::{Deserialize, Serialize};
 use slipway_machine::record::{RECORD_FORMAT, Record};
 use slipway_machine::time::Moment;
-use slipway_protocol::refusal::{Actor, Class};
 use slipway_protocol::{ComponentName, Event, Refusal, Report, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -50,49 +49,22 @@ pub const OPENINGS: u32 = 2;
 /// Damaged databases and witnesses kept for whoever wants to know what happened.
 const EVIDENCE: usize = 3;
 
-/// Another process has the state open.
-pub const BUSY: Refusal = Refusal::of(
-    "SLW-A-STORE-BUSY",
-    Class::Configuration,
-    Actor::Operator,
-    "that no other agent uses this state",
-    "stop the other agent, or give this one a state directory of its own",
-);
-const DAMAGED: Refusal = Refusal::of(
-    "SLW-A-STORE-DAMAGED",
-    Class::System,
-    Actor::Device,
-    "the agent's database",
-    "it was set aside and rebuilt from the witness and the slots; unsent reports and history are lost; check the disk",
-);
-const WITNESS_MISSING: Refusal = Refusal::of(
-    "SLW-A-WITNESS-MISSING",
-    Class::System,
-    Actor::Device,
-    "the witness file",
-    "it was begun again from the database; trusted time and metadata floors are learnt anew",
-);
-const ALL_LOST: Refusal = Refusal::of(
-    "SLW-A-STATE-MISSING",
-    Class::System,
-    Actor::Device,
-    "database and witness",
-    "what is current was taken for committed; check the disk and who removed the files",
-);
-const DEGRADED: Refusal = Refusal::of(
-    "SLW-A-STORE-DEGRADED",
-    Class::System,
-    Actor::Device,
-    "writing the agent's database",
-    "the witness goes on alone and reports wait in memory; free some space, the agent recovers by itself",
-);
-const UNWRITABLE: Refusal = Refusal::of(
-    "SLW-A-STORE-RECORD",
-    Class::System,
-    Actor::Device,
-    "a record that can be written",
-    "this is a fault in the agent: report it with its log",
-);
+slipway_protocol::refusals! {
+    pub BUSY = "SLW-A-STORE-BUSY", Configuration, Operator, "another agent uses this state directory",
+        "stop the other agent, or give this one a state directory of its own";
+    DAMAGED = "SLW-A-STORE-DAMAGED", System, Device, "agent's database is damaged",
+        "check the disk; the database was set aside and rebuilt from the witness file and the slots, and unsent \
+         reports and history are lost";
+    WITNESS_MISSING = "SLW-A-WITNESS-MISSING", System, Device, "witness file is missing",
+        "find out who removed it; the agent created a new one from the database, and learns trusted time and \
+         metadata floors again";
+    ALL_LOST = "SLW-A-STATE-MISSING", System, Device, "database and witness file are both missing",
+        "check the disk and who removed the files; the current release was taken as the committed one";
+    DEGRADED = "SLW-A-STORE-DEGRADED", System, Device, "agent's database cannot be written",
+        "free some space; the agent continues with the witness file, keeps reports in memory, and recovers by itself";
+    UNWRITABLE = "SLW-A-STORE-RECORD", System, Device, "record cannot be written",
+        "report it with the agent's log: this is a fault in the agent";
+}
 
 /// The format of the database that this agent writes. The only one there has ever been; see [`open`] for what becomes of others.
 const STORE_FORMAT: u32 = 1;

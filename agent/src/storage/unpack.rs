@@ -9,7 +9,7 @@ use crate::storage::durable::preallocate;
 use flate2::bufread::MultiGzDecoder;
 use sha2::Digest;
 use slipway_protocol::manifest::{Artifact, Format};
-use slipway_protocol::{Actor, Class, Refusal, Sha256};
+use slipway_protocol::{Refusal, Sha256};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -25,34 +25,16 @@ const NAMES_SHOWN: usize = 10;
 /// Bytes copied at a time.
 const BUFFER: usize = 64 * 1024;
 
-const ARCHIVE: Refusal = Refusal::of(
-    "SLW-A-ARCHIVE",
-    Class::Malformed,
-    Actor::Operator,
-    "archive that was released",
-    "release an archive that `tar -tzf` lists without complaint",
-);
-const BOMB: Refusal = Refusal::of(
-    "SLW-A-ARCHIVE-BOMB",
-    Class::EndlessData,
-    Actor::Operator,
-    "size of the archive's content",
-    "release an archive with the program and little else",
-);
-const CHANGED: Refusal = Refusal::of(
-    "SLW-A-ARTIFACT-CHANGED",
-    Class::ArbitrarySoftware,
-    Actor::Attacker,
-    "digest of the artifact while it was unpacked",
-    "find out who changed the file after it was downloaded, or check the disk; nothing of it was kept",
-);
-const MEMBER: Refusal = Refusal::of(
-    "SLW-A-ARCHIVE-MEMBER",
-    Class::Malformed,
-    Actor::Operator,
-    "the archive's file to be installed",
-    "correct `member` in the release, or the archive",
-);
+slipway_protocol::refusals! {
+    ARCHIVE = "SLW-A-ARCHIVE", Malformed, Operator, "archive cannot be unpacked",
+        "release an archive that `tar -tzf` lists without errors";
+    BOMB = "SLW-A-ARCHIVE-BOMB", EndlessData, Operator, "archive's content is too large",
+        "release an archive with the program and little else";
+    CHANGED = "SLW-A-ARTIFACT-CHANGED", ArbitrarySoftware, Attacker, "artifact changed after it was downloaded",
+        "find out who changed the file, or check the disk; nothing of it was kept";
+    MEMBER = "SLW-A-ARCHIVE-MEMBER", Malformed, Operator, "archive has no usable file to install under this name",
+        "correct `member` in the release, or the archive";
+}
 
 /// What is to be unpacked, as it was authorised.
 #[derive(Clone, Copy, Debug)]

@@ -18,7 +18,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256 as Hasher};
 use slipway_machine::record::{Installed, SlotName};
-use slipway_protocol::refusal::{Actor, Class};
 use slipway_protocol::{ComponentName, Refusal, Sha256, Version};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -38,30 +37,14 @@ const ROOM: usize = SLOT - HEADER;
 const MAGIC: [u8; 8] = *b"SLIPWITN";
 const FORMAT: u32 = 1;
 
-/// Both slots are unreadable: what was remembered has to come from elsewhere.
-pub const DAMAGED: Refusal = Refusal::of(
-    "SLW-A-WITNESS-DAMAGED",
-    Class::System,
-    Actor::Device,
-    "the witness file",
-    "the agent begins a new one from its database and slots; check the disk, floors may have been lost",
-);
-/// Written by an agent that knows more than this one.
-pub const NEWER: Refusal = Refusal::of(
-    "SLW-A-STATE-NEWER",
-    Class::System,
-    Actor::Operator,
-    "the format of the saved state",
-    "a newer agent wrote it: install that agent again, this one does not guess",
-);
-/// What must be remembered is larger than a slot.
-const TOO_LARGE: Refusal = Refusal::of(
-    "SLW-A-WITNESS-FULL",
-    Class::Configuration,
-    Actor::Operator,
-    "room in the witness",
-    "configure at most four components for one agent",
-);
+slipway_protocol::refusals! {
+    pub DAMAGED = "SLW-A-WITNESS-DAMAGED", System, Device, "witness file is damaged",
+        "check the disk; the agent creates a new file from its database and slots, and floors may have been lost";
+    pub NEWER = "SLW-A-STATE-NEWER", System, Operator, "saved state was written by a newer agent",
+        "install that newer agent again: this one does not read its format";
+    TOO_LARGE = "SLW-A-WITNESS-FULL", Configuration, Operator, "witness file has no room for all components",
+        "configure at most four components for one agent";
+}
 
 /// What must never be lost or go back.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]

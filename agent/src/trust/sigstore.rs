@@ -17,7 +17,7 @@ use crate::config::{Config, read_limited};
 use crate::fetch::Small;
 use crate::storage::layout;
 use serde::{Deserialize, Serialize};
-use slipway_protocol::{Actor, Class, Refusal, Sha256};
+use slipway_protocol::{Refusal, Sha256};
 use slipway_verify::SigstoreRoot;
 use slipway_verify::tuf::{Floors, Kind, Repository, Rules};
 use std::path::Path;
@@ -34,13 +34,11 @@ pub(super) const IN_BUNDLE_TIMESTAMP: &str = "sigstore/timestamp.json";
 /// Sigstore's TUF root as of this agent; it vouches for all later ones.
 const SHIPPED_TUF_ROOT: &[u8] = include_bytes!("../../data/sigstore-tuf-root.json");
 
-const LOST: Refusal = Refusal::of(
-    "SLW-A-SIGSTORE-ROOT",
-    Class::System,
-    Actor::Device,
-    "Sigstore's trusted root on disk",
-    "it is fetched again where `url` in [sigstore] can be reached; else mirror it with `slipway mirror sigstore`: an older one is not used",
-);
+slipway_protocol::refusals! {
+    LOST = "SLW-A-SIGSTORE-ROOT", System, Device, "Sigstore's trusted root on disk is missing or too old",
+        "make `url` in [sigstore] reachable, so that it is fetched again, or mirror it with `slipway mirror \
+         sigstore`: an older one is not used";
+}
 
 /// Where the trusted root in force comes from.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -143,7 +141,7 @@ impl Trust {
             return Ok(());
         }
         let Small::Bytes(bytes) = place.get(Kind::Target, &info.fetch_path, info.length).await? else {
-            return Err(MISSING.with(info.fetch_path, "the file").into());
+            return Err(MISSING.with(format_args!("no {}", info.fetch_path), "the file").into());
         };
         let target = repository.authenticate(TARGET, bytes)?;
         // One that this agent cannot use does not replace one that it can.

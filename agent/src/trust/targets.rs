@@ -23,7 +23,7 @@ impl Trust {
             return Ok(target);
         }
         let Small::Bytes(bytes) = place.get(Kind::Target, &info.fetch_path, info.length).await? else {
-            return Err(MISSING.with(info.fetch_path, "the file").into());
+            return Err(MISSING.with(format_args!("no {}", info.fetch_path), "the file").into());
         };
         let target = repository.authenticate(path, bytes)?;
         self.keep_target(target.bytes())?;

@@ -98,7 +98,7 @@ impl Transport {
         for url in urls {
             match self.get(url, limit).await {
                 Ok(Small::Bytes(bytes)) => return Ok(bytes),
-                Ok(Small::Missing) => last = Some(fail(MISSING.with(url, "the file"), false)),
+                Ok(Small::Missing) => last = Some(fail(MISSING.with(format_args!("no {url}"), "the file"), false)),
                 Err(error) => last = Some(error),
             }
         }

@@ -125,7 +125,8 @@ impl Draft<'_> {
             Hold::Halted => self.refuse(&refusals::HALTED.with(version, "a rollout under way"), Some(version), news),
             Hold::Wave(secs) => {
                 let pause = secs.unwrap_or(self.settings.retry_most).clamp(1, self.settings.retry_most);
-                let refusal = refusals::WAVE.with(shown(secs.map(|secs| format!("{secs} s to go")).as_ref()), "its wave");
+                let refusal =
+                    refusals::WAVE.with(shown(secs.map(|secs| format!("{secs} s to go")).as_ref()), "a wave that has begun");
                 // Between two looks into a bundle the network is asked, and its answers would make this news again.
                 let repeated = ring.by == By::Timer && ring.source != Source::Network;
                 if !repeated {

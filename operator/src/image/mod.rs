@@ -232,7 +232,7 @@ impl Report {
         let line = |(attempt, first): (&Attempt, bool)| {
             let label = if first { "Attested by" } else { "" };
             let became = match &attempt.refusal {
-                Some(refusal) => format!("{}: {}, saw {}", refusal.code, refusal.check, refusal.seen),
+                Some(refusal) => format!("{}: {}: found {}", refusal.code, refusal.check, refusal.seen),
                 None if attempt.joined => "verified, together with the others of the policy's keys".to_owned(),
                 None if attempt.completed => "verified, with the proof that the log gave just now".to_owned(),
                 None => "verified".to_owned(),

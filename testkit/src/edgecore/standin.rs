@@ -67,7 +67,7 @@ fn run(dials: &Dials) -> ! {
         fail(dials, code, "dialled to exit at once");
     }
     if dials.behaviour == Behaviour::PanicsOnOldCertificate {
-        eprintln!("panic: the certificate's common name is kubeedge.io, wanted system:node:edge-1");
+        eprintln!("panic: the certificate's common name is kubeedge.io, expected system:node:edge-1");
         (1..100).for_each(|n| eprintln!("goroutine {n} [running]:\nmain.main()"));
         std::process::exit(2);
     }

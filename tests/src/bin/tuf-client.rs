@@ -56,7 +56,7 @@ fn parse() -> Result<Args> {
             other => return Err(other.unexpected().into()),
         }
     }
-    ensure!(!args.metadata_dir.as_os_str().is_empty(), "--metadata-dir is wanted");
+    ensure!(!args.metadata_dir.as_os_str().is_empty(), "missing --metadata-dir");
     Ok(args)
 }
 
@@ -149,14 +149,14 @@ fn place(args: &Args) -> Result<Place> {
         let url = if url.ends_with('/') { url.to_owned() } else { format!("{url}/") };
         Ok(Transport::Http(client.clone(), url.parse().with_context(|| url.clone())?))
     };
-    let metadata = at(args.metadata_url.as_deref().context("--metadata-url is wanted")?)?;
+    let metadata = at(args.metadata_url.as_deref().context("missing --metadata-url")?)?;
     let targets = args.target_base_url.as_deref().map(at).transpose()?.unwrap_or_else(|| metadata.clone());
     Ok(Place { metadata, targets })
 }
 
 async fn download(args: &Args) -> Result<()> {
-    let dir = args.target_dir.as_ref().context("--target-dir is wanted")?;
-    ensure!(!args.target_names.is_empty(), "--target-name is wanted");
+    let dir = args.target_dir.as_ref().context("missing --target-dir")?;
+    ensure!(!args.target_names.is_empty(), "missing --target-name");
     let (repository, place) = refresh(args, args.target_names.clone()).await?;
     for name in &args.target_names {
         let info = repository.lookup(name)?;

@@ -50,7 +50,7 @@ fn each_is_refused(good: &str, changes: &[(&str, &str, &str, &str)]) {
         assert!(good.contains(from), "{from}");
         let (seen_code, seen) = refused(&good.replacen(from, to, 1));
         assert_eq!(seen_code, format!("SLW-V-{code}"), "{to}: {seen}");
-        assert!(seen.starts_with(&format!("{begin}:")), "{to}: {seen}, wanted {begin}");
+        assert!(seen.starts_with(&format!("{begin}:")), "{to}: {seen}, expected {begin}");
     }
 }
 

@@ -6,65 +6,63 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use sigstore_tuf::metadata::Role;
 use sigstore_tuf::{Error, Key, Metadata, RoleKeys, Root, Targets};
-use slipway_protocol::refusal::{Actor, Class, Refusal};
-use slipway_protocol::{Sha256, json};
+use slipway_protocol::{Refusal, Sha256, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-macro_rules! checks {
-    ($($name:ident = $code:literal, $class:ident, $actor:ident, $check:literal, $advice:literal;)*) => {
-        $(pub(super) const $name: Refusal = Refusal::of($code, Class::$class, Actor::$actor, $check, $advice);)*
-    };
-}
-
-checks! {
-    CACHE = "SLW-T-CACHE", System, Device, "cached metadata is damaged",
-        "nothing to do: it is fetched again, and the floors still hold; if it happens often, check the disk";
-    ENDLESS = "SLW-T-ENDLESS", EndlessData, Attacker, "size of a metadata or target file",
-        "the server sends more than is authorised: check it, or use another mirror";
-    EXPIRED = "SLW-T-EXPIRED", Freeze, Operator, "metadata must not have expired",
-        "run `slipway refresh` and publish; if that was done, the device is being shown old metadata, or its clock is or was ahead: \
-         set it right, and without a network clear what it judged with `slipway-agent unblock --expiry`";
-    FORK = "SLW-T-FORK", MixAndMatch, Attacker, "one version of a role says one thing",
-        "publish every change under a new version; if that was done, the keys of the role were misused: rotate them";
-    KEY = "SLW-T-KEY", Malformed, Operator, "a key must be usable",
+slipway_protocol::refusals! {
+    pub(super) CACHE = "SLW-T-CACHE", System, Device, "cached metadata is damaged",
+        "wait: the agent fetches it again, and the version floors still hold; if this happens often, check the disk";
+    pub(super) ENDLESS = "SLW-T-ENDLESS", EndlessData, Attacker, "metadata or target file is too large",
+        "check the server, or use another mirror: it sends more than is authorized";
+    pub(super) EXPIRED = "SLW-T-EXPIRED", Freeze, Operator, "metadata has expired",
+        "run `slipway refresh` and publish; if that was done, the device is being shown old metadata, or its clock \
+         is or was ahead: set the clock, and without a network clear the recorded expiry with `slipway-agent unblock \
+         --expiry`";
+    pub(super) FORK = "SLW-T-FORK", MixAndMatch, Attacker, "one version of a role has two different contents",
+        "publish every change under a new version; if that was done, rotate the role's keys: they were misused";
+    pub(super) KEY = "SLW-T-KEY", Malformed, Operator, "key in the metadata cannot be used",
         "use P-256 or Ed25519 keys";
-    LIFETIME = "SLW-T-LIFETIME", Freeze, Attacker, "metadata expires too far ahead",
-        "set the device's clock if it is behind; else sign the role again for a shorter time with `slipway refresh` or `slipway renew`; \
-         if nobody here signed it, its key is stolen: rotate it";
-    MALFORMED = "SLW-T-MALFORMED", Malformed, Operator, "metadata must be well formed",
-        "publish the repository again with `slipway`; if it is intact there, something on the way changes it";
-    MISSING = "SLW-T-MISSING", Network, Operator, "a file that signed metadata names is not there",
-        "publish the whole repository, timestamp.json last; if that very file is missing, the URL may be wrong: see repository.url";
-    MIX = "SLW-T-MIX", MixAndMatch, Attacker, "metadata must be the one that its parent pins",
-        "the server shows files of different releases together: publish again, and purge caches on the way";
-    NO_TARGET = "SLW-T-NO-TARGET", Configuration, Operator, "a target that no trusted role signs",
+    pub(super) LIFETIME = "SLW-T-LIFETIME", Freeze, Attacker, "metadata expires too far ahead",
+        "set the device's clock if it is behind; otherwise sign the role again for a shorter time with `slipway \
+         refresh` or `slipway renew`; if nobody here signed it, rotate its key: it is stolen";
+    pub(super) MALFORMED = "SLW-T-MALFORMED", Malformed, Operator, "metadata is malformed",
+        "publish the repository again with `slipway`; if it is intact there, find out what changes it on the way";
+    pub(super) MISSING = "SLW-T-MISSING", Network, Operator, "file that signed metadata names is missing",
+        "publish the whole repository, timestamp.json last; if timestamp.json itself is missing, check repository.url";
+    pub(super) MIX = "SLW-T-MIX", MixAndMatch, Attacker, "metadata differs from what its parent pins",
+        "publish again, and purge caches on the way: the server shows files of different releases together";
+    pub(super) NO_TARGET = "SLW-T-NO-TARGET", Configuration, Operator, "target is signed by no trusted role",
         "release it, or check component, channel and version for a typing error";
-    OFFLINE = "SLW-T-OFFLINE", Freeze, Operator, "an offline bundle's metadata has expired",
-        "make a new bundle; or let the channel say `offline_until` and the device's configuration allow it; if only the device's clock \
-         was ahead, set it right and clear what it judged with `slipway-agent unblock --expiry`";
-    ORDER = "SLW-T-ORDER", System, Device, "the refresh was not completed",
-        "a fault of the agent: report it";
-    ROLE = "SLW-T-ROLE", Malformed, Operator, "a role or its delegation",
+    pub(super) OFFLINE = "SLW-T-OFFLINE", Freeze, Operator, "offline bundle's metadata has expired",
+        "make a new bundle, or set `offline_until` in the channel and allow it in the device's configuration; if \
+         only the device's clock was ahead, set it and clear the recorded expiry with `slipway-agent unblock \
+         --expiry`";
+    pub(super) ORDER = "SLW-T-ORDER", System, Device, "refresh was not completed",
+        "report it: this is a fault in the agent";
+    pub(super) ROLE = "SLW-T-ROLE", Malformed, Operator, "role or delegation is invalid",
         "publish the repository again with `slipway`";
-    ROLLBACK = "SLW-T-ROLLBACK", Rollback, Attacker, "versions never go back",
-        "the server shows older metadata than this device has seen: restore the newest repository; after losing keys, rotate them";
-    ROOT_CHAIN = "SLW-T-ROOT-CHAIN", EndlessData, Network, "number of new roots in one refresh",
-        "what was verified is kept: the next refresh continues; if it never ends, the server is hostile";
-    ROOT_FORK = "SLW-T-ROOT-FORK", WrongSigner, Attacker, "there is one root of each version",
-        "if this device was set up with another repository's root.json before, give it a fresh state directory; else a root key is stolen or was misused: stop and rotate the root keys";
-    ROOT_VERSION = "SLW-T-ROOT-VERSION", Rollback, Attacker, "a new root is exactly one version newer",
+    pub(super) ROLLBACK = "SLW-T-ROLLBACK", Rollback, Attacker, "metadata is older than what this device has accepted before",
+        "restore the newest repository on the server; after losing keys, rotate them";
+    pub(super) ROOT_CHAIN = "SLW-T-ROOT-CHAIN", EndlessData, Network, "too many new roots in one refresh",
+        "wait: the next refresh continues from the verified roots; if this never ends, find out who controls the server";
+    pub(super) ROOT_FORK = "SLW-T-ROOT-FORK", WrongSigner, Attacker, "root differs from the known root of the same version",
+        "if this device was set up with another repository's root.json before, give it a fresh state directory; \
+         otherwise stop and rotate the root keys: one is stolen or was misused";
+    pub(super) ROOT_VERSION = "SLW-T-ROOT-VERSION", Rollback, Attacker, "new root is not exactly one version newer",
         "publish every root under its own number";
-    SAME_KEY = "SLW-T-SAME-KEY", WrongSigner, Attacker, "distinct keys, not key ids, count toward a threshold",
-        "list each public key once";
-    SIGNATURES = "SLW-T-SIGNATURES", WrongSigner, Attacker, "signatures by the keys that must sign",
-        "check that the device has this repository's root.json and that the right keys signed; if both is so, somebody else signed this";
-    STALE = "SLW-T-STALE", Network, Network, "could not ask whether there is something newer",
-        "nothing to do: it is tried again; what was verified stays in force";
-    SUCCINCT = "SLW-T-SUCCINCT-ROLES", Malformed, Operator, "delegations that name each role",
-        "succinct_roles (hash bins, TAP 15) are not supported: name each delegated role with its paths or path_hash_prefixes in roles";
-    TARGET = "SLW-T-TARGET", ArbitrarySoftware, Attacker, "a target has the signed length and digest",
-        "the server delivers other bytes than were signed: publish again, and purge caches on the way";
-    TARGET_PATH = "SLW-T-TARGET-PATH", Configuration, Operator, "a target path has plain relative parts",
+    pub(super) SAME_KEY = "SLW-T-SAME-KEY", WrongSigner, Attacker, "one key was counted more than once toward the threshold",
+        "list each public key once: distinct keys count, not key ids";
+    pub(super) SIGNATURES = "SLW-T-SIGNATURES", WrongSigner, Attacker, "too few valid signatures by the required keys",
+        "check that the device has this repository's root.json and that the right keys signed; if both are right, \
+         find out who else signed this";
+    pub(super) STALE = "SLW-T-STALE", Network, Network, "server could not be asked for newer metadata",
+        "wait: the agent tries again, and the verified metadata stays in force";
+    pub(super) SUCCINCT = "SLW-T-SUCCINCT-ROLES", Malformed, Operator,
+        "metadata delegates by succinct_roles, which is not supported",
+        "name each delegated role with its paths or path_hash_prefixes in roles, instead of hash bins (TAP 15)";
+    pub(super) TARGET = "SLW-T-TARGET", ArbitrarySoftware, Attacker, "target's length or digest differs from the signed one",
+        "publish again, and purge caches on the way: the server delivers other bytes than were signed";
+    pub(super) TARGET_PATH = "SLW-T-TARGET-PATH", Configuration, Operator, "target path is not a plain relative path",
         "use names without `..`, empty parts, backslashes or control characters";
 }
 

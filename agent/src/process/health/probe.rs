@@ -29,7 +29,7 @@ async fn ask(http: &reqwest::Client, url: &url::Url, wanted: Option<u16>) -> Res
     let body = String::from_utf8_lossy(body.get(..body.len().min(512)).unwrap_or_default());
     let line = body.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let wanted = wanted.map_or_else(|| "200 to 299".to_owned(), |wanted| wanted.to_string());
-    Err(format!("status {}, wanted {wanted}: {line}", status.as_u16()))
+    Err(format!("status {}, expected {wanted}: {line}", status.as_u16()))
 }
 
 /// The last cause is the one that a person understands: "connection refused".
@@ -51,7 +51,7 @@ async fn execute(words: &[String], check: &Check, subject: &Subject) -> Result<(
         .env("SLIPWAY_SLOT", &subject.dir);
     match exec::run(command, check.timeout).await {
         Ok(ran) if ran.status.success() => Ok(()),
-        Ok(ran) => Err(format!("{}, wanted 0: {}", exec::ending(ran.status), ran.last_line())),
+        Ok(ran) => Err(format!("{}, expected 0: {}", exec::ending(ran.status), ran.last_line())),
         Err(failed @ Failed::Timeout(_)) => Err(format!("{failed}; killed")),
         Err(failed) => Err(failed.to_string()),
     }

@@ -64,7 +64,7 @@ fn a_table_as_in_the_manual() {
          [[check]]\nname = \"pods\"\ncommand = [\"/usr/bin/check\", \"-q\"]\nrequired = false\n",
     )
     .unwrap();
-    let [healthz, pods] = settings.checks.as_slice() else { panic!("two checks are wanted") };
+    let [healthz, pods] = settings.checks.as_slice() else { panic!("expected two checks") };
     assert!(healthz.required && !pods.required);
     assert_eq!((healthz.timeout, pods.timeout), (Duration::from_secs(2), Duration::from_secs(5)));
     assert_eq!(pods.probe, Probe::Command(vec!["/usr/bin/check".into(), "-q".into()]));
@@ -116,10 +116,10 @@ async fn http_by_status() {
     ))
     .await;
     assert_eq!(found[0], Ok(()));
-    assert_eq!(found[1], Err("status 204, wanted 200: ".into()));
-    assert_eq!(found[2], Err("status 500, wanted 200 to 299: [-]syncloop \u{fffd} dead".into()));
+    assert_eq!(found[1], Err("status 204, expected 200: ".into()));
+    assert_eq!(found[2], Err("status 500, expected 200 to 299: [-]syncloop \u{fffd} dead".into()));
     assert_eq!(found[3], Ok(()));
-    assert_eq!(found[4], Err("status 302, wanted 200 to 299: ".into()));
+    assert_eq!(found[4], Err("status 302, expected 200 to 299: ".into()));
     for task in [a, b, c] {
         task.abort();
     }
@@ -153,9 +153,9 @@ async fn commands_by_exit_status() {
     ];
     let found = outcomes(&text.concat()).await;
     assert_eq!(found[0], Ok(()));
-    assert_eq!(found[1], Err("exit status 7, wanted 0: no pods".into()));
+    assert_eq!(found[1], Err("exit status 7, expected 0: no pods".into()));
     let version = subject(Path::new("/")).version.to_string();
-    assert_eq!(found[2], Err(format!("exit status 1, wanted 0: edgecore {version} /slots/edgecore/x")));
+    assert_eq!(found[2], Err(format!("exit status 1, expected 0: edgecore {version} /slots/edgecore/x")));
     assert_eq!(found[3], Err("no answer within 300ms; killed".into()));
     assert!(found[4].as_ref().unwrap_err().contains("No such file"));
 }
@@ -171,7 +171,7 @@ async fn checks_run_at_the_same_time_and_in_the_order_written() {
         format!("[[check]]\nname = \"{name}\"\ntimeout = \"20s\"\ncommand = [\"/bin/sh\", \"-c\", \"{script}\"]\n")
     };
     let found = outcomes(&[meet("a", &a, &b), meet("b", &b, &a)].concat()).await;
-    assert_eq!(found, [Err("exit status 1, wanted 0: a".into()), Err("exit status 1, wanted 0: b".into())]);
+    assert_eq!(found, [Err("exit status 1, expected 0: a".into()), Err("exit status 1, expected 0: b".into())]);
 }
 
 #[tokio::test]

@@ -146,7 +146,9 @@ pub(super) fn read_index(dir: &Path) -> Result<Index, Refusal> {
     let mut bytes = Vec::new();
     let read = File::open(&path).and_then(|file| file.take(INDEX_LIMIT).read_to_end(&mut bytes));
     match read {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(MISSING.with(dir.display(), "a snapshot")),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(MISSING.with(format_args!("no {}", dir.display()), "a snapshot"));
+        }
         read => read.map_err(io("read", &path))?,
     };
     let wanted = fs::read_to_string(dir.join(INDEX_DIGEST)).unwrap_or_default();

@@ -352,7 +352,7 @@ fn look(dir: &Path) -> Result<(), Trouble> {
     let damaged = |what: String| Err(Trouble::Damaged(what));
     let length = |name: &str| match fs::metadata(dir.join(name)) {
         Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
-        Ok(_) => Err(Trouble::Damaged(format!("{name} is no file"))),
+        Ok(_) => Err(Trouble::Damaged(format!("{name} is not a file"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     };

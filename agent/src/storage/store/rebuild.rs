@@ -6,30 +6,18 @@ use crate::storage::slots::SlotRecord;
 use crate::storage::witness::{Kept, Memory, Phase, Remembered};
 use jiff::Timestamp;
 use slipway_machine::record::{Condemned, Installed, Plan, Record, Retry, SlotName, Source, State};
-use slipway_protocol::refusal::{Actor, Class};
-use slipway_protocol::{ComponentName, Refusal, Sha256, Version};
+use slipway_protocol::{ComponentName, Sha256, Version};
 
-const INTERRUPTED: Refusal = Refusal::of(
-    "SLW-A-STATE-LOST",
-    Class::System,
-    Actor::Device,
-    "the record of the update under way",
-    "the database was lost: the agent goes back to the committed release and tries again; check the disk",
-);
-const RESTORED: Refusal = Refusal::of(
-    "SLW-A-SELF-RESTORED",
-    Class::Health,
-    Actor::Builder,
-    "the new agent, during its probation",
-    "see the log of slipway-agent and slipway-agent-restore; release a fixed version",
-);
-const CONDEMNED: Refusal = Refusal::of(
-    "SLW-A-CONDEMNED",
-    Class::Health,
-    Actor::Builder,
-    "that the artifact did not fail here before",
-    "why it failed was lost with the database; see earlier reports, or let the operator forgive it",
-);
+slipway_protocol::refusals! {
+    INTERRUPTED = "SLW-A-STATE-LOST", System, Device, "record of the update in progress was lost with the database",
+        "check the disk; the agent goes back to the committed release and tries again";
+    RESTORED = "SLW-A-SELF-RESTORED", Health, Builder,
+        "new agent failed during its probation and was replaced by the committed one",
+        "read the log of slipway-agent and slipway-agent-restore; release a fixed version";
+    CONDEMNED = "SLW-A-BLOCK-REMEMBERED", Health, Builder,
+        "artifact failed here before, and the reason was lost with the database",
+        "look for the reason in earlier reports; run `slipway-agent unblock` to try the artifact again";
+}
 
 /// What the witness has to know of a record.
 pub(super) fn remember(record: &Record, generation: u64) -> Remembered {
@@ -112,8 +100,10 @@ pub(super) fn rebuild(
             plan: active.map(|slot| plan(&slot)),
             to: record.committed.clone(),
             reason: match it.phase {
-                Phase::Restored => RESTORED.with(name(it.active.as_ref()), "an agent that stays until it is committed"),
-                phase => INTERRUPTED.with(format_args!("{phase:?} {}", name(it.active.as_ref())), "a database that remembers it"),
+                Phase::Restored => RESTORED.with(name(it.active.as_ref()), "an agent that runs until it is committed"),
+                phase => {
+                    INTERRUPTED.with(format_args!("{phase:?} {}", name(it.active.as_ref())), "a record of it in the database")
+                }
             },
             condemn: it.condemn.as_ref().map(condemned),
             retry: Retry::default(),

@@ -9,7 +9,7 @@ mod reports;
 use super::*;
 use crate::storage::slots::{SLOT_FORMAT, SlotRecord};
 use slipway_machine::record::{Activation, Condemned, Installed, Plan, Retry, SlotName, Source, State};
-use slipway_protocol::{Platform, Version};
+use slipway_protocol::{Actor, Class, Platform, Version};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::FileExt;

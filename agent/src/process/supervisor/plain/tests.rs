@@ -63,7 +63,7 @@ async fn until<T>(mut seen: impl FnMut() -> Option<T>) -> T {
 fn pid(state: &ProcessState) -> u32 {
     match state {
         ProcessState::Running(process) => process.pid,
-        other => panic!("a running process is wanted, not {other:?}"),
+        other => panic!("expected a running process, found {other:?}"),
     }
 }
 

@@ -93,7 +93,7 @@ fn how_it_ended_in_words() {
 async fn a_crash_loop_is_dead_with_its_panic_as_evidence() {
     let fake = Fake::new(&shown("activating", "auto-restart", "Result=exit-code\n"), "exit 1");
     let supervisor = fake.supervisor(LONG, LONG);
-    let ProcessState::Dead(evidence) = supervisor.look().await.unwrap() else { panic!("dead is wanted") };
+    let ProcessState::Dead(evidence) = supervisor.look().await.unwrap() else { panic!("expected a dead process") };
     assert_eq!(evidence, "activating/auto-restart, result exit-code | panic: no certificate | goroutine 1");
     let evidence = supervisor.evidence().await;
     assert_eq!(evidence, "edgecore.service: activating/auto-restart, result exit-code\npanic: no certificate\ngoroutine 1");
