@@ -29,7 +29,7 @@ const SIZE_LIMIT: u64 = 256 * 1024;
 
 slipway_protocol::refusals! {
     CONFIG = "SLW-A-CONFIG", Configuration, Operator, "configuration is invalid",
-        "correct the file; README.md has an example of every table";
+        "correct the file; docs/CONFIG.md lists every key";
 }
 
 /// The whole file.

@@ -43,16 +43,33 @@ const CRATES: [(&str, &str, &[&str]); 10] = [
 ];
 
 /// Each wing of the agent, and which others it may use.
-const WINGS: [(&str, &[&str]); 17] = [
-    ("cli", &["clock", "config", "control", "driver", "effects", "mqtt", "process", "selfupdate", "status", "storage", "text"]),
+const WINGS: [(&str, &[&str]); 18] = [
+    (
+        "cli",
+        &[
+            "clock",
+            "config",
+            "control",
+            "driver",
+            "effects",
+            "logging",
+            "mqtt",
+            "process",
+            "selfupdate",
+            "status",
+            "storage",
+            "text",
+        ],
+    ),
     ("clock", &[]),
     ("config", &["duration", "fetch", "mqtt", "process", "storage", "tls"]),
     ("control", &["status", "trust"]),
     ("crashpoint", &[]),
-    ("driver", &["clock", "config", "control", "crashpoint", "effects", "mqtt", "process", "status", "storage"]),
+    ("driver", &["clock", "config", "control", "crashpoint", "effects", "logging", "mqtt", "process", "status", "storage"]),
     ("duration", &[]),
     ("effects", &["clock", "config", "crashpoint", "fetch", "process", "selfupdate", "storage", "tls", "trust"]),
     ("fetch", &["duration", "storage"]),
+    ("logging", &["config", "text"]),
     ("mqtt", &["clock", "duration", "tls"]),
     ("process", &["clock", "duration", "storage"]),
     ("selfupdate", &["clock", "config", "crashpoint", "process", "storage"]),

@@ -141,42 +141,40 @@ fn whatever_is_not_this_images_provenance_is_refused_by_name() {
 #[test]
 fn a_log_that_completes_wrongly_is_refused() {
     // Entries of kind `dsse`, and `intoto` 0.0.1, which is found by the hash of the layer.
-    ["v2.1.0", "v1.9.0"].into_iter().for_each(completes);
-}
-
-fn completes(version: &str) {
-    let desk = Desk::new();
-    let (mut content, index, images) = repository();
-    let bundle = desk.bundle(&build_by(version, NAME, &index));
-    let layer = content.att_layer(&bundle);
-    content.attach(&index, &[layer]);
-    let (_registry, image) = fake(content.clone());
-    let image = format!("{image}@{index}");
-    let rekor = RekorServer::start().unwrap();
-    let verify = || desk.verify(&image, &["--name", NAME, "--timeout", "1", "--rekor-url", &rekor.url()]);
-    assert_eq!(ending(&verify()), refused("SLW-O-ENTRY-NONE"));
-    // The same index with another body: a log that tells two stories.
-    let mut forged = desk.bundle(&build_by(version, NAME, &images[0]))["verificationMaterial"]["tlogEntries"][0].clone();
-    forged["logIndex"] = bundle["verificationMaterial"]["tlogEntries"][0]["logIndex"].clone();
-    let liar = RekorServer::start().unwrap();
-    liar.add(forged);
-    let output = desk.verify(&image, &["--name", NAME, "--rekor-url", &liar.url()]);
-    assert_eq!(ending(&output), refused("SLW-O-ENTRY-MISMATCH"));
-    rekor.add_bundle(&bundle);
-    for fault in [RekorFault::Endless, RekorFault::Never, RekorFault::Status(502), RekorFault::NoProof] {
-        rekor.fault(Some(fault));
-        assert_eq!(ending(&verify()), refused("SLW-O-REKOR"), "{fault:?}");
+    for version in ["v2.1.0", "v1.9.0"] {
+        let desk = Desk::new();
+        let (mut content, index, images) = repository();
+        let bundle = desk.bundle(&build_by(version, NAME, &index));
+        let layer = content.att_layer(&bundle);
+        content.attach(&index, &[layer]);
+        let (_registry, image) = fake(content.clone());
+        let image = format!("{image}@{index}");
+        let rekor = RekorServer::start().unwrap();
+        let verify = || desk.verify(&image, &["--name", NAME, "--timeout", "1", "--rekor-url", &rekor.url()]);
+        assert_eq!(ending(&verify()), refused("SLW-O-ENTRY-NONE"));
+        // The same index with another body: a log that tells two stories.
+        let mut forged = desk.bundle(&build_by(version, NAME, &images[0]))["verificationMaterial"]["tlogEntries"][0].clone();
+        forged["logIndex"] = bundle["verificationMaterial"]["tlogEntries"][0]["logIndex"].clone();
+        let liar = RekorServer::start().unwrap();
+        liar.add(forged);
+        let output = desk.verify(&image, &["--name", NAME, "--rekor-url", &liar.url()]);
+        assert_eq!(ending(&output), refused("SLW-O-ENTRY-MISMATCH"));
+        rekor.add_bundle(&bundle);
+        for fault in [RekorFault::Endless, RekorFault::Never, RekorFault::Status(502), RekorFault::NoProof] {
+            rekor.fault(Some(fault));
+            assert_eq!(ending(&verify()), refused("SLW-O-REKOR"), "{fault:?}");
+        }
+        rekor.fault(None);
+        assert_eq!(ending(&verify()), good());
+        // Without a promise the log is searched.
+        let mut manifest: Value = serde_json::from_slice(&content.manifests[&content.tags[&tag_of(&index, ".att")]].1).unwrap();
+        manifest["layers"][0]["annotations"].as_object_mut().unwrap().remove("dev.sigstore.cosign/bundle");
+        let changed = content.manifest(&manifest);
+        content.tag(&tag_of(&index, ".att"), &changed);
+        let (_registry, image) = fake(content);
+        let output = desk.verify(&format!("{image}@{index}"), &["--name", NAME, "--rekor-url", &rekor.url()]);
+        assert_eq!(ending(&output), good());
     }
-    rekor.fault(None);
-    assert_eq!(ending(&verify()), good());
-    // Without a promise the log is searched.
-    let mut manifest: Value = serde_json::from_slice(&content.manifests[&content.tags[&tag_of(&index, ".att")]].1).unwrap();
-    manifest["layers"][0]["annotations"].as_object_mut().unwrap().remove("dev.sigstore.cosign/bundle");
-    let changed = content.manifest(&manifest);
-    content.tag(&tag_of(&index, ".att"), &changed);
-    let (_registry, image) = fake(content);
-    let output = desk.verify(&format!("{image}@{index}"), &["--name", NAME, "--rekor-url", &rekor.url()]);
-    assert_eq!(ending(&output), good());
 }
 
 /// A policy of these keys of one's own.
