@@ -115,6 +115,7 @@ pub(super) fn gitlab(variables: &mut Members<'_>, claims: &mut Claims) -> Result
     let url = variables.fact(&["CI_PROJECT_URL"], Check::ClaimSource)?;
     let url = url.unwrap_or_else(|| claims.material.repository.clone());
     claims.stated.push(Source::new(&url, reference, commit));
-    claims.environment.event = variables.fact(&["CI_PIPELINE_SOURCE"], Check::ClaimTrigger)?;
+    let event = variables.fact(&["CI_PIPELINE_SOURCE"], Check::ClaimTrigger)?;
+    claims.environment.event = agreed(claims.environment.event.take(), event, Check::ClaimTrigger)?;
     Ok(())
 }

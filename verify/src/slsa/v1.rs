@@ -53,9 +53,10 @@ pub(super) fn read(mut predicate: Members<'_>) -> Result<Claims, Refusal> {
         inputs: Default::default(),
     };
     if conventions == Conventions::GitLab {
-        // GitLab itself lists them apart, its runner beside the rest.
+        // GitLab itself lists them apart, its runner beside the rest. Whoever writes both must say one thing.
         let mut apart = external.object("variables")?;
-        environment::gitlab(if external.has("CI_PROJECT_URL") { &mut external } else { &mut apart }, &mut claims)?;
+        environment::gitlab(&mut external, &mut claims)?;
+        environment::gitlab(&mut apart, &mut claims)?;
         apart.into_inputs("variables", &mut inputs)?;
     }
     inputs.add_named(external.take("inputs"))?;

@@ -197,6 +197,22 @@ fn a_statement_at_odds_with_itself_is_refused_in_every_shape() {
         let stated = and(Builder::SlsaExample, "/buildDefinition", "internalParameters", variables);
         assert_eq!(code(&stated, &policy_of(Builder::SlsaExample)), wanted, "{name} = {value}");
     }
+    // GitLab lists its variables apart, its runner beside the rest: in both places they must say one thing.
+    for (name, value, wanted) in [
+        ("CI_COMMIT_SHA", "f".repeat(40), "CLAIM-COMMIT"),
+        // Read first, so it is what the policy sees.
+        ("CI_COMMIT_TAG", "v1.23.2".to_owned(), "POLICY-REF"),
+        ("CI_COMMIT_TAG", "v1.23.1".to_owned(), ""),
+        ("CI_PROJECT_URL", elsewhere.to_owned(), "CLAIM-SOURCE"),
+        ("CI_PIPELINE_SOURCE", "merge_request_event".to_owned(), "CLAIM-TRIGGER"),
+    ] {
+        let twice = and(Builder::GitLabV1, "/buildDefinition/externalParameters", name, value.clone().into());
+        assert_eq!(code(&twice, &policy_of(Builder::GitLabV1)), wanted, "{name} = {value}");
+    }
+    let mut twice = and(Builder::GitLabV1, "/buildDefinition/externalParameters", "CI_COMMIT_TAG", "v1.23.1".into());
+    twice["predicate"]["buildDefinition"]["externalParameters"]["variables"]["CI_COMMIT_TAG"] = "v1.23.2".into();
+    twice["predicate"]["buildDefinition"]["externalParameters"]["variables"]["CI_COMMIT_REF_NAME"] = "v1.23.2".into();
+    assert_eq!(code(&twice, &policy_of(Builder::GitLabV1)), "CLAIM-REF");
     // A tag and a branch at once.
     let both = and(Builder::GitLabV1, "/buildDefinition/externalParameters/variables", "CI_COMMIT_BRANCH", "main".into());
     assert_eq!(code(&both, &policy_of(Builder::GitLabV1)), "CLAIM-REF");
