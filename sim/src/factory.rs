@@ -92,11 +92,24 @@ impl Factory {
         attestation: Attestation,
         unsafe_skip_verify: bool,
     ) -> Result<edgecore::Release> {
+        self.release_signed_by(&self.sigstore, dials, attestation, unsafe_skip_verify)
+    }
+
+    /// The same with the certificate and the log of another Sigstore.
+    ///
+    /// # Errors
+    /// When the operator's tool refuses.
+    pub fn release_signed_by(
+        &self,
+        sigstore: &PrivateSigstore,
+        dials: &Dials,
+        attestation: Attestation,
+        unsafe_skip_verify: bool,
+    ) -> Result<edgecore::Release> {
         let platform = Platform::current();
         let out = self.dir.path().join("builds").join(&dials.version);
         let attestation = attestation.at(now().as_second() - 60);
-        let release =
-            edgecore::Release::write_attested(&out, &self.sigstore, &self.standin, &[platform.arch()], dials, attestation)?;
+        let release = edgecore::Release::write_attested(&out, sigstore, &self.standin, &[platform.arch()], dials, attestation)?;
         let archive = release.archives.first().context("an archive")?;
         let artifact = ArtifactOptions {
             platform,

@@ -108,8 +108,11 @@ fn every_refusal_has_its_code_and_nothing_is_installed() -> Result<()> {
     }
     // Signed by another Sigstore.
     let stranger = PrivateSigstore::new("stranger");
-    let release = factory.release_attested(&Dials::healthy("v1.21.3"), attested("v1.21.3"), true)?;
-    assert!(!stranger.trusted_root().is_empty() && !release.archives.is_empty());
+    factory.release_signed_by(&stranger, &Dials::healthy("v1.21.3"), attested("v1.21.3"), true)?;
+    factory.point("v1.21.3")?;
+    let output = device.run("check", &[])?;
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(stderr(&output).contains("SLW-V-LOG-UNKNOWN"), "{}", stderr(&output));
     // Older than what is committed.
     factory.ship(&Dials::healthy("v1.19.0"))?;
     assert!(stderr(&device.run("check", &[])?).contains("SLW-A-FLOOR"));
