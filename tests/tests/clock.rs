@@ -34,7 +34,7 @@ fn on_the_network(world: &World, device: &CrashDevice) -> Result<()> {
 
 /// The device talks TLS, whose certificates are judged by time as well.
 #[test]
-fn pain_10_a_clock_in_1970_at_boot_is_told_and_stops_nothing() -> Result<()> {
+fn a_clock_in_1970_at_boot_is_told_and_stops_nothing() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let Some(clock) = Clock::new(dir.path())? else { return Ok(()) };
     let world = World::new(dir.path())?;
@@ -58,7 +58,7 @@ fn pain_10_a_clock_in_1970_at_boot_is_told_and_stops_nothing() -> Result<()> {
 
 /// A clock in 2100 makes everything look expired: that is told, nothing is lost, and nothing of it stays when the clock is set right.
 #[test]
-fn pain_10_a_clock_in_2100_delays_and_locks_nothing_out() -> Result<()> {
+fn a_clock_in_2100_delays_and_locks_nothing_out() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let Some(clock) = Clock::new(dir.path())? else { return Ok(()) };
     let world = World::new(dir.path())?;
@@ -81,7 +81,7 @@ fn pain_10_a_clock_in_2100_delays_and_locks_nothing_out() -> Result<()> {
 /// Two years in a cupboard: everything on the device has expired, and the operator's keys are others. It runs what it had without a
 /// network, and with one walks from root to root, each long expired but the last.
 #[test]
-fn pain_11_a_device_that_was_off_for_two_years_comes_back() -> Result<()> {
+fn a_device_that_was_off_for_two_years_comes_back() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let Some(clock) = Clock::new(dir.path())? else { return Ok(()) };
     let world = World::new(dir.path())?;
@@ -122,8 +122,8 @@ fn another_boot(dir: &Path) -> Result<()> {
 /// What was accepted once is not judged for expiry again: the power goes in the middle of an update, comes back two years later, and the
 /// update goes on to its end without a network; and so does every boot after it.
 #[test]
-fn pain_12_metadata_that_expired_before_the_reboot_stops_neither_the_boot_nor_the_commit() -> Result<()> {
-    if own_mounts("pain_12_metadata_that_expired_before_the_reboot_stops_neither_the_boot_nor_the_commit")? == Here::No {
+fn metadata_that_expired_before_the_reboot_stops_neither_the_boot_nor_the_commit() -> Result<()> {
+    if own_mounts("metadata_that_expired_before_the_reboot_stops_neither_the_boot_nor_the_commit")? == Here::No {
         return Ok(());
     }
     let dir = tempfile::tempdir()?;

@@ -214,7 +214,7 @@ fn survives(bench: &Bench, row: &Row) -> Result<()> {
 
 /// Takes about half a minute: some forty devices live four times each.
 #[test]
-fn pain_14_20_whatever_is_damaged_no_floor_falls_nothing_unproven_runs_and_the_release_comes_back() -> Result<()> {
+fn whatever_is_damaged_no_floor_falls_nothing_unproven_runs_and_the_release_comes_back() -> Result<()> {
     let bench = Bench::new()?;
     trouble::all(ROWS, 6, |row| row.name.to_owned(), |row| survives(&bench, row))
 }

@@ -84,20 +84,23 @@ fn every_link_to_a_file_leads_somewhere() {
     assert!(checked > 8, "{checked}");
 }
 
-/// What users of other updaters suffer, and what Slipway promises and tests about it: the rows' numbers are in the names of tests.
-const PAINS: [u32; 19] = [1, 2, 3, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 23, 24, 25];
-
-/// The rows that a test's name promises something about: `pain_3_6_a_sentence` is about 3 and 6.
-fn pains(name: &str) -> impl Iterator<Item = u32> {
-    name.strip_prefix("pain_").into_iter().flat_map(|rest| rest.split('_').map_while(|word| word.parse().ok()))
+/// The promises of a document: each heading below `## Promises`, and what stands below it.
+fn promises(text: &str) -> Vec<(&str, &str)> {
+    let part = text.split("\n## Promises\n").nth(1).unwrap_or_default();
+    let part = part.split("\n## ").next().unwrap_or_default();
+    part.split("\n### ").skip(1).filter_map(|section| section.split_once('\n')).collect()
 }
 
+/// What users of other updaters suffer, and what Slipway promises about it.
 #[test]
-fn every_promise_against_what_users_suffer_has_a_test() {
-    let tested: BTreeSet<u32> = functions().iter().flat_map(|name| pains(name)).collect();
-    let missing: Vec<_> = PAINS.into_iter().filter(|pain| !tested.contains(pain)).collect();
-    assert!(missing.is_empty(), "no test is named pain_N_… for {missing:?}");
-    // It would notice, and numbers further on in a sentence are no rows.
-    assert_eq!(pains("pain_3_06_releases_of_25_files").collect::<Vec<_>>(), [3, 6]);
-    assert_eq!(pains("spain_3_is_sunny").count(), 0);
+fn every_promise_has_a_test() {
+    let functions = functions();
+    let text = fs::read_to_string(top().join("docs/RELIABILITY.md")).unwrap();
+    let tested = |section: &str| quoted(section).into_iter().any(|word| is_test(word) && functions.contains(word));
+    let missing: Vec<_> =
+        promises(&text).into_iter().filter(|(_, section)| !tested(section)).map(|(heading, _)| heading).collect();
+    assert!(promises(&text).len() > 12 && missing.is_empty(), "no test is named below {missing:?}");
+    // It would notice.
+    assert_eq!(promises("\n## Promises\n\n### A\n\nx\n\n### B\ny\n## Other\n### C\nz"), [("A", "\nx\n"), ("B", "y")]);
+    assert!(!tested("`no_test_has_this_name`"));
 }

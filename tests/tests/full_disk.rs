@@ -188,8 +188,8 @@ fn world(dir: &Path) -> Result<World> {
 
 /// Takes about 40 s: what waits between two tries waits for seconds, eighteen times, six at a time.
 #[test]
-fn pain_13_a_full_disk_at_any_moment_is_survived_told_and_recovered_from_alone() -> Result<()> {
-    if own_mounts("pain_13_a_full_disk_at_any_moment_is_survived_told_and_recovered_from_alone")? == Here::No {
+fn a_full_disk_at_any_moment_is_survived_told_and_recovered_from_alone() -> Result<()> {
+    if own_mounts("a_full_disk_at_any_moment_is_survived_told_and_recovered_from_alone")? == Here::No {
         return Ok(());
     }
     let dir = tempfile::tempdir()?;
@@ -199,8 +199,8 @@ fn pain_13_a_full_disk_at_any_moment_is_survived_told_and_recovered_from_alone()
 
 /// With less free than the update takes, the numbers are in the refusal, and not a byte of the artifact was asked for.
 #[test]
-fn pain_13_what_will_not_fit_is_refused_with_numbers_before_the_first_byte() -> Result<()> {
-    if own_mounts("pain_13_what_will_not_fit_is_refused_with_numbers_before_the_first_byte")? == Here::No {
+fn what_will_not_fit_is_refused_with_numbers_before_the_first_byte() -> Result<()> {
+    if own_mounts("what_will_not_fit_is_refused_with_numbers_before_the_first_byte")? == Here::No {
         return Ok(());
     }
     let dir = tempfile::tempdir()?;
@@ -230,8 +230,8 @@ fn pain_13_what_will_not_fit_is_refused_with_numbers_before_the_first_byte() -> 
 /// The disk with the component's configuration is another one. Full before the update, it is no time for one, and everything runs on; full
 /// in the middle, the old release comes back with what it had.
 #[test]
-fn pain_13_a_rollback_brings_back_the_configuration_on_a_full_disk_of_its_own() -> Result<()> {
-    if own_mounts("pain_13_a_rollback_brings_back_the_configuration_on_a_full_disk_of_its_own")? == Here::No {
+fn a_rollback_brings_back_the_configuration_on_a_full_disk_of_its_own() -> Result<()> {
+    if own_mounts("a_rollback_brings_back_the_configuration_on_a_full_disk_of_its_own")? == Here::No {
         return Ok(());
     }
     let dir = tempfile::tempdir()?;
@@ -262,8 +262,8 @@ fn pain_13_a_rollback_brings_back_the_configuration_on_a_full_disk_of_its_own() 
 
 /// An error on the disk makes it read-only: the agent answers and says so, the component runs; after the repair it goes on.
 #[test]
-fn pain_13_a_disk_that_becomes_read_only_is_told_and_gone_on_from_after_its_repair() -> Result<()> {
-    if own_mounts("pain_13_a_disk_that_becomes_read_only_is_told_and_gone_on_from_after_its_repair")? == Here::No {
+fn a_disk_that_becomes_read_only_is_told_and_gone_on_from_after_its_repair() -> Result<()> {
+    if own_mounts("a_disk_that_becomes_read_only_is_told_and_gone_on_from_after_its_repair")? == Here::No {
         return Ok(());
     }
     let dir = tempfile::tempdir()?;

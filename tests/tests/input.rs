@@ -18,7 +18,7 @@ fn a_bad_configuration_is_refused_at_start_and_says_where() -> Result<()> {
     let root = device.path("root.json");
     for (from, to, says) in [
         ("fleet = \"factory\"", "flet = \"factory\"", "line 3: unknown field `flet`"),
-        ("channel = \"stable\"", "channel = \"../stable\"", "no channel name"),
+        ("channel = \"stable\"", "channel = \"../stable\"", "not a valid channel name"),
         ("soak = ", "soak = \"1h\"\nx = ", "unknown field"),
         ("http = \"http://127", "htp = \"http://127", "unknown field"),
         ("refresh = \"30s\"", "refresh = \"0s\"", "refresh"),

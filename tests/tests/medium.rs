@@ -42,8 +42,8 @@ enum Goes {
 /// Each ends the installation with a code, in the command's answer and in a report; agent and component go on as if nothing had been;
 /// and the same medium, put in again, is installed from.
 #[test]
-fn pain_24_a_medium_that_goes_in_the_middle_is_a_failed_result_and_nothing_else() -> Result<()> {
-    if own_mounts("pain_24_a_medium_that_goes_in_the_middle_is_a_failed_result_and_nothing_else")? == Here::No {
+fn a_medium_that_goes_in_the_middle_is_a_failed_result_and_nothing_else() -> Result<()> {
+    if own_mounts("a_medium_that_goes_in_the_middle_is_a_failed_result_and_nothing_else")? == Here::No {
         return Ok(());
     }
     let dir = tempfile::tempdir()?;
@@ -165,7 +165,7 @@ fn first_block_of(file: &Path, thirds: u64) -> Result<u64> {
 
 /// A reader who looks all the time, through drops, damage on the way and kills: a slot that has its name is whole and what it says it is.
 #[test]
-fn pain_23_nothing_is_ever_seen_half_done_under_its_final_name() -> Result<()> {
+fn nothing_is_ever_seen_half_done_under_its_final_name() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let mut world = World::new(dir.path())?;
     let release = world.release(LARGE, &script("12", REWRITE), 2 << 20)?;

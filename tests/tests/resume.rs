@@ -10,7 +10,7 @@ use slipway_testkit::wait;
 use slipway_tests::{LONG, device, device_off, factory, ring};
 
 #[test]
-fn pain_7_a_download_survives_a_dropped_connection_and_a_sigkill() -> Result<()> {
+fn a_download_survives_a_dropped_connection_and_a_sigkill() -> Result<()> {
     let factory = factory()?;
     // Larger than several checkpoints.
     let release = factory.release(&Dials { pad: 24 << 20, ..Dials::healthy("v1.22.0") })?;

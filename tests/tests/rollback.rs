@@ -1,6 +1,6 @@
 //! Rollback belongs to the agent: everything that a new release was measured to do wrong ends with the old one at work.
 //!
-//! A name with `pain_N` keeps the promise of that row of what users suffer. Takes about a minute: each release is watched for a soak.
+//! Takes about a minute: each release is watched for a soak.
 
 use anyhow::Result;
 use slipway_protocol::{Event, Report};
@@ -41,7 +41,7 @@ fn crash(device: &Device) {
 /// Each is rolled back by the agent that was there before (3), with its reason and its last words in the report (22); success is never
 /// said of one that fails later (6).
 #[test]
-fn pain_3_6_22_whatever_a_new_release_does_the_old_one_comes_back_with_the_evidence() -> Result<()> {
+fn whatever_a_new_release_does_the_old_one_comes_back_with_the_evidence() -> Result<()> {
     let factory = factory()?;
     factory.ship(&Dials::healthy("v1.20.0"))?;
     let mut device = device(&factory, None, |options| {
@@ -98,7 +98,7 @@ fn pain_3_6_22_whatever_a_new_release_does_the_old_one_comes_back_with_the_evide
 /// KubeEdge 1.23 without its cloud is well for 28 s and then dies. A soak that is longer than that finds out; one that is shorter does
 /// not, and then what was committed stays committed.
 #[test]
-fn pain_6_18_the_soak_is_what_finds_the_release_that_dies_after_28_seconds() -> Result<()> {
+fn the_soak_is_what_finds_the_release_that_dies_after_28_seconds() -> Result<()> {
     // Everything ten times as fast, or where a machine is so slow that it dies before a second is over, less so.
     let lives = [("v1.23.0", 2_800), ("v1.23.1", 10_000), ("v1.23.2", 40_000)];
     for (soak, outcome) in [(60, 4), (1, 0)] {
@@ -133,7 +133,7 @@ fn pain_6_18_the_soak_is_what_finds_the_release_that_dies_after_28_seconds() -> 
 
 /// Crashes and cuts after the commit are no attempts: nothing is counted, nothing is demoted.
 #[test]
-fn pain_18_a_committed_release_is_never_demoted_by_a_flicker() -> Result<()> {
+fn a_committed_release_is_never_demoted_by_a_flicker() -> Result<()> {
     let factory = factory()?;
     factory.ship(&Dials::healthy("v1.21.0"))?;
     let mut device = device(&factory, None, |_| {})?;
@@ -161,7 +161,7 @@ fn pain_18_a_committed_release_is_never_demoted_by_a_flicker() -> Result<()> {
 
 /// While a release is tried, starts of the agent count: three are borne, the fourth is one too many, and no number of them lasts for ever.
 #[test]
-fn pain_15_16_18_starts_count_only_while_a_release_is_tried() -> Result<()> {
+fn starts_count_only_while_a_release_is_tried() -> Result<()> {
     for (starts, commits) in [(3, true), (4, false)] {
         let factory = factory()?;
         factory.ship(&Dials::healthy("v1.21.0"))?;
@@ -208,7 +208,7 @@ fn pain_15_16_18_starts_count_only_while_a_release_is_tried() -> Result<()> {
 
 /// Whatever is tried and fails, the committed release and the one before it stay on the device.
 #[test]
-fn pain_17_the_previous_committed_release_is_always_kept() -> Result<()> {
+fn the_previous_committed_release_is_always_kept() -> Result<()> {
     let factory = factory()?;
     factory.ship(&Dials::healthy("v1.20.0"))?;
     let device = device(&factory, None, |_| {})?;
@@ -239,7 +239,7 @@ fn pain_17_the_previous_committed_release_is_always_kept() -> Result<()> {
 
 /// A release that failed is not tried again, however often the bell rings, by whomever: not a byte of it is fetched.
 #[test]
-fn pain_19_the_same_notice_a_hundred_times_does_not_bring_a_failed_release_back() -> Result<()> {
+fn the_same_notice_a_hundred_times_does_not_bring_a_failed_release_back() -> Result<()> {
     let broker = Mosquitto::start(Access::Plain)?;
     let factory = factory()?;
     factory.ship(&Dials::healthy("v1.21.0"))?;
@@ -271,7 +271,7 @@ fn pain_19_the_same_notice_a_hundred_times_does_not_bring_a_failed_release_back(
 
 /// A person calls a release off while it is watched: it ends there and then, with what was there before, were it nothing.
 #[test]
-fn pain_15_an_update_on_probation_is_called_off_by_hand() -> Result<()> {
+fn an_update_on_probation_is_called_off_by_hand() -> Result<()> {
     let factory = factory()?;
     factory.ship(&Dials::healthy("v1.21.0"))?;
     let device = device(&factory, None, |options| {
@@ -304,7 +304,7 @@ fn sql(database: &Path, statement: &str) -> Result<String> {
 /// Measured: v1.23.1 rewrites `edgecore.yaml` and migrates `edgecore.db`, and v1.13.0 exits at once on what it leaves. Program,
 /// configuration and a live database return together; and so do any other files that the component lists.
 #[test]
-fn pain_3_program_configuration_and_database_come_back_together() -> Result<()> {
+fn program_configuration_and_database_come_back_together() -> Result<()> {
     let factory = factory()?;
     factory.ship(&Dials::healthy("v1.20.0"))?;
     let files = tempfile::tempdir()?;

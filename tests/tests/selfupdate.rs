@@ -254,7 +254,7 @@ fn newer_witness(machine: &Machine) -> Result<()> {
 }
 
 #[test]
-fn pain_2_3_6_16_22_the_agent_updates_itself_and_comes_back_from_everything() -> Result<()> {
+fn the_agent_updates_itself_and_comes_back_from_everything() -> Result<()> {
     let Some(machine) = Machine::new("slipway-self")? else { return Ok(()) };
     let (factory, broker) = (factory()?, Mosquitto::start(Access::Plain)?);
     let dir = tempfile::tempdir()?;

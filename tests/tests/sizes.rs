@@ -74,38 +74,38 @@ async fn resumed(size: u64, sha256: &str) -> Result<()> {
 }
 
 #[tokio::test]
-async fn pain_25_a_download_goes_on_to_one_byte_less_than_2_gib() -> Result<()> {
+async fn a_download_goes_on_to_one_byte_less_than_2_gib() -> Result<()> {
     resumed(2 * GIB - 1, "25ba9187e4e7b89d2a7f1a49f0155c233ea8fe0b19c881bc53d23fd7b93deda0").await
 }
 
 #[tokio::test]
-async fn pain_25_a_download_goes_on_to_2_gib() -> Result<()> {
+async fn a_download_goes_on_to_2_gib() -> Result<()> {
     resumed(2 * GIB, "a7c744c13cc101ed66c29f672f92455547889cc586ce6d44fe76ae824958ea51").await
 }
 
 #[tokio::test]
-async fn pain_25_a_download_goes_on_to_one_byte_more_than_2_gib() -> Result<()> {
+async fn a_download_goes_on_to_one_byte_more_than_2_gib() -> Result<()> {
     resumed(2 * GIB + 1, "b8030a8ab89280935633d8d991da3d9907c0f12e8b6fc3bfc515f4d440872b6e").await
 }
 
 #[tokio::test]
-async fn pain_25_a_download_goes_on_to_one_byte_less_than_4_gib() -> Result<()> {
+async fn a_download_goes_on_to_one_byte_less_than_4_gib() -> Result<()> {
     resumed(4 * GIB - 1, "318eea1453f3a536e42d9637db593982c5c297220b2019bd4b7ad08e88d91e4b").await
 }
 
 #[tokio::test]
-async fn pain_25_a_download_goes_on_to_4_gib() -> Result<()> {
+async fn a_download_goes_on_to_4_gib() -> Result<()> {
     resumed(4 * GIB, "8479e43911dc45e89f934fe48d01297e16f51d17aa561d4d1c216b1ae0fcddca").await
 }
 
 #[tokio::test]
-async fn pain_25_a_download_goes_on_to_one_byte_more_than_4_gib() -> Result<()> {
+async fn a_download_goes_on_to_one_byte_more_than_4_gib() -> Result<()> {
     resumed(4 * GIB + 1, "fbb82f7b353676bb562eb82157fcf0ea42c36492ca13ee56dbf82c08b6802c5c").await
 }
 
 /// Staging a bare file writes and counts every byte of it. Once, at the largest size: what is staged is no hole any more, and is synced.
 #[test]
-fn pain_25_more_than_4_gib_are_staged() -> Result<()> {
+fn more_than_4_gib_are_staged() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let (source, size) = (dir.path().join("part"), 4 * GIB + 1);
     hole(&source, size)?;
@@ -123,7 +123,7 @@ fn pain_25_more_than_4_gib_are_staged() -> Result<()> {
 
 /// One byte more or less than was authorised is found out by the answer's head; and 4 GiB and 5 bytes are not 5 bytes.
 #[tokio::test]
-async fn pain_25_one_byte_more_or_less_is_refused_before_a_byte_comes() -> Result<()> {
+async fn one_byte_more_or_less_is_refused_before_a_byte_comes() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let server = ReleaseServer::start(dir.path())?;
     for edge in EDGES {
@@ -157,7 +157,7 @@ async fn pain_25_one_byte_more_or_less_is_refused_before_a_byte_comes() -> Resul
 
 /// What a server says about the part that it sends, to the byte.
 #[test]
-fn pain_25_ranges_are_compared_in_64_bits() {
+fn ranges_are_compared_in_64_bits() {
     for size in EDGES {
         for offset in [1, size / 2, size - 1] {
             let asked = Asked { offset, size, etag: Some("\"a\"".to_owned()) };
@@ -184,7 +184,7 @@ fn pain_25_ranges_are_compared_in_64_bits() {
 
 /// A manifest says such sizes and keeps them; what no file can have is no panic.
 #[test]
-fn pain_25_manifests_keep_every_size() -> Result<()> {
+fn manifests_keep_every_size() -> Result<()> {
     for size in EDGES.into_iter().chain([(1 << 53) - 1]) {
         let digest = Sha256::of(b"");
         let text = format!(

@@ -153,7 +153,7 @@ fn caught(device: &CrashDevice) -> Result<()> {
 
 /// Takes about 20 s: thirty-six updates of two to four seconds, six at a time.
 #[test]
-fn pain_1_whatever_is_exchanged_between_verification_and_use_only_verified_bytes_are_committed() -> Result<()> {
+fn whatever_is_exchanged_between_verification_and_use_only_verified_bytes_are_committed() -> Result<()> {
     let bench = Bench::new()?;
     let foreign = tarball(NEW, slipway_protocol::Platform::current().arch(), b"#!/bin/sh\n: > \"$2.changed\"\nsleep 1000\n");
     let done = AtomicUsize::new(0);

@@ -15,7 +15,7 @@ fn one_key_twice(sim: &mut Sim, role: &str) {
 }
 
 #[test]
-fn row_1_one_public_key_under_two_ids_counts_once_in_every_role() {
+fn one_public_key_under_two_ids_counts_once_in_every_role() {
     for role in ["timestamp", "snapshot", "targets", "releases", "channels"] {
         let mut sim = sim();
         one_key_twice(&mut sim, role);
@@ -33,7 +33,7 @@ fn row_1_one_public_key_under_two_ids_counts_once_in_every_role() {
 }
 
 #[test]
-fn row_1_would_pass_without_our_count() {
+fn the_library_alone_counts_one_key_twice() {
     slipway_verify::provider::install();
     let mut sim = sim();
     one_key_twice(&mut sim, "snapshot");
@@ -46,7 +46,7 @@ fn row_1_would_pass_without_our_count() {
 }
 
 #[test]
-fn row_2_floors_hold_without_the_files_and_damage_is_no_first_boot() {
+fn floors_hold_without_the_files_and_damage_is_no_first_boot() {
     let mut sim = sim();
     let before = sim.clone();
     sim.publish();
@@ -70,7 +70,7 @@ fn garbage(stored: &Stored) -> Stored {
 }
 
 #[test]
-fn row_3_duplicate_members_are_refused_wherever_they_are() {
+fn duplicate_members_are_refused_wherever_they_are() {
     for (name, member) in [
         ("2.root.json", "\"expires\":"),
         ("timestamp.json", "\"_type\":"),
@@ -89,7 +89,7 @@ fn row_3_duplicate_members_are_refused_wherever_they_are() {
 }
 
 #[test]
-fn row_4_and_5_expiry_is_judged_by_the_time_that_is_given_and_nothing_of_it_is_kept() {
+fn expiry_is_judged_by_the_time_that_is_given_and_nothing_of_it_is_kept() {
     let (mut sim, mut device) = begun();
     sim.timestamp.expires = time("2026-12-01T00:00:00Z");
     sim.publish();
@@ -105,7 +105,7 @@ fn row_4_and_5_expiry_is_judged_by_the_time_that_is_given_and_nothing_of_it_is_k
 }
 
 #[test]
-fn row_6_only_missing_ends_the_root_chain_and_anything_else_is_stale() {
+fn only_missing_ends_the_root_chain_and_anything_else_is_stale() {
     for why in ["HTTP 500", "connection reset", "timed out", "certificate expired"] {
         let (mut sim, mut device) = begun();
         sim.rotate("timestamp");
@@ -120,7 +120,7 @@ fn row_6_only_missing_ends_the_root_chain_and_anything_else_is_stale() {
 }
 
 #[test]
-fn row_7_nothing_is_stored_before_it_is_verified_and_a_cut_anywhere_recovers() {
+fn nothing_is_stored_before_it_is_verified_and_a_cut_anywhere_recovers() {
     let (mut sim, device) = begun();
     let old = sim.rotate("timestamp");
     sim.publish_root_with(&old.signers);
@@ -135,7 +135,7 @@ fn row_7_nothing_is_stored_before_it_is_verified_and_a_cut_anywhere_recovers() {
 }
 
 #[test]
-fn row_8_everything_has_a_bound() {
+fn everything_has_a_bound() {
     let limits = Limits { root_steps: 3, roles: 4, signatures: 2, targets_bytes: 16 * 1024, ..Limits::default() };
     let bounded = |sim: &Sim| {
         Device::born(sim)
