@@ -124,8 +124,9 @@ fn wire(entry: &Value, fault: Option<RekorFault>) -> Value {
     }})
 }
 
-/// The hashes under which an entry is in the index, and that of its certificate, by its kind as Rekor does (sigstore/rekor v1.3.6,
-/// `IndexKeys` in `pkg/types/KIND/VERSION/entry.go`), but for the subjects of the statement, which no body holds.
+/// The hashes under which an entry is in the index, and that of its certificate, by its kind as Rekor does (sigstore/rekor at 05a14a9a,
+/// `IndexKeys` in `pkg/types/intoto/v0.0.1/entry.go` and its twins). The real one also indexes what no body holds: the subjects of the
+/// certificate and of the statement, and its materials.
 fn keys(entry: &Value) -> (Vec<String>, Option<String>) {
     let body: Value = serde_json::from_slice(&decode(&entry["canonicalizedBody"])).unwrap_or_default();
     let (hashes, certificate): (&[&str], &str) = match (body["kind"].as_str(), body["apiVersion"].as_str()) {

@@ -6,7 +6,7 @@
 //!
 //! | signer | member `cert` |
 //! |---|---|
-//! | slsa-github-generator's generic generator, v1.2.2 to v1.10.0 (`signing/sigstore/fulcio.go`) | the certificate, PEM |
+//! | slsa-github-generator's generic generator, v1.2.2 to v1.10.0 (`signing/envelope/envelope.go`) | the certificate, PEM |
 //! | cosign up to 2.2, so the container generator up to v1.9.0 | none: the certificate is an annotation of the image's layer |
 
 use x509_cert::der::pem::{LineEnding, encode_string};

@@ -145,7 +145,7 @@ impl MqttSettings {
             }
             if self.extra_notice_topics.contains(topic) {
                 let seen = format!("{topic} both for notices and for reports");
-                wrong("report_topic", TOPIC.with(seen, "two topics: a bridge would send reports back for ever"));
+                wrong("report_topic", TOPIC.with(seen, "two topics: a bridge would send reports back forever"));
             }
         }
         found

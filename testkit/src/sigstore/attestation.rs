@@ -260,7 +260,7 @@ impl Attestation {
 
     /// How Rekor's first generation logs it.
     pub(crate) fn entry_kind(&self) -> EntryKind {
-        // A key of somebody's own signs with cosign, which has logged `dsse` since 2.2 (sigstore/cosign, pkg/cosign/tlog.go).
+        // A key of somebody's own signs with cosign, which logs `dsse` unless `--rekor-entry-type intoto` says otherwise.
         let builders = || if self.managed_key.is_some() { EntryKind::Dsse } else { entry_kind(&self.identity) };
         self.logged_as.unwrap_or_else(builders)
     }
