@@ -55,6 +55,11 @@ fn first(dir: &Path, fits: impl Fn(&str) -> bool) -> Option<PathBuf> {
     entries.map(|entry| entry.path()).find(|path| path.file_name().is_some_and(|name| fits(&name.to_string_lossy())))
 }
 
+/// Whether what was to be exchanged is no longer there.
+fn too_late(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
 /// Exchanges it when there is something to exchange; says whether it did.
 fn exchange(state: &Path, outside: &Path, foreign: &[u8], row: Row, over: &AtomicBool) -> Result<bool> {
     let slots = state.join("slots/edgecore");
@@ -115,7 +120,11 @@ fn attacked(bench: &Bench, foreign: &[u8], row: Row, done: &AtomicUsize) -> Resu
             })
         });
         over.store(true, Ordering::Relaxed);
-        let exchanged = attack.join().ok().context("the attacker")??;
+        let exchanged = match attack.join().ok().context("the attacker")? {
+            // What was found may get another name at any moment, also between a look and the rename.
+            Err(error) if too_late(&error) => false,
+            exchanged => exchanged?,
+        };
         done.fetch_add(usize::from(exchanged), Ordering::Relaxed);
         ended
     })?;
