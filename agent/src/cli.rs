@@ -3,7 +3,7 @@
 use crate::config::{self, Config};
 use crate::control::{self, Request};
 use crate::driver::{Driver, Mode};
-use crate::effects::Edges;
+use crate::effects::Executor;
 use crate::logging::{self, LogFormat};
 use crate::process::supervisor::Tools;
 use crate::storage::slots::Slots;
@@ -132,7 +132,7 @@ fn run(command: &str, args: &Args) -> Result<(), Stop> {
                 (true, true) => Err(Stop::Usage("`--freeze` and `--expiry` are two commands: one after the other".into())),
                 (true, false) => Ok(Request::Dismiss { component }),
                 (false, true) => Ok(Request::ForgetExpired { component }),
-                (false, false) => Ok(Request::Forgive { component, artifact: args.artifact }),
+                (false, false) => Ok(Request::Unblock { component, artifact: args.artifact }),
             }
         }),
         "install" => {
@@ -235,8 +235,8 @@ async fn open(config: &Config, mode: Mode) -> Result<Driver, Refusal> {
     for refusal in &damage {
         tracing::error!(%refusal, "state was damaged and healed");
     }
-    let edges = Edges::open(config, node.clone(), store, &Tools::default())?;
-    let mut driver = Driver::new(config, node, edges, mode)?;
+    let executor = Executor::open(config, node.clone(), store, &Tools::default())?;
+    let mut driver = Driver::new(config, node, executor, mode)?;
     driver.healed(damage);
     Ok(driver)
 }

@@ -61,7 +61,8 @@ pub enum Request {
         component: ComponentName,
     },
     /// Let a condemned artifact be tried again.
-    Forgive {
+    #[serde(rename = "forgive")]
+    Unblock {
         /// Which component.
         component: ComponentName,
         /// Which artifact; all when absent.
@@ -88,7 +89,8 @@ pub enum Response {
     /// It is over; how the last attempt ended.
     Done(Option<Ending>),
     /// It is over, and this is what there was to forgive.
-    Forgiven(Forgiven),
+    #[serde(rename = "forgiven")]
+    Unblocked(Unblocked),
     /// The picture.
     Status(Box<Status>),
     /// What is trusted.
@@ -101,7 +103,7 @@ pub enum Response {
 
 /// What a person has forgiven.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Forgiven {
+pub struct Unblocked {
     /// Of which component.
     pub component: ComponentName,
     /// Releases that may be installed again.
@@ -116,7 +118,7 @@ pub struct Forgiven {
     pub expired: BTreeMap<String, u64>,
 }
 
-impl Forgiven {
+impl Unblocked {
     /// That there was nothing to forgive.
     #[must_use]
     pub const fn nothing(component: ComponentName) -> Self {

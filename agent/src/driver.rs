@@ -8,13 +8,13 @@ use crate::clock;
 use crate::config::{Component, Config};
 use crate::control::{Request, Response};
 use crate::crashpoint::crashpoint;
-use crate::effects::Edges;
+use crate::effects::Executor;
 use crate::logging;
 use crate::mqtt::{FromBroker, ToBroker};
 use jiff::Timestamp;
-use slipway_machine::record::{By, Record, Ring, SlotName, Source, State};
+use slipway_machine::record::{Record, SlotName, Source, State, Trigger, TriggerSource};
 use slipway_machine::time::Moment;
-use slipway_machine::{Answer, Effect, Input, Told};
+use slipway_machine::{Effect, EffectAnswer, Input, ReportDraft};
 use slipway_protocol::{ComponentName, Event, FleetName, NodeName, Refusal, Report, Sha256};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -36,8 +36,8 @@ const GOODBYE: Duration = Duration::from_secs(4);
 
 /// What a finished or running effect tells the loop.
 #[derive(Debug)]
-enum News {
-    Answer { component: ComponentName, epoch: u64, answer: Answer, evidence: String },
+enum EffectOutcome {
+    Answer { component: ComponentName, epoch: u64, answer: EffectAnswer, evidence: String },
     Progress { component: ComponentName, epoch: u64, percent: u8 },
     Damaged { component: ComponentName, slot: SlotName, reason: Refusal },
 }
@@ -73,10 +73,10 @@ pub struct Driver {
     refresh: Duration,
     /// Whether there is a repository to look in without being told.
     polls: bool,
-    edges: Rc<Edges>,
+    executor: Rc<Executor>,
     live: BTreeMap<ComponentName, Live>,
     mode: Mode,
-    news: (mpsc::UnboundedSender<News>, mpsc::UnboundedReceiver<News>),
+    outcomes: (mpsc::UnboundedSender<EffectOutcome>, mpsc::UnboundedReceiver<EffectOutcome>),
     broker: Option<(mpsc::Sender<ToBroker>, mpsc::Receiver<FromBroker>)>,
     connected: bool,
     /// The newest report offered to the broker on this connection.
@@ -109,11 +109,11 @@ impl Driver {
     ///
     /// # Errors
     /// When what was left cannot be read.
-    pub fn new(config: &Config, node: NodeName, edges: Edges, mode: Mode) -> Result<Self, Refusal> {
+    pub fn new(config: &Config, node: NodeName, executor: Executor, mode: Mode) -> Result<Self, Refusal> {
         let now = clock::now();
         let mut live = BTreeMap::new();
         for component in &config.components {
-            let record = edges.store.borrow().record(&component.name).unwrap_or_else(|| Record::new(component.name.clone()));
+            let record = executor.store.borrow().record(&component.name).unwrap_or_else(|| Record::new(component.name.clone()));
             // Soon after the start, but not all devices of a fleet at once after a power cut in the factory.
             let first = first_refresh(config.repository.refresh, now.dice);
             let timer = now.moment.after(first);
@@ -133,10 +133,10 @@ impl Driver {
             fleet: config.node.fleet.clone(),
             refresh: config.repository.refresh,
             polls: config.repository.url.is_some(),
-            edges: Rc::new(edges),
+            executor: Rc::new(executor),
             live,
             mode,
-            news: mpsc::unbounded_channel(),
+            outcomes: mpsc::unbounded_channel(),
             broker: None,
             connected: false,
             offered: 0,
@@ -166,7 +166,7 @@ impl Driver {
     pub fn adopt(&mut self) -> Result<(), Refusal> {
         for component in self.driven() {
             let new = self.live.get(&component).is_some_and(|live| live.record.committed.is_none());
-            if new && let Some(adopted) = self.edges.adopt(&component)? {
+            if new && let Some(adopted) = self.executor.adopt(&component)? {
                 self.input(&component, Input::Adopted(adopted));
             }
         }
@@ -182,13 +182,13 @@ impl Driver {
         look_after.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let plain = self.live.values().any(|live| matches!(live.config.run.run, crate::process::supervisor::Run::Command { .. }));
         for component in self.driven() {
-            if let Some(left) = self.edges.left(&component) {
+            if let Some(restored_for) = self.executor.restored_for(&component) {
                 if let Some(live) = self.live.get_mut(&component) {
-                    live.evidence = left.evidence;
+                    live.evidence = restored_for.evidence;
                 }
-                self.input(&component, Input::LeftFor(left.reason));
+                self.input(&component, Input::RestoredByUnit(restored_for.reason));
             }
-            let link = self.edges.slots.current(&component).unwrap_or_else(|refusal| {
+            let link = self.executor.slots.current(&component).unwrap_or_else(|refusal| {
                 tracing::warn!(%component, %refusal, "link `current` is not valid");
                 None
             });
@@ -211,7 +211,7 @@ impl Driver {
             due = due.min(in_future(self.sleep()));
             tokio::select! {
                 () = &mut stop => break,
-                Some(news) = self.news.1.recv() => self.hear(news),
+                Some(outcomes) = self.outcomes.1.recv() => self.on_outcome(outcomes),
                 message = from_broker(&mut self.broker) => match message {
                     Some(message) => self.broker_says(message),
                     None => {
@@ -260,33 +260,36 @@ impl Driver {
 
     /// The heart: decide, make durable, then act.
     fn input(&mut self, component: &ComponentName, input: Input) -> Durable {
-        if matches!(input, Input::Ring(_) | Input::Rollback) {
+        if matches!(input, Input::Trigger(_) | Input::Rollback) {
             self.miss_slot(component);
         }
         let now = clock::now();
         let Some(live) = self.live.get_mut(component) else { return Durable::Yes };
-        if matches!(&input, Input::Ring(Ring { by: By::Timer | By::Operator, source: Source::Network, .. })) {
+        if matches!(
+            &input,
+            Input::Trigger(Trigger { by: TriggerSource::Timer | TriggerSource::Operator, source: Source::Network, .. })
+        ) {
             // Not for a notice: whoever sends those must not be able to put the timer off.
             live.timer = now.moment.after(next_refresh(self.refresh, now.dice));
         }
         let settings = live.config.machine();
         let t = slipway_machine::step(&settings, &live.record, input.clone(), &now);
-        if t.next == live.record && t.told.is_empty() && t.effects.is_empty() {
+        if t.next == live.record && t.events.is_empty() && t.effects.is_empty() {
             return Durable::Yes;
         }
         let from = live.record.committed.as_ref().map(|installed| installed.version.clone());
         let evidence = std::mem::take(&mut live.evidence);
         let reports: Vec<Report> = t
-            .told
+            .events
             .iter()
-            .map(|told| {
-                let state = state_after(told, &t.next);
-                let text = Some(&evidence).filter(|text| told.event == Event::RollingBack && !text.is_empty()).cloned();
-                self::report(&self.node, &self.fleet, component, now.wall, state, told, from.clone(), text)
+            .map(|draft| {
+                let state = state_after(draft, &t.next);
+                let text = Some(&evidence).filter(|text| draft.event == Event::RollingBack && !text.is_empty()).cloned();
+                self::report(&self.node, &self.fleet, component, now.wall, state, draft, from.clone(), text)
             })
             .collect();
         crashpoint!("record: before {}", t.next.state.name());
-        let stored = self.edges.store.borrow_mut().commit(&t.next, reports);
+        let stored = self.executor.store.borrow_mut().commit(&t.next, reports);
         crashpoint!("record: after {}", t.next.state.name());
         let reports = match stored {
             Ok(reports) => reports,
@@ -294,7 +297,7 @@ impl Driver {
                 tracing::error!(%component, %refusal, "state could not be persisted; retrying before acting");
                 live.evidence = evidence;
                 // Looks and moments come again by themselves.
-                let comes_again = matches!(input, Input::Wake | Input::Answer { answer: Answer::Sampled(_), .. });
+                let comes_again = matches!(input, Input::Wake | Input::Answer { answer: EffectAnswer::Sampled(_), .. });
                 let waits = (component.clone(), input);
                 if !comes_again && !self.backlog.contains(&waits) {
                     self.backlog.push(waits);
@@ -313,7 +316,7 @@ impl Driver {
             logging::report(report);
         }
         let committed = reports.iter().any(|report| report.event == Event::Committed);
-        self.tell(component, reports);
+        self.send_reports(component, reports);
         if committed {
             // What was changed while it was watched is found now, and not tomorrow.
             self.read_slot(component);
@@ -329,29 +332,29 @@ impl Driver {
         crashpoint!("effect: before {}", slipway_machine::name(&effect));
         if let Effect::Collect { keep } = &effect {
             let downloads: Vec<Sha256> = self.live.values().filter_map(|live| downloading(&live.record.state)).collect();
-            self.edges.collect(component, keep, &downloads);
+            self.executor.collect(component, keep, &downloads);
             crashpoint!("effect: after {}", slipway_machine::name(&effect));
             return;
         }
-        let (edges, news, name) = (Rc::clone(&self.edges), self.news.0.clone(), component.clone());
+        let (executor, outcomes, name) = (Rc::clone(&self.executor), self.outcomes.0.clone(), component.clone());
         let dispensable = matches!(effect, Effect::Check { .. } | Effect::Fetch { .. } | Effect::Watch { .. });
         let task = tokio::task::spawn_local(async move {
             if let Effect::Watch { plan, payload } = &effect {
                 loop {
-                    if let Some((sample, evidence)) = edges.look(&name, plan, *payload).await {
-                        let answer = Answer::Sampled(sample);
-                        let _ = news.send(News::Answer { component: name.clone(), epoch, answer, evidence });
+                    if let Some((sample, evidence)) = executor.look(&name, plan, *payload).await {
+                        let answer = EffectAnswer::Sampled(sample);
+                        let _ = outcomes.send(EffectOutcome::Answer { component: name.clone(), epoch, answer, evidence });
                     }
-                    tokio::time::sleep(edges.interval(&name)).await;
+                    tokio::time::sleep(executor.interval(&name)).await;
                 }
             }
             let mut progress = |percent| {
-                let _ = news.send(News::Progress { component: name.clone(), epoch, percent });
+                let _ = outcomes.send(EffectOutcome::Progress { component: name.clone(), epoch, percent });
             };
-            let answer = edges.perform(&name, &effect, &mut progress).await;
+            let answer = executor.perform(&name, &effect, &mut progress).await;
             crashpoint!("effect: after {}", slipway_machine::name(&effect));
             if let Some(answer) = answer {
-                let _ = news.send(News::Answer { component: name, epoch, answer, evidence: String::new() });
+                let _ = outcomes.send(EffectOutcome::Answer { component: name, epoch, answer, evidence: String::new() });
             }
         });
         if dispensable && let Some(live) = self.live.get_mut(component) {
@@ -359,9 +362,9 @@ impl Driver {
         }
     }
 
-    fn hear(&mut self, news: News) {
-        match news {
-            News::Answer { component, epoch, answer, evidence } => {
+    fn on_outcome(&mut self, outcomes: EffectOutcome) {
+        match outcomes {
+            EffectOutcome::Answer { component, epoch, answer, evidence } => {
                 if let Some(live) = self.live.get_mut(&component)
                     && !evidence.is_empty()
                 {
@@ -369,17 +372,17 @@ impl Driver {
                 }
                 self.input(&component, Input::Answer { epoch, answer });
             }
-            News::Damaged { component, slot, reason } => {
+            EffectOutcome::Damaged { component, slot, reason } => {
                 self.damaged(&component, slot, reason);
             }
-            News::Progress { component, epoch, percent } => self.progress(&component, epoch, percent),
+            EffectOutcome::Progress { component, epoch, percent } => self.progress(&component, epoch, percent),
         }
     }
 
     // ---- time ----------------------------------------------------------------------------------------------------------
 
     fn sleep(&self) -> Duration {
-        if !self.backlog.is_empty() || self.edges.store.borrow().degraded().is_some() {
+        if !self.backlog.is_empty() || self.executor.store.borrow().degraded().is_some() {
             return STORE_AGAIN;
         }
         let now = clock::now();
@@ -398,20 +401,20 @@ impl Driver {
             self.input(&component, input);
         }
         let now = clock::now();
-        if self.edges.store.borrow().degraded().is_some() && self.edges.store.borrow_mut().recover() {
+        if self.executor.store.borrow().degraded().is_some() && self.executor.store.borrow_mut().recover() {
             tracing::info!("database is writable again");
         }
         for component in self.driven() {
             let Some(live) = self.live.get_mut(&component) else { continue };
             let wake =
                 slipway_machine::wake_at(&live.config.machine(), &live.record).is_some_and(|moment| moment.reached(&now.moment));
-            let rings = self.polls && self.mode == Mode::Service && live.timer.reached(&now.moment);
+            let triggers = self.polls && self.mode == Mode::Service && live.timer.reached(&now.moment);
             if wake {
                 self.input(&component, Input::Wake);
             }
-            if rings {
+            if triggers {
                 self.read_slot_daily(&component);
-                self.input(&component, Input::Ring(Ring { by: By::Timer, source: Source::Network, hint: None }));
+                self.input(&component, Input::Trigger(Trigger { by: TriggerSource::Timer, source: Source::Network, hint: None }));
             }
         }
     }
@@ -431,8 +434,8 @@ async fn from_broker(broker: &mut Option<(mpsc::Sender<ToBroker>, mpsc::Receiver
 }
 
 /// The state a report speaks of. A transition may pass through several at once; the last one counts, except for what was just reached.
-fn state_after(told: &Told, next: &Record) -> &'static str {
-    match told.event {
+fn state_after(draft: &ReportDraft, next: &Record) -> &'static str {
+    match draft.event {
         Event::Staged => "staged",
         Event::Staging => "staging",
         Event::Downloading => "downloading",
@@ -447,7 +450,7 @@ fn report(
     component: &ComponentName,
     time: Timestamp,
     state: &str,
-    told: &Told,
+    draft: &ReportDraft,
     from: Option<slipway_protocol::Version>,
     text: Option<String>,
 ) -> Report {
@@ -458,12 +461,12 @@ fn report(
         seq: 0,
         time,
         component: component.clone(),
-        event: told.event,
+        event: draft.event,
         state: state.to_owned(),
         from,
-        to: told.to.clone(),
+        to: draft.to.clone(),
         percent: None,
-        refusal: told.refusal.clone(),
+        refusal: draft.refusal.clone(),
         text,
     }
 }

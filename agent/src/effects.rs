@@ -9,20 +9,20 @@ use crate::config::{Component, Config};
 use crate::fetch::{BUDGET, Budget, Client, Download, FetchError, TarSource};
 use crate::process::health::Prober;
 use crate::process::supervisor::{Supervisor, Tools};
-use crate::selfupdate::activate::Own;
-use crate::selfupdate::restore::{Failed, Place};
+use crate::selfupdate::activate::AgentComponent;
+use crate::selfupdate::restore::{Failed, RestoreDir};
 use crate::storage::durable;
 use crate::storage::layout;
 use crate::storage::slots::{SLOT_FORMAT, SlotRecord, Slots};
 use crate::storage::store::Store;
 use crate::storage::unpack;
 use crate::tls;
-use crate::trust::{Asked, Found, Memory, NoCandidate, Proof, Transport, Trust, View};
+use crate::trust::{CheckRequest, NoCandidate, ReleaseEvidence, Resolved, Transport, Trust, TrustFloors, View};
 use jiff::Timestamp;
-use slipway_machine::record::{Installed, Plan, Ring, SlotName, Source};
+use slipway_machine::record::{Installed, Plan, SlotName, Source, Trigger};
 use slipway_machine::time::Moment;
-use slipway_machine::{Again, Answer, Candidate, Effect, Failure, Verdict};
-use slipway_protocol::{Class, ComponentName, NodeName, Refusal, Sha256, Version};
+use slipway_machine::{Candidate, CheckOutcome, Effect, EffectAnswer, EffectFailure, RetryAdvice};
+use slipway_protocol::{Category, ComponentName, NodeName, Refusal, Sha256, Version};
 use slipway_verify::{Authorized, Release};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ slipway_protocol::refusals! {
         "free some space on that file system; the agent tries again by itself";
     WORKER = "SLW-A-WORKER", System, Device, "task that works on files ended unexpectedly",
         "wait: the agent does the work again; if this recurs, check memory and disk";
-    FORGOTTEN = "SLW-A-TRUST-MEMORY", System, Operator, "trust state in the witness file cannot be read",
+    TRUST_STATE = "SLW-A-TRUST-MEMORY", System, Operator, "trust state in the witness file cannot be read",
         "install the agent that wrote it again; only if this device is yours to reset, give it a fresh state directory";
 }
 
@@ -54,7 +54,7 @@ const UNPACKED: u64 = 4;
 
 /// Everything that effects work with. One for all components; single-threaded.
 #[derive(Debug)]
-pub struct Edges {
+pub struct Executor {
     /// The database and the witness.
     pub store: RefCell<Store>,
     /// The slots.
@@ -65,7 +65,7 @@ pub struct Edges {
     base: Option<Url>,
     prober: Prober,
     state: PathBuf,
-    parts: BTreeMap<ComponentName, Part>,
+    managed: BTreeMap<ComponentName, ManagedComponent>,
     /// Whether the broker is reached.
     pub connected: Cell<bool>,
     /// The metadata on disk is one for all components: a refresh of one must neither take back what another's has just raised, nor
@@ -77,27 +77,27 @@ pub struct Edges {
 
 /// What belongs to one component.
 #[derive(Debug)]
-struct Part {
+struct ManagedComponent {
     config: Component,
     supervisor: Supervisor,
     /// The agent itself is activated and left in its own way.
-    own: Option<Own>,
+    agent: Option<AgentComponent>,
     /// One effect at a time: those that touch the disk or the process run to their end even when nobody wants their answer any more.
     busy: Mutex<()>,
     /// Held beside it by those that touch the process: a download may take hours, and the process must not stay dead for so long.
-    handled: Mutex<()>,
+    process_lock: Mutex<()>,
     /// The process of a release on probation whose bytes were read again after its start.
     hashed: Cell<Option<u32>>,
 }
 
-impl Edges {
+impl Executor {
     /// Opens everything that effects need.
     ///
     /// # Errors
     /// What cannot be used, by file and reason.
     pub fn open(config: &Config, node: NodeName, store: Store, tools: &Tools) -> Result<Self, Refusal> {
         clock::learn(clock::BUILT);
-        store.memory().trusted_time.into_iter().for_each(clock::learn);
+        store.witness_data().trusted_time.into_iter().for_each(clock::learn);
         let state = config.node.state.clone();
         for sub in [layout::DOWNLOADS, layout::SNAPSHOTS, layout::RUN] {
             let sub = state.join(sub);
@@ -107,18 +107,18 @@ impl Edges {
         let trust = Trust::open(config, node, slots.clone())?;
         let tls = tls::client_config(&config.tls)?;
         let client = Client::new(&config.http, &tls)?;
-        let mut parts = BTreeMap::new();
+        let mut managed = BTreeMap::new();
         for component in &config.components {
             let run = state.join(layout::RUN).join(component.name.as_str());
             let supervisor = Supervisor::new(&component.name, &component.run, slots.link(&component.name), run, tools);
-            parts.insert(
+            managed.insert(
                 component.name.clone(),
-                Part {
+                ManagedComponent {
                     config: component.clone(),
                     supervisor,
-                    own: Own::of(component, &state, &slots, tools),
+                    agent: AgentComponent::of(component, &state, &slots, tools),
                     busy: Mutex::default(),
-                    handled: Mutex::default(),
+                    process_lock: Mutex::default(),
                     hashed: Cell::default(),
                 },
             );
@@ -132,7 +132,7 @@ impl Edges {
             base,
             prober: Prober::new(&tls)?,
             state,
-            parts,
+            managed,
             connected: Cell::new(false),
             metadata: Mutex::default(),
             sigstore: RefCell::default(),
@@ -143,19 +143,19 @@ impl Edges {
     ///
     /// # Errors
     /// Something else than this agent wrote it.
-    pub fn memory(&self) -> Result<Memory, Refusal> {
-        match self.store.borrow().memory().tuf.clone() {
-            serde_json::Value::Null => Ok(Memory::default()),
-            value => serde_json::from_value(value).map_err(|error| FORGOTTEN.with(error, "versions by role")),
+    pub fn trust_floors(&self) -> Result<TrustFloors, Refusal> {
+        match self.store.borrow().witness_data().tuf.clone() {
+            serde_json::Value::Null => Ok(TrustFloors::default()),
+            value => serde_json::from_value(value).map_err(|error| TRUST_STATE.with(error, "versions by role")),
         }
     }
 
     /// What is trusted here, for a person.
     ///
     /// # Errors
-    /// As [`Self::memory`].
+    /// As [`Self::trust_floors`].
     pub fn view(&self) -> Result<View, Refusal> {
-        Ok(self.trust.view(&self.memory()?, clock::known()))
+        Ok(self.trust.view(&self.trust_floors()?, clock::known()))
     }
 
     /// Forgets which versions of the operator's metadata were judged expired, and tells which:
@@ -163,129 +163,136 @@ impl Edges {
     /// under way, which would put them back.
     ///
     /// # Errors
-    /// As [`Self::memory`]; or the witness cannot be written.
+    /// As [`Self::trust_floors`]; or the witness cannot be written.
     pub async fn forget_expired(&self) -> Result<BTreeMap<String, u64>, Refusal> {
         let _alone = self.metadata.lock().await;
-        let mut memory = self.memory()?;
-        let expired = std::mem::take(&mut memory.operator.expired);
+        let mut trust_floors = self.trust_floors()?;
+        let expired = std::mem::take(&mut trust_floors.operator.expired);
         if !expired.is_empty() {
             tracing::warn!(?expired, "recorded expiry cleared by an operator; the metadata is evaluated again");
-            self.remember(&memory)?;
+            self.remember(&trust_floors)?;
         }
         Ok(expired)
     }
 
     /// Carries out an effect that has an answer. `progress` hears percent.
-    pub async fn perform(&self, component: &ComponentName, effect: &Effect, progress: &mut dyn FnMut(u8)) -> Option<Answer> {
-        let part = self.parts.get(component)?;
-        let _one_at_a_time = part.busy.lock().await;
+    pub async fn perform(
+        &self,
+        component: &ComponentName,
+        effect: &Effect,
+        progress: &mut dyn FnMut(u8),
+    ) -> Option<EffectAnswer> {
+        let managed = self.managed.get(component)?;
+        let _one_at_a_time = managed.busy.lock().await;
         let touches = matches!(effect, Effect::Prepare { .. } | Effect::Switch { .. } | Effect::Restore { .. });
-        let _in_hand = if touches { Some(part.handled.lock().await) } else { None };
+        let _process_lock = if touches { Some(managed.process_lock.lock().await) } else { None };
         Some(match effect {
-            Effect::Check { ring, mend } => Answer::Checked(self.check(part, ring, mend.as_ref()).await),
-            Effect::Fetch { plan } => Answer::Fetched(self.fetch(component, plan, progress).await),
-            Effect::Stage { plan } => Answer::Staged(self.stage(component, plan).await),
-            Effect::Prepare { plan, payload, put_by } => Answer::Prepared(self.prepare(part, plan, *payload, *put_by).await),
-            Effect::Switch { plan, payload } => Answer::Switched(self.switch(part, plan, *payload).await),
-            Effect::Restore { from, to, anyway } => self.restore(part, from.as_ref(), to.as_ref(), *anyway).await,
+            Effect::Check { trigger, repair } => EffectAnswer::Checked(self.check(managed, trigger, repair.as_ref()).await),
+            Effect::Fetch { plan } => EffectAnswer::Fetched(self.fetch(component, plan, progress).await),
+            Effect::Stage { plan } => EffectAnswer::Staged(self.stage(component, plan).await),
+            Effect::Prepare { plan, payload, keep_snapshot } => {
+                EffectAnswer::Prepared(self.prepare(managed, plan, *payload, *keep_snapshot).await)
+            }
+            Effect::Switch { plan, payload } => EffectAnswer::Switched(self.switch(managed, plan, *payload).await),
+            Effect::Restore { from, to, anyway } => self.restore(managed, from.as_ref(), to.as_ref(), *anyway).await,
             Effect::Watch { .. } | Effect::Collect { .. } => return None,
         })
     }
 
     /// A damaged release is looked for first: it is known to work here. Where it cannot be had, what the channel names must do.
-    async fn check(&self, part: &Part, ring: &Ring, mend: Option<&Installed>) -> Verdict {
-        let component = &part.config.name;
-        let transport = match &ring.source {
+    async fn check(&self, managed: &ManagedComponent, trigger: &Trigger, repair: Option<&Installed>) -> CheckOutcome {
+        let component = &managed.config.name;
+        let transport = match &trigger.source {
             Source::Network => self.base.clone().map(|base| Transport::Http(self.client.clone(), base)),
             Source::Bundle(path) => match self.bundle(path).await {
                 Ok(tar) => Some(Transport::Tar(tar, String::new())),
-                Err(refusal) => return Verdict::Refused { refusal, version: None },
+                Err(refusal) => return CheckOutcome::Refused { refusal, version: None },
             },
         };
-        if let Some(installed) = mend
-            && self.sound(component, installed).await.is_ok()
+        if let Some(installed) = repair
+            && self.verify_slot(component, installed).await.is_ok()
         {
-            return Verdict::Whole;
+            return CheckOutcome::AlreadyIntact;
         }
         // The agent's own stays until its successor is whole: something of it may start, and nothing else would.
-        if let Some(installed) = mend.filter(|_| part.own.is_none()) {
+        if let Some(installed) = repair.filter(|_| managed.agent.is_none()) {
             let (slots, name, damaged) = (self.slots.clone(), component.clone(), installed.clone());
             if let Err(refusal) = blocking(move || slots.set_aside(&name, &damaged.slot, &damaged.payload)).await {
                 tracing::error!(%component, %refusal, "damaged release could not be moved aside");
             }
             // No repository has what was adopted. Where it came from may.
-            if let Some(adopt) = part.config.adopt.as_ref().filter(|_| installed.adopted) {
+            if let Some(adopt) = managed.config.adopt.as_ref().filter(|_| installed.adopted) {
                 let (slots, name, path, lost) = (self.slots.clone(), component.clone(), adopt.path.clone(), installed.clone());
                 match blocking(move || slots.adopt_again(&name, &path, &lost)).await {
-                    Ok(()) => return Verdict::Whole,
+                    Ok(()) => return CheckOutcome::AlreadyIntact,
                     Err(refusal) => {
                         tracing::warn!(%component, %refusal, "damaged adopted program could not be copied from its original path again")
                     }
                 }
             }
         }
-        if let Some(installed) = mend {
-            match self.look_for(component, ring, transport.as_ref(), Some(&installed.version)).await {
-                Verdict::Candidate(candidate) if candidate.plan.artifact == installed.artifact => {
-                    return Verdict::Candidate(candidate);
+        if let Some(installed) = repair {
+            match self.look_for(component, trigger, transport.as_ref(), Some(&installed.version)).await {
+                CheckOutcome::Candidate(candidate) if candidate.plan.artifact == installed.artifact => {
+                    return CheckOutcome::Candidate(candidate);
                 }
-                Verdict::Refused { refusal, .. } => {
+                CheckOutcome::Refused { refusal, .. } => {
                     tracing::warn!(%component, %refusal, "damaged release could not be fetched again")
                 }
-                Verdict::Candidate(_) | Verdict::Held(_) | Verdict::Whole => {}
-                failed @ Verdict::Failed(_) => return failed,
+                CheckOutcome::Candidate(_) | CheckOutcome::Waiting(_) | CheckOutcome::AlreadyIntact => {}
+                failed @ CheckOutcome::Failed(_) => return failed,
             }
         }
-        self.look_for(component, ring, transport.as_ref(), None).await
+        self.look_for(component, trigger, transport.as_ref(), None).await
     }
 
     /// Asks for `release`, or for what the channel names.
     async fn look_for(
         &self,
         component: &ComponentName,
-        ring: &Ring,
+        trigger: &Trigger,
         transport: Option<&Transport>,
         release: Option<&Version>,
-    ) -> Verdict {
+    ) -> CheckOutcome {
         let _alone = self.metadata.lock().await;
-        let memory = match self.memory() {
-            Ok(memory) => memory,
-            Err(refusal) => return Verdict::Refused { refusal, version: None },
+        let trust_floors = match self.trust_floors() {
+            Ok(trust_floors) => trust_floors,
+            Err(refusal) => return CheckOutcome::Refused { refusal, version: None },
         };
         let known = clock::known();
         if known.unsure {
             tracing::warn!(clock = %known.clock, latest = %known.latest, "system clock is not trusted; the later of both times decides about expiry");
         }
-        let asked = Asked {
+        let request = CheckRequest {
             component: component.clone(),
             now: known.trusted(),
             time_unsure: known.unsure,
-            sigstore: self.ask_sigstore(&memory),
-            memory,
-            source: ring.source.clone(),
+            sigstore: self.ask_sigstore(&trust_floors),
+            trust_floors,
+            source: trigger.source.clone(),
             release: release.cloned(),
         };
-        let checked = self.trust.check(transport, &asked).await;
+        let checked = self.trust.check(transport, &request).await;
         for note in &checked.notes {
             tracing::warn!(%component, %note, "check for a release is degraded");
         }
         // What was verified holds whatever the check ended in; an answer that outran its memory would be a way back to old metadata.
-        let kept = if checked.memory == asked.memory { Ok(()) } else { self.remember(&checked.memory) };
+        let kept = if checked.trust_floors == request.trust_floors { Ok(()) } else { self.remember(&checked.trust_floors) };
         let kept = kept.and_then(|()| self.remember_time(checked.signed));
         match (kept, checked.result) {
-            (Err(refusal), _) => Verdict::Failed(Failure { refusal, again: Again::Later }),
-            (Ok(()), Ok(Found::Release(plan))) => {
-                let barred = self.barred(component, &plan);
-                Verdict::Candidate(Box::new(Candidate { plan, barred }))
+            (Err(refusal), _) => CheckOutcome::Failed(EffectFailure { refusal, advice: RetryAdvice::Later }),
+            (Ok(()), Ok(Resolved::Release(plan))) => {
+                let obstacle = self.obstacle(component, &plan);
+                CheckOutcome::Candidate(Box::new(Candidate { plan, obstacle }))
             }
-            (Ok(()), Ok(Found::Held(held))) => Verdict::Held(held),
-            (Ok(()), Err(NoCandidate::Refused(refusal, version))) => Verdict::Refused { refusal, version },
-            (Ok(()), Err(NoCandidate::Failed(failure))) => Verdict::Failed(failure),
+            (Ok(()), Ok(Resolved::Waiting(held))) => CheckOutcome::Waiting(held),
+            (Ok(()), Err(NoCandidate::Refused(refusal, version))) => CheckOutcome::Refused { refusal, version },
+            (Ok(()), Err(NoCandidate::Failed(failure))) => CheckOutcome::Failed(failure),
         }
     }
 
-    fn remember(&self, memory: &Memory) -> Result<(), Refusal> {
-        let value = serde_json::to_value(memory).map_err(|error| WORKER.with(error, "JSON"))?;
+    fn remember(&self, trust_floors: &TrustFloors) -> Result<(), Refusal> {
+        let value = serde_json::to_value(trust_floors).map_err(|error| WORKER.with(error, "JSON"))?;
         self.store.borrow_mut().remember_tuf(value)
     }
 
@@ -294,18 +301,18 @@ impl Edges {
     fn remember_time(&self, signed: Option<Timestamp>) -> Result<(), Refusal> {
         signed.into_iter().for_each(clock::learn);
         let latest = clock::known().latest;
-        let before = self.store.borrow().memory().trusted_time;
+        let before = self.store.borrow().witness_data().trusted_time;
         let risen = before.is_none_or(|before| latest.duration_since(before).as_secs() >= REMEMBER_SECS);
-        let news = signed.is_some_and(|signed| before.is_none_or(|before| signed > before));
-        if risen || news { self.store.borrow_mut().remember_time(latest) } else { Ok(()) }
+        let newer = signed.is_some_and(|signed| before.is_none_or(|before| signed > before));
+        if risen || newer { self.store.borrow_mut().remember_time(latest) } else { Ok(()) }
     }
 
     /// Where to ask for Sigstore's own repository, when it is time to.
-    fn ask_sigstore(&self, memory: &Memory) -> Option<Transport> {
+    fn ask_sigstore(&self, trust_floors: &TrustFloors) -> Option<Transport> {
         let url = self.trust.sigstore_url()?;
         let now = clock::now().moment;
         let recent = self.sigstore.borrow().as_ref().is_some_and(|at| !at.after(SIGSTORE_SECS).reached(&now));
-        if recent && !self.trust.needs_sigstore(memory) {
+        if recent && !self.trust.needs_sigstore(trust_floors) {
             return None;
         }
         *self.sigstore.borrow_mut() = Some(now);
@@ -317,8 +324,8 @@ impl Edges {
         blocking(move || TarSource::open(&path)).await
     }
 
-    async fn fetch(&self, component: &ComponentName, plan: &Plan, progress: &mut dyn FnMut(u8)) -> Result<(), Failure> {
-        let never = |refusal| Failure { refusal, again: Again::Never };
+    async fn fetch(&self, component: &ComponentName, plan: &Plan, progress: &mut dyn FnMut(u8)) -> Result<(), EffectFailure> {
+        let never = |refusal| EffectFailure { refusal, advice: RetryAdvice::Never };
         let (release, _) = self.authorize(component, plan).await?;
         if self.staged(component, plan).await.is_some() {
             return Ok(());
@@ -326,7 +333,7 @@ impl Edges {
         let artifact = &release.artifact;
         let part = self.part_file(&artifact.sha256);
         let offset = self.store.borrow().cursor(&artifact.sha256);
-        self.room(&part, artifact.size, offset).map_err(|refusal| Failure { refusal, again: Again::Later })?;
+        self.room(&part, artifact.size, offset).map_err(|refusal| EffectFailure { refusal, advice: RetryAdvice::Later })?;
         let mut download = Download {
             urls: Vec::new(),
             size: artifact.size,
@@ -362,7 +369,7 @@ impl Edges {
             if error.refusal.code == BUDGET.code {
                 self.store.borrow_mut().close_account(&artifact.sha256, clock::known().trusted());
             }
-            Failure::from(error)
+            EffectFailure::from(error)
         })
     }
 
@@ -372,7 +379,7 @@ impl Edges {
     }
 
     /// Why a release cannot be fetched now, if it has to be: known before anything is begun, a refusal is told once and not every hour.
-    fn barred(&self, component: &ComponentName, plan: &Plan) -> Option<Refusal> {
+    fn obstacle(&self, component: &ComponentName, plan: &Plan) -> Option<Refusal> {
         let staged = self.slots.read(component, &plan.slot).is_ok_and(|slot| slot.artifact == plan.artifact && !slot.adopted);
         if staged || plan.source != Source::Network {
             return None;
@@ -403,8 +410,8 @@ impl Edges {
         Some(record.payload)
     }
 
-    async fn stage(&self, component: &ComponentName, plan: &Plan) -> Result<Sha256, Failure> {
-        let never = |refusal| Failure { refusal, again: Again::Never };
+    async fn stage(&self, component: &ComponentName, plan: &Plan) -> Result<Sha256, EffectFailure> {
+        let never = |refusal| EffectFailure { refusal, advice: RetryAdvice::Never };
         let (release, proof) = self.authorize(component, plan).await?;
         let payload = match self.staged(component, plan).await {
             Some(payload) => payload,
@@ -421,7 +428,7 @@ impl Edges {
     /// Copies what ran before Slipway to a slot and points the link at it: the first update has a way back, and a unit that starts
     /// what is current can be put in place at any time. Nothing when there is nothing to adopt.
     pub fn adopt(&self, component: &ComponentName) -> Result<Option<Installed>, Refusal> {
-        let Some(adopt) = self.parts.get(component).and_then(|part| part.config.adopt.as_ref()) else { return Ok(None) };
+        let Some(adopt) = self.managed.get(component).and_then(|managed| managed.config.adopt.as_ref()) else { return Ok(None) };
         let ours = |slot: &SlotName| self.slots.read(component, slot).is_ok_and(|record| !record.adopted);
         if self.slots.current(component)?.as_ref().is_some_and(ours) {
             return Ok(None);
@@ -433,8 +440,8 @@ impl Edges {
 
     /// Whether the agent's own damaged slot was made whole from the program that runs.
     pub fn heal(&self, component: &ComponentName, committed: &Installed) -> bool {
-        let Some(own) = self.parts.get(component).and_then(|part| part.own.as_ref()) else { return false };
-        let healed = own.heal(committed);
+        let Some(agent) = self.managed.get(component).and_then(|managed| managed.agent.as_ref()) else { return false };
+        let healed = agent.heal(committed);
         if let Err(refusal) = &healed {
             tracing::warn!(%component, %refusal, "damaged agent slot could not be repaired from the running program");
         }
@@ -446,9 +453,9 @@ impl Edges {
     }
 
     /// Why the restore unit left a release of the agent itself, if this component is that and it did.
-    pub fn left(&self, component: &ComponentName) -> Option<Failed> {
-        self.parts.get(component)?.own.as_ref()?;
-        Place::new(&self.state).failed().unwrap_or_else(|refusal| {
+    pub fn restored_for(&self, component: &ComponentName) -> Option<Failed> {
+        self.managed.get(component)?.agent.as_ref()?;
+        RestoreDir::new(&self.state).failed().unwrap_or_else(|refusal| {
             tracing::warn!(%refusal, "failure report of the restore unit could not be read");
             None
         })
@@ -462,8 +469,8 @@ impl Edges {
         });
         let snapshots =
             self.parts_in(&layout::snapshots(&self.state, component), |name| keep.iter().any(|slot| slot.as_str() == name));
-        let armed = self.parts.get(component).and_then(|part| part.own.as_ref()).map_or(Ok(()), Own::disarm);
-        let trust = self.memory().and_then(|memory| self.trust.collect(&memory, downloads));
+        let armed = self.managed.get(component).and_then(|managed| managed.agent.as_ref()).map_or(Ok(()), AgentComponent::disarm);
+        let trust = self.trust_floors().and_then(|trust_floors| self.trust.collect(&trust_floors, downloads));
         self.store.borrow_mut().collect_cursors(downloads, clock::known().trusted());
         for refusal in [gone, parts, snapshots, armed, trust].into_iter().filter_map(Result::err) {
             tracing::warn!(%component, %refusal, "cleanup failed; retrying with the next one");
@@ -488,11 +495,15 @@ impl Edges {
     }
 
     /// What cannot be read of the proof is fetched again by the next check, so it may work later; what is wrong with it stays wrong.
-    async fn authorize(&self, component: &ComponentName, plan: &Plan) -> Result<(Authorized<Release>, Proof), Failure> {
+    async fn authorize(
+        &self,
+        component: &ComponentName,
+        plan: &Plan,
+    ) -> Result<(Authorized<Release>, ReleaseEvidence), EffectFailure> {
         let _whole = self.metadata.lock().await;
-        self.memory().and_then(|memory| self.trust.authorize(component, plan, &memory)).map_err(|refusal| {
-            let again = if refusal.class == Class::System { Again::Later } else { Again::Never };
-            Failure { refusal, again }
+        self.trust_floors().and_then(|trust_floors| self.trust.authorize(component, plan, &trust_floors)).map_err(|refusal| {
+            let advice = if refusal.category == Category::System { RetryAdvice::Later } else { RetryAdvice::Never };
+            EffectFailure { refusal, advice }
         })
     }
 
@@ -517,7 +528,7 @@ fn unpack_to_slot(
     part: &Path,
     plan: &Plan,
     release: &Authorized<Release>,
-    proof: &Proof,
+    proof: &ReleaseEvidence,
 ) -> Result<Sha256, Refusal> {
     let artifact = &release.artifact;
     let component = &release.manifest.component;
@@ -545,9 +556,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> +
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(WORKER.with(error, "finished work")))
 }
 
-impl From<FetchError> for Failure {
+impl From<FetchError> for EffectFailure {
     fn from(error: FetchError) -> Self {
-        Self { refusal: error.refusal, again: error.retry }
+        Self { refusal: error.refusal, advice: error.retry }
     }
 }
 

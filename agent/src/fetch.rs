@@ -28,7 +28,7 @@ pub use client::{Client, HttpSettings};
 pub use tar::TarSource;
 pub(crate) use transport::shown;
 
-use slipway_machine::Again;
+use slipway_machine::RetryAdvice;
 use slipway_protocol::{Refusal, Sha256, Sha512};
 use std::fmt;
 use std::path::PathBuf;
@@ -77,18 +77,18 @@ pub struct FetchError {
     /// What was wrong: of several addresses, at the first that may work later, else at the one that matters most.
     pub refusal: Refusal,
     /// Whether to try again; how often and for how long is the caller's decision.
-    pub retry: Again,
+    pub retry: RetryAdvice,
     /// Bytes that came this time nevertheless, for whoever keeps a budget. They are not lost unless refused.
     pub received: u64,
 }
 
 impl FetchError {
     fn never(refusal: Refusal) -> Self {
-        Self { refusal, retry: Again::Never, received: 0 }
+        Self { refusal, retry: RetryAdvice::Never, received: 0 }
     }
 
     fn later(refusal: Refusal) -> Self {
-        Self { refusal, retry: Again::Later, received: 0 }
+        Self { refusal, retry: RetryAdvice::Later, received: 0 }
     }
 }
 

@@ -164,7 +164,7 @@ const fn words(event: Kind) -> &'static str {
         Kind::Checking => "checking for a release",
         Kind::Committed => "release committed",
         Kind::Downloading => "downloading release",
-        Kind::Forgiven => "release unblocked",
+        Kind::Unblocked => "release unblocked",
         Kind::Healed => "damage repaired",
         Kind::Inconsistent => "no release can be made to run; an operator is needed",
         Kind::Progress => "progress",

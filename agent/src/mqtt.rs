@@ -6,7 +6,7 @@
 //! | `link` | one connection after the other, for ever: dial, subscribe, serve, wait |
 //! | `shared` | what outlives a connection |
 //! | `session` | one connection: what goes out and what came in |
-//! | `flight` | which packet identifier carries which report. Pure |
+//! | `in_flight` | which packet identifier carries which report. Pure |
 //! | `pace` | how long to wait before dialling again, and how much of a flood is read. Pure |
 //! | `reason` | the library's errors in words that say what to do |
 //!
@@ -16,7 +16,7 @@
 //!   [`FromBroker::Delivered`] the next. Offering one that is already on its way changes nothing. While disconnected, offers are dropped.
 //! - A report that was delivered just before a connection broke is delivered again; its `seq` tells.
 
-mod flight;
+mod in_flight;
 mod link;
 mod pace;
 mod reason;

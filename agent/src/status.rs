@@ -4,7 +4,7 @@ use crate::storage::store::OUTBOX_LIMIT;
 use crate::text::{columns, dash, day, kebab, minute};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use slipway_machine::record::{Ending, Installed, Missed, Record};
+use slipway_machine::record::{Ending, Installed, Record, SuspectedFreeze};
 use slipway_protocol::{ChannelName, ComponentName, FleetName, NodeName, Refusal, Sha256, Version};
 use std::fmt::Write;
 
@@ -68,15 +68,16 @@ pub struct ComponentStatus {
     /// How the last attempt ended.
     pub last: Option<Ending>,
     /// A release that a notice named and the repository does not show: a possible freeze.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub missed: Option<Missed>,
+    #[serde(default, rename = "missed", skip_serializing_if = "Option::is_none")]
+    pub suspected_freeze: Option<SuspectedFreeze>,
     /// Artifacts that failed here.
-    pub condemned: Vec<CondemnedStatus>,
+    #[serde(rename = "condemned")]
+    pub blocked: Vec<BlockedStatus>,
 }
 
 /// A condemned artifact.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct CondemnedStatus {
+pub struct BlockedStatus {
     /// Its version.
     pub version: Version,
     /// Its SHA-256.
@@ -105,8 +106,10 @@ impl Status {
         let rows: Vec<[String; 7]> = std::iter::once(header).chain(self.components.iter().map(ComponentStatus::row)).collect();
         let _ = write!(out, "\n{}", columns(&rows));
         for component in &self.components {
-            if let Some(missed) = component.missed.as_ref().filter(|missed| !missed.dismissed) {
-                let Missed { version, shown, since, .. } = missed;
+            if let Some(suspected_freeze) =
+                component.suspected_freeze.as_ref().filter(|suspected_freeze| !suspected_freeze.dismissed)
+            {
+                let SuspectedFreeze { version, shown, since, .. } = suspected_freeze;
                 let _ = writeln!(
                     out,
                     "\n{}: possible freeze: a notice named {version} on {}, the repository shows {shown}; `slipway-agent forgive --freeze` dismisses this",
@@ -117,15 +120,15 @@ impl Status {
             if let Some(refusal) = component.last.as_ref().and_then(|last| last.refusal.as_ref()) {
                 let _ = write!(out, "\n{}: {}", component.component, refusal.explain());
             }
-            for condemned in &component.condemned {
+            for blocked in &component.blocked {
                 let _ = writeln!(
                     out,
                     "\n{}: condemned {} ({}) on {}: {}",
                     component.component,
-                    condemned.version,
-                    condemned.artifact.short(),
-                    day(condemned.at),
-                    condemned.reason.code
+                    blocked.version,
+                    blocked.artifact.short(),
+                    day(blocked.at),
+                    blocked.reason.code
                 );
             }
         }
@@ -156,7 +159,7 @@ impl ComponentStatus {
     /// From the record, of a component that follows `channel`.
     #[must_use]
     pub fn of(channel: &ChannelName, record: &Record) -> Self {
-        let condemned = |c: &slipway_machine::record::Condemned| CondemnedStatus {
+        let blocked = |c: &slipway_machine::record::Blocked| BlockedStatus {
             version: c.version.clone(),
             artifact: c.artifact,
             reason: c.reason.clone(),
@@ -171,8 +174,8 @@ impl ComponentStatus {
             previous: record.previous.clone(),
             floor: record.floor.clone(),
             last: record.last.clone(),
-            missed: record.missed.clone(),
-            condemned: record.condemned.iter().map(condemned).collect(),
+            suspected_freeze: record.suspected_freeze.clone(),
+            blocked: record.blocked.iter().map(blocked).collect(),
         }
     }
 

@@ -27,8 +27,8 @@ mod view;
 pub use cache::{Cache, follow};
 pub use history::RootHistory;
 pub use sigstore::Origin;
-pub use transport::{Place, Transport};
-pub use view::{RepositoryView, RoleView, SigstoreView, Trouble, View};
+pub use transport::{RepositoryTransport, Transport};
+pub use view::{RefreshFailure, RepositoryView, RoleView, SigstoreView, View};
 
 use crate::config::{Component, Config, read_limited};
 use crate::fetch::FetchError;
@@ -38,7 +38,7 @@ use crate::storage::slots::Slots;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use slipway_machine::record::{Plan, SlotName, Source};
-use slipway_machine::{Failure, Held, Hold};
+use slipway_machine::{EffectFailure, HeldRelease, HoldReason};
 use slipway_protocol::channel::Admission;
 use slipway_protocol::{Channel, ComponentName, Manifest, NodeName, Platform, Refusal, Sha256, Version};
 use slipway_verify::tuf::{AuthenticTarget, Expiry, Floors, Repository, Rules};
@@ -72,13 +72,13 @@ pub enum NoCandidate {
     /// Something says no.
     Refused(Refusal, Option<Version>),
     /// Not found out this time.
-    Failed(Failure),
+    Failed(EffectFailure),
 }
 
 impl NoCandidate {
     const fn refusal(&self) -> &Refusal {
         match self {
-            Self::Refused(refusal, _) | Self::Failed(Failure { refusal, .. }) => refusal,
+            Self::Refused(refusal, _) | Self::Failed(EffectFailure { refusal, .. }) => refusal,
         }
     }
 }
@@ -98,7 +98,7 @@ impl From<FetchError> for NoCandidate {
 /// What the witness remembers about trust: nothing older is believed, whatever became of the files.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Memory {
+pub struct TrustFloors {
     /// The versions of the operator's metadata.
     #[serde(skip_serializing_if = "is_default")]
     pub operator: Floors,
@@ -116,7 +116,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 /// What a check needs to know and what it may raise.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct CheckRequest {
     /// Which component.
     pub component: ComponentName,
     /// Trusted time.
@@ -124,7 +124,7 @@ pub struct Asked {
     /// The clock is not believed.
     pub time_unsure: bool,
     /// What the witness remembers.
-    pub memory: Memory,
+    pub trust_floors: TrustFloors,
     /// Where the check looks; goes into the plan.
     pub source: Source,
     /// Where Sigstore's own repository is to be asked, if it is to be asked now.
@@ -137,22 +137,22 @@ pub struct Asked {
 #[derive(Debug)]
 pub struct Checked {
     /// What the witness has to remember, at once.
-    pub memory: Memory,
+    pub trust_floors: TrustFloors,
     /// The latest signed time that was verified.
     pub signed: Option<Timestamp>,
     /// Odd but harmless.
     pub notes: Vec<Refusal>,
     /// The release to run, or why none.
-    pub result: Result<Found, NoCandidate>,
+    pub result: Result<Resolved, NoCandidate>,
 }
 
 /// What the channel has for this device.
 #[derive(Debug)]
-pub enum Found {
+pub enum Resolved {
     /// A release, authorised.
     Release(Plan),
     /// A release that the operator holds back. The operator's signature on the channel is all that was verified of it.
-    Held(Held),
+    Waiting(HeldRelease),
 }
 
 /// The trust directory and what the configuration says about trust.
@@ -194,9 +194,13 @@ impl Trust {
 
     /// Refreshes the metadata, resolves the component's channel and authorises the release it names. All that was verified is durable
     /// when this returns.
-    pub async fn check(&self, transport: Option<&Transport>, asked: &Asked) -> Checked {
-        let mut checked =
-            Checked { memory: asked.memory.clone(), signed: None, notes: Vec::new(), result: Err(NO_REPOSITORY.into()) };
+    pub async fn check(&self, transport: Option<&Transport>, asked: &CheckRequest) -> Checked {
+        let mut checked = Checked {
+            trust_floors: asked.trust_floors.clone(),
+            signed: None,
+            notes: Vec::new(),
+            result: Err(NO_REPOSITORY.into()),
+        };
         checked.result = match transport {
             Some(transport) => self.resolve(transport, asked, &mut checked).await,
             None => Err(NO_REPOSITORY.with("none", "a URL or an offline bundle").into()),
@@ -204,16 +208,16 @@ impl Trust {
         checked
     }
 
-    async fn resolve(&self, transport: &Transport, asked: &Asked, checked: &mut Checked) -> Result<Found, NoCandidate> {
+    async fn resolve(&self, transport: &Transport, asked: &CheckRequest, checked: &mut Checked) -> Result<Resolved, NoCandidate> {
         let component = self.component(&asked.component)?;
-        self.remember_shipped(&mut checked.memory)?;
-        let place = Place::operator(transport);
+        self.remember_shipped(&mut checked.trust_floors)?;
+        let place = RepositoryTransport::operator(transport);
         let expiry = match transport {
             Transport::Http(..) => Expiry::Judge,
             Transport::Tar(..) => Expiry::Offline,
         };
         let rules = Rules { expiry, ..Rules::operator(asked.now, asked.time_unsure) };
-        let refreshed = self.operator.refresh(&place, &mut checked.memory.operator, rules).await;
+        let refreshed = self.operator.refresh(&place, &mut checked.trust_floors.operator, rules).await;
         self.note_seen(view::OPERATOR, asked.now, refreshed.as_ref().err().map(NoCandidate::refusal));
         let mut repository = refreshed?;
         checked.notes.extend(repository.notes().iter().cloned());
@@ -233,7 +237,7 @@ impl Trust {
         let no = |refusal: Refusal| NoCandidate::Refused(refusal, Some(version.clone()));
         if component.accept_expired_bundles {
             let accepted = repository.accept_expired(&signed, asked.now);
-            checked.memory.operator.clone_from(repository.floors());
+            checked.trust_floors.operator.clone_from(repository.floors());
             accepted.map_err(no)?;
         } else if let Some(refusal) = repository.expired_offline() {
             return Err(no(refusal.clone()));
@@ -245,16 +249,17 @@ impl Trust {
         if asked.release.is_none()
             && let Some(hold) = held(&channel, &self.node, asked.now)
         {
-            return Ok(Found::Held(Held { version: channel.release, floor: channel.floor, hold }));
+            return Ok(Resolved::Waiting(HeldRelease { version: channel.release, floor: channel.floor, hold }));
         }
 
         let manifest = self.target(&place, &repository, &Manifest::target(&component.name, version)).await?;
-        let release = self.proven(transport, &place, &repository, &checked.memory, component, &manifest).await.map_err(
-            |error| match error {
-                NoCandidate::Refused(refusal, _) => no(refusal),
-                failed @ NoCandidate::Failed(_) => failed,
-            },
-        )?;
+        let release =
+            self.proven(transport, &place, &repository, &checked.trust_floors, component, &manifest).await.map_err(|error| {
+                match error {
+                    NoCandidate::Refused(refusal, _) => no(refusal),
+                    failed @ NoCandidate::Failed(_) => failed,
+                }
+            })?;
         checked.signed = release.provenance.signed_times.iter().max().copied();
         let artifact = &release.artifact;
         let plan = Plan {
@@ -266,11 +271,11 @@ impl Trust {
             source: asked.source.clone(),
             floor: channel.floor,
         };
-        Ok(Found::Release(plan))
+        Ok(Resolved::Release(plan))
     }
 
     /// Sigstore's own repository, where it is followed. What goes wrong is worth a note and stops nothing: the root verified last stays.
-    async fn renew_sigstore(&self, transport: &Transport, asked: &Asked, checked: &mut Checked) {
+    async fn renew_sigstore(&self, transport: &Transport, asked: &CheckRequest, checked: &mut Checked) {
         if self.sigstore.url.is_none() {
             return;
         }
@@ -283,15 +288,15 @@ impl Trust {
             }
             (Transport::Tar(..), _) => return,
         };
-        let followed = self.follow_sigstore(&base, rules, &mut checked.memory).await;
+        let followed = self.follow_sigstore(&base, rules, &mut checked.trust_floors).await;
         self.note_seen(view::SIGSTORE, asked.now, followed.as_ref().err().map(NoCandidate::refusal));
         checked.notes.extend(followed.err().map(|why| why.refusal().clone()));
     }
 
     /// Whether Sigstore's own repository is followed and has to be asked now, whenever it was asked last.
     #[must_use]
-    pub fn needs_sigstore(&self, memory: &Memory) -> bool {
-        self.sigstore.url.is_some() && self.root_is_missing(memory)
+    pub fn needs_sigstore(&self, trust_floors: &TrustFloors) -> bool {
+        self.sigstore.url.is_some() && self.root_is_missing(trust_floors)
     }
 
     /// Where Sigstore's own repository is, if it is followed.
@@ -304,9 +309,9 @@ impl Trust {
     async fn proven(
         &self,
         transport: &Transport,
-        place: &Place,
+        place: &RepositoryTransport,
         repository: &Repository,
-        memory: &Memory,
+        trust_floors: &TrustFloors,
         component: &Component,
         manifest: &AuthenticTarget,
     ) -> Result<Authorized<Release>, NoCandidate> {
@@ -332,7 +337,7 @@ impl Trust {
             }
             None => Vec::new(),
         };
-        Ok(self.judge(repository, memory, component, manifest, &evidence)?)
+        Ok(self.judge(repository, trust_floors, component, manifest, &evidence)?)
     }
 
     // ---- from the disk alone -------------------------------------------------------------------------------------------
@@ -341,9 +346,14 @@ impl Trust {
     ///
     /// # Errors
     /// What no longer holds.
-    pub fn authorize(&self, name: &ComponentName, plan: &Plan, memory: &Memory) -> Result<(Authorized<Release>, Proof), Refusal> {
+    pub fn authorize(
+        &self,
+        name: &ComponentName,
+        plan: &Plan,
+        trust_floors: &TrustFloors,
+    ) -> Result<(Authorized<Release>, ReleaseEvidence), Refusal> {
         let component = self.component(name)?;
-        let repository = self.repository(memory)?;
+        let repository = self.repository(trust_floors)?;
         let path = Manifest::target(name, &plan.version);
         let manifest = match self.cached_target(&repository, &path) {
             Some(manifest) => manifest,
@@ -357,23 +367,23 @@ impl Trust {
             Some(evidence) => evidence,
             None => self.slots.evidence(name, &plan.slot)?,
         };
-        let release = self.judge(&repository, memory, component, &manifest, &evidence)?;
+        let release = self.judge(&repository, trust_floors, component, &manifest, &evidence)?;
         if release.artifact.sha256 != plan.artifact {
             return Err(CACHE.with(release.artifact.sha256, plan.artifact));
         }
-        Ok((release, Proof { manifest: manifest.bytes().to_vec(), evidence }))
+        Ok((release, ReleaseEvidence { manifest: manifest.bytes().to_vec(), evidence }))
     }
 
     /// The proof itself: the operator's manifest, Sigstore's root, every policy that applies.
     fn judge(
         &self,
         repository: &Repository,
-        memory: &Memory,
+        trust_floors: &TrustFloors,
         component: &Component,
         manifest: &AuthenticTarget,
         evidence: &[u8],
     ) -> Result<Authorized<Release>, Refusal> {
-        let (root, _) = self.sigstore_root(repository, memory)?;
+        let (root, _) = self.sigstore_root(repository, trust_floors)?;
         let root = SigstoreRoot::parse(&root)?;
         let mut policies: Vec<Policy> = local_policy(component)?.into_iter().collect();
         let path = policy_target(&component.name);
@@ -390,8 +400,8 @@ impl Trust {
     ///
     /// # Errors
     /// When nothing usable is there.
-    pub fn repository(&self, memory: &Memory) -> Result<Repository, Refusal> {
-        self.operator.open(&memory.operator)
+    pub fn repository(&self, trust_floors: &TrustFloors) -> Result<Repository, Refusal> {
+        self.operator.open(&trust_floors.operator)
     }
 
     fn component(&self, name: &ComponentName) -> Result<&Component, Refusal> {
@@ -404,7 +414,7 @@ impl Trust {
 
 /// What a slot keeps beside its payload, so that it can be verified again without anything else.
 #[derive(Clone, Debug)]
-pub struct Proof {
+pub struct ReleaseEvidence {
     /// The manifest as signed.
     pub manifest: Vec<u8>,
     /// The Sigstore bundle.
@@ -412,14 +422,14 @@ pub struct Proof {
 }
 
 /// Whether the channel keeps its release from this node for now.
-fn held(channel: &Channel, node: &NodeName, now: Timestamp) -> Option<Hold> {
+fn held(channel: &Channel, node: &NodeName, now: Timestamp) -> Option<HoldReason> {
     match channel.admits(node, now) {
-        _ if channel.halted => Some(Hold::Halted),
+        _ if channel.halted => Some(HoldReason::Halted),
         Admission::Now => None,
         Admission::At(start) => {
-            Some(Hold::Wave(Some(u64::try_from(start.duration_since(now).as_secs()).unwrap_or(0).saturating_add(1))))
+            Some(HoldReason::Wave(Some(u64::try_from(start.duration_since(now).as_secs()).unwrap_or(0).saturating_add(1))))
         }
-        Admission::NotPlanned => Some(Hold::Wave(None)),
+        Admission::NotPlanned => Some(HoldReason::Wave(None)),
     }
 }
 

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use slipway_agent::clock;
-use slipway_agent::selfupdate::restore::{Armed, FORMAT, Place};
+use slipway_agent::selfupdate::restore::{Armed, FORMAT, RestoreDir};
 use slipway_agent::storage::slots::Slots;
 use slipway_agent::storage::store::Store;
 use slipway_machine::record::{Installed, Plan, Record, Source, State, Watch};
@@ -88,7 +88,7 @@ fn device() -> (Device, Installed, Installed) {
         floor: None,
     };
     let deadline = clock::now().moment.after(300);
-    let watch = Watch { deadline, starts: 0, process: None, healthy_since: None, failures: 0, ill: None };
+    let watch = Watch { deadline, starts: 0, process: None, healthy_since: None, failures: 0, unhealthy: None };
     let record = Record {
         state: State::Probation { plan, payload: new.payload, watch },
         committed: Some(old.clone()),
@@ -143,13 +143,13 @@ fn a_newer_agents_database_is_refused_untouched_and_gives_way_when_that_agent_is
         format: FORMAT,
         component: "slipway-agent".parse().unwrap(),
         testing: new.slot.clone(),
-        condemn: (new.artifact, new.version.clone()),
+        block: (new.artifact, new.version.clone()),
         back: old.clone(),
         within: 300,
         deadline: clock::now().moment.after(300),
         boots: 0,
     };
-    Place::new(&device.state()).arm(&Slots::new(&device.state()), &armed).unwrap();
+    RestoreDir::new(&device.state()).arm(&Slots::new(&device.state()), &armed).unwrap();
     let output = device.run(&["restore", "--state", device.state().to_str().unwrap()]);
     assert!(output.status.success(), "{}", said(&output));
     assert!(String::from_utf8_lossy(&output.stdout).contains("was put back"), "{}", said(&output));

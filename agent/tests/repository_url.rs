@@ -2,7 +2,7 @@
 
 use slipway_agent::fetch::{Client, HttpSettings};
 use slipway_agent::tls::{TlsSettings, client_config};
-use slipway_agent::trust::{NoCandidate, Place, Transport, follow};
+use slipway_agent::trust::{NoCandidate, RepositoryTransport, Transport, follow};
 use slipway_testkit::server::ReleaseServer;
 use slipway_testkit::tuf::Repository;
 use slipway_verify::tuf::{Floors, Refresh, Rules, Stored};
@@ -19,7 +19,7 @@ async fn a_url_without_a_repository_says_where_it_looked() {
     let client = Client::new(&settings, &client_config(&TlsSettings::default()).unwrap()).unwrap();
     let look = async |folder: &str| {
         let base = format!("{}/{folder}", server.url()).parse().unwrap();
-        let place = Place::operator(&Transport::Http(client.clone(), base));
+        let place = RepositoryTransport::operator(&Transport::Http(client.clone(), base));
         let rules = Rules::at("2026-11-22T12:00:00Z".parse().unwrap());
         let refresh = Refresh::begin(&root, Stored::default(), &Floors::default(), rules).unwrap();
         follow(&place, refresh, &mut Floors::default(), |_| Ok(())).await

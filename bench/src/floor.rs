@@ -28,7 +28,7 @@ enum Hash {
     Sha256,
     Sha384,
     Sha512,
-    Own,
+    Ours,
 }
 
 impl Hash {
@@ -38,7 +38,7 @@ impl Hash {
             "1.2.840.10045.4.3.2" => Self::Sha256,
             "1.2.840.10045.4.3.3" => Self::Sha384,
             "1.2.840.10045.4.3.4" => Self::Sha512,
-            "1.3.101.112" | "1.2.840.113549.1.1.10" => Self::Own,
+            "1.3.101.112" | "1.2.840.113549.1.1.10" => Self::Ours,
             other => bail!("signature algorithm {other}"),
         })
     }
@@ -48,7 +48,7 @@ impl Hash {
             Self::Sha256 => Sha256::digest(message).to_vec(),
             Self::Sha384 => Sha384::digest(message).to_vec(),
             Self::Sha512 => Sha512::digest(message).to_vec(),
-            Self::Own => Vec::new(),
+            Self::Ours => Vec::new(),
         }
     }
 }
@@ -97,7 +97,7 @@ impl Key {
         match self {
             Self::P256(_) => Hash::Sha256,
             Self::P384(_) => Hash::Sha384,
-            Self::Ed25519(_) | Self::Rsa(_) => Hash::Own,
+            Self::Ed25519(_) | Self::Rsa(_) => Hash::Ours,
         }
     }
 

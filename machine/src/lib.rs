@@ -24,7 +24,7 @@
 //! | RollingBack | the answer of restore; in a pause, time | five tries, then Inconsistent | tried again at once |
 //! | Inconsistent | time, or a person | tried every `retry_most` at most, without end | tried again at once |
 //!
-//! [`record::Record::damage`] goes with all of these: while the committed release is not in its slot, `Draft::settle` does not come to rest in
+//! [`record::Record::damage`] goes with all of these: while the committed release is not in its slot, `Draft::enter_idle` does not come to rest in
 //! `Idle` but in a pause of Checking, in which that very release is looked for.
 
 pub mod record;
@@ -47,7 +47,10 @@ pub use probation::{Judgement, judge};
 pub use step::{step, wake_at};
 #[cfg(debug_assertions)]
 pub use types::name;
-pub use types::{Again, Answer, Candidate, Effect, Failure, Held, Hold, Input, Settings, Told, Transition, Verdict};
+pub use types::{
+    Candidate, CheckOutcome, Effect, EffectAnswer, EffectFailure, HeldRelease, HoldReason, Input, ReportDraft, RetryAdvice,
+    Settings, Transition,
+};
 
 /// Every refusal of this crate; `docs/CODES.md` lists them.
 pub const REFUSALS: &[&[slipway_protocol::Refusal]] = &[refusals::REFUSALS];

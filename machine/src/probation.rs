@@ -23,7 +23,7 @@ pub enum Judgement {
 #[must_use]
 pub fn judge(settings: &Settings, watch: &Watch, sample: &Sample, now: &Moment) -> Judgement {
     let mut watch = watch.clone();
-    let mut well = true;
+    let mut healthy = true;
     match &sample.process {
         ProcessState::Dead(evidence) => return Judgement::RollBack(refusals::DIED.with(evidence, "a running process")),
         ProcessState::Running(process) => {
@@ -40,16 +40,16 @@ pub fn judge(settings: &Settings, watch: &Watch, sample: &Sample, now: &Moment) 
             if let Some(before) = &watch.process {
                 return Judgement::RollBack(refusals::RESTARTED.with("no process yet", format_args!("process {}", before.pid)));
             }
-            well = false;
+            healthy = false;
         }
         ProcessState::None => {}
     }
     let failed =
         sample.checks.iter().filter(|check| check.required).find_map(|check| Some((check, check.outcome.as_ref().err()?)));
     if let Some((check, why)) = failed {
-        well = false;
-        let was_well = watch.healthy_since.is_some() || watch.failures > 0;
-        if was_well {
+        healthy = false;
+        let was_healthy = watch.healthy_since.is_some() || watch.failures > 0;
+        if was_healthy {
             watch.failures = watch.failures.saturating_add(1);
             if watch.failures >= settings.failures {
                 return Judgement::RollBack(
@@ -58,8 +58,8 @@ pub fn judge(settings: &Settings, watch: &Watch, sample: &Sample, now: &Moment) 
             }
         }
     }
-    watch.ill = failed.map(|(check, why)| format!("{}: {why}", check.name));
-    if well {
+    watch.unhealthy = failed.map(|(check, why)| format!("{}: {why}", check.name));
+    if healthy {
         watch.failures = 0;
         let since = watch.healthy_since.get_or_insert_with(|| now.clone()).clone();
         // Moments are whole seconds: one more than the soak is at least the whole of it. Judged before the deadline: with both reached
@@ -78,7 +78,7 @@ pub fn judge(settings: &Settings, watch: &Watch, sample: &Sample, now: &Moment) 
 
 /// The refusal when the deadline passes, be it at a look, between two, or without any.
 pub(super) fn overdue(watch: &Watch, settings: &Settings, now: &Moment) -> Refusal {
-    let why = watch.ill.as_ref().map_or_else(String::new, |ill| format!("; {ill}"));
+    let why = watch.unhealthy.as_ref().map_or_else(String::new, |unhealthy| format!("; {unhealthy}"));
     refusals::DEADLINE.with(
         format_args!("well for {} s{why}", watch.healthy_since.as_ref().and_then(|since| now.since(since)).unwrap_or(0)),
         format_args!("{} s without a break within {} s", settings.soak, settings.deadline),
@@ -96,22 +96,22 @@ mod tests {
         Moment { boot: BootId("b".into()), secs }
     }
 
-    fn look(pid: u32, restarts: u32, well: bool) -> Sample {
-        let check = |name: &str, required, well: bool| CheckResult {
+    fn look(pid: u32, restarts: u32, healthy: bool) -> Sample {
+        let check = |name: &str, required, healthy: bool| CheckResult {
             name: name.into(),
             required,
-            outcome: if well { Ok(()) } else { Err("status 500".into()) },
+            outcome: if healthy { Ok(()) } else { Err("status 500".into()) },
         };
         Sample {
             process: ProcessState::Running(Process { pid, restarts }),
-            checks: vec![check("healthz", true, well), check("cloud", false, false)],
+            checks: vec![check("healthz", true, healthy), check("cloud", false, false)],
         }
     }
 
     /// Runs looks one second apart and says how it ended, and after how many looks.
     fn run(looks: impl IntoIterator<Item = Sample>) -> (String, u64) {
         let settings = Settings { soak: 5, deadline: 20, failures: 3, ..Settings::default() };
-        let mut watch = Watch { deadline: at(20), starts: 0, process: None, healthy_since: None, failures: 0, ill: None };
+        let mut watch = Watch { deadline: at(20), starts: 0, process: None, healthy_since: None, failures: 0, unhealthy: None };
         let mut secs = 0;
         for look in looks {
             match judge(&settings, &watch, &look, &at(secs)) {
@@ -127,27 +127,31 @@ mod tests {
     #[test]
     fn a_deadline_between_two_looks_says_what_the_last_one_saw() {
         let settings = Settings { soak: 5, deadline: 20, failures: 3, ..Settings::default() };
-        let begin = Watch { deadline: at(20), starts: 0, process: None, healthy_since: None, failures: 0, ill: None };
+        let begin = Watch { deadline: at(20), starts: 0, process: None, healthy_since: None, failures: 0, unhealthy: None };
         let Judgement::Watch(watch) = judge(&settings, &begin, &look(7, 0, false), &at(1)) else { panic!("goes on") };
         assert!(overdue(&watch, &settings, &at(99)).seen.contains("; healthz: "), "{watch:?}");
         let Judgement::Watch(watch) = judge(&settings, &watch, &look(7, 0, true), &at(2)) else { panic!("goes on") };
-        assert_eq!(watch.ill, None);
+        assert_eq!(watch.unhealthy, None);
     }
 
     #[test]
     fn table() {
         use std::iter::repeat_n;
         let dead = || Sample { process: ProcessState::Dead("exit status 2".into()), checks: vec![] };
-        let well = |n| repeat_n(look(7, 0, true), n);
-        let ill = |n| repeat_n(look(7, 0, false), n);
+        let healthy = |n| repeat_n(look(7, 0, true), n);
+        let unhealthy = |n| repeat_n(look(7, 0, false), n);
         // A wanted check that fails (`cloud` above) never stands in the way.
-        assert_eq!(run(well(10)), ("commit".into(), 6));
-        assert_eq!(run(ill(4).chain(well(10))), ("commit".into(), 10), "slow to start");
-        assert_eq!(run(ill(30)).0, "SLW-A-DEADLINE", "never well");
-        assert_eq!(run(well(2).chain(ill(2)).chain(well(10))), ("commit".into(), 10), "a hiccup starts the soak again");
-        assert_eq!(run(well(2).chain(ill(9))), ("SLW-A-CHECK".into(), 4), "three in a row after being well");
-        assert_eq!(run(well(4).chain([dead()])), ("SLW-A-DIED".into(), 4));
-        assert_eq!(run(well(4).chain([look(8, 1, true)])), ("SLW-A-RESTARTED".into(), 4), "dies after it was well");
+        assert_eq!(run(healthy(10)), ("commit".into(), 6));
+        assert_eq!(run(unhealthy(4).chain(healthy(10))), ("commit".into(), 10), "slow to start");
+        assert_eq!(run(unhealthy(30)).0, "SLW-A-DEADLINE", "never well");
+        assert_eq!(
+            run(healthy(2).chain(unhealthy(2)).chain(healthy(10))),
+            ("commit".into(), 10),
+            "a hiccup starts the soak again"
+        );
+        assert_eq!(run(healthy(2).chain(unhealthy(9))), ("SLW-A-CHECK".into(), 4), "three in a row after being well");
+        assert_eq!(run(healthy(4).chain([dead()])), ("SLW-A-DIED".into(), 4));
+        assert_eq!(run(healthy(4).chain([look(8, 1, true)])), ("SLW-A-RESTARTED".into(), 4), "dies after it was well");
         assert_eq!(run([look(8, 1, true)]), ("SLW-A-RESTARTED".into(), 0), "crashed before the first look");
         let flapping = (0..30).map(|n| look(7, 0, n % 2 == 0));
         assert_eq!(run(flapping).0, "SLW-A-DEADLINE", "never well for a whole soak");
@@ -159,7 +163,7 @@ mod tests {
     fn looks_of_another_boot_do_not_count() {
         let settings = Settings { soak: 5, deadline: 20, ..Settings::default() };
         let old = Moment { boot: BootId("a".into()), secs: 1 };
-        let watch = Watch { deadline: at(200), starts: 1, process: None, healthy_since: Some(old), failures: 0, ill: None };
+        let watch = Watch { deadline: at(200), starts: 1, process: None, healthy_since: Some(old), failures: 0, unhealthy: None };
         assert!(matches!(judge(&settings, &watch, &look(7, 0, true), &at(100)), Judgement::Watch(_)));
     }
 }

@@ -26,29 +26,31 @@ pub struct Record {
     pub previous: Option<Installed>,
     /// The lowest version accepted; only rises.
     pub floor: Option<Version>,
-    /// Artifacts that failed here; newest last, at most [`CONDEMNED_LIMIT`].
-    pub condemned: Vec<Condemned>,
+    /// Artifacts that failed here; newest last, at most [`BLOCKED_LIMIT`].
+    #[serde(rename = "condemned")]
+    pub blocked: Vec<Blocked>,
     /// Somebody rang while we were busy.
-    pub ring: Option<Ring>,
+    #[serde(rename = "ring")]
+    pub trigger: Option<Trigger>,
     /// When the last check ended, to keep a storm of notices from becoming a storm of checks.
     pub checked: Option<Moment>,
     /// How the last attempt ended, for `status` and to tell news from repetition.
     pub last: Option<Ending>,
     /// A notice named this release and the repository does not show it: a possible freeze, until it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub missed: Option<Missed>,
+    #[serde(default, rename = "missed", skip_serializing_if = "Option::is_none")]
+    pub suspected_freeze: Option<SuspectedFreeze>,
     /// The committed release's slot is not what was committed: it is fetched and proven again, unless another release gets there first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub damage: Option<Damage>,
+    pub damage: Option<SlotDamage>,
     /// The device itself stood in the way of an update, which is not tried again for a while.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<Trouble>,
+    #[serde(default, rename = "trouble", skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<DeviceBackoff>,
 }
 
 /// A committed release that is not in its slot any more.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Damage {
+pub struct SlotDamage {
     /// What was found.
     pub reason: Refusal,
     /// The slot that was being left when it was found: its snapshot comes back with the release.
@@ -60,7 +62,7 @@ pub struct Damage {
 /// An artifact that could not be activated because of the device: nothing speaks against it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Trouble {
+pub struct DeviceBackoff {
     /// Its SHA-256; another one is tried at once.
     pub artifact: Sha256,
     /// What stood in the way.
@@ -74,7 +76,7 @@ pub struct Trouble {
 /// A release that a notice named and the repository did not show.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Missed {
+pub struct SuspectedFreeze {
     /// What the notice named. Anybody can send one, so nothing but a word to a person follows from it.
     pub version: Version,
     /// What the repository showed instead.
@@ -87,7 +89,7 @@ pub struct Missed {
 }
 
 /// Condemned artifacts remembered per component: with a release a week, more than a year.
-pub const CONDEMNED_LIMIT: usize = 64;
+pub const BLOCKED_LIMIT: usize = 64;
 
 impl Record {
     /// The record of a component that Slipway has never touched.
@@ -101,13 +103,13 @@ impl Record {
             committed: None,
             previous: None,
             floor: None,
-            condemned: Vec::new(),
-            ring: None,
+            blocked: Vec::new(),
+            trigger: None,
             checked: None,
             last: None,
-            missed: None,
+            suspected_freeze: None,
             damage: None,
-            trouble: None,
+            backoff: None,
         }
     }
 }
@@ -121,7 +123,8 @@ pub enum State {
     /// It is being found out which release should run, and whether it may.
     Checking {
         /// Who asked.
-        ring: Ring,
+        #[serde(rename = "ring")]
+        trigger: Trigger,
         /// Failures so far and when to try again.
         retry: Retry,
     },
@@ -173,7 +176,8 @@ pub enum State {
         /// Why.
         reason: Refusal,
         /// What is condemned when this is over.
-        condemn: Option<Condemned>,
+        #[serde(rename = "condemn")]
+        block: Option<Blocked>,
         /// Failures so far and when to try again.
         retry: Retry,
     },
@@ -325,7 +329,7 @@ pub struct Installed {
 /// An artifact that failed here and is not tried again until forgiven.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Condemned {
+pub struct Blocked {
     /// Its SHA-256.
     pub artifact: Sha256,
     /// The version it was a release of.
@@ -339,9 +343,9 @@ pub struct Condemned {
 /// A reason to look for a release.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ring {
+pub struct Trigger {
     /// Who rang.
-    pub by: By,
+    pub by: TriggerSource,
     /// Where to look.
     pub source: Source,
     /// The version that the notice said is out; a hint, used only to report a freeze.
@@ -352,7 +356,7 @@ pub struct Ring {
 /// Who rang.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum By {
+pub enum TriggerSource {
     /// The refresh timer.
     Timer,
     /// A notice over MQTT.
@@ -388,8 +392,8 @@ pub struct Watch {
     /// Required checks failed in a row after they had once been well.
     pub failures: u32,
     /// What was wrong at the last look, for whom the deadline passes between two looks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ill: Option<String>,
+    #[serde(default, rename = "ill", skip_serializing_if = "Option::is_none")]
+    pub unhealthy: Option<String>,
 }
 
 /// One life of a process: a restart changes it.

@@ -7,7 +7,7 @@ slipway_protocol::refusals! {
         "publish a notice or run `slipway-agent check` when it should continue";
     pub CHECK = "SLW-A-CHECK", Health, Builder, "required health check failed during probation",
         "read the component's log; run `slipway-agent unblock` to try the release again";
-    pub CONDEMNED = "SLW-A-CONDEMNED", Policy, Operator, "artifact is blocked on this device, where it failed before",
+    pub BLOCKED = "SLW-A-CONDEMNED", Policy, Operator, "artifact is blocked on this device, where it failed before",
         "release a fixed version, or run `slipway-agent unblock` to try this one again";
     pub DEADLINE = "SLW-A-DEADLINE", Health, Builder, "release was not healthy before the probation deadline",
         "read the component's log and its health checks; raise `deadline` only if it is healthy but slow";
@@ -20,7 +20,7 @@ slipway_protocol::refusals! {
          this device is shown an old repository";
     pub HALTED = "SLW-A-HALTED", Policy, Operator, "rollout was halted by the operator",
         "resume the channel when devices should continue; on this device there is nothing to do";
-    pub HELD_OFF = "SLW-A-HELD-OFF", System, Device, "device could not activate the release",
+    pub BACKOFF_SECS = "SLW-A-HELD-OFF", System, Device, "device could not activate the release",
         "fix what is named here, then run `slipway-agent check`, or wait: the agent tries again after a pause that \
          doubles up to a day";
     pub LINK_MOVED = "SLW-A-LINK-MOVED", System, Device, "link `current` does not name the recorded slot",

@@ -5,7 +5,7 @@
 //! Seen to fail, while it was written, by damage that was noted without a committed release, and by an `Inconsistent` whose way back had
 //! never been committed: both were looked for without end.
 
-use super::simulation::{World, artifact, dies, moment, plan, release};
+use super::simulation::{SimulatedDevice, artifact, dies, moment, plan, release};
 use super::*;
 use crate::record::*;
 use crate::time::Moment;
@@ -21,9 +21,9 @@ fn retry() -> impl Strategy<Value = Retry> {
     (failures, prop::option::of(when()), prop::option::of(when())).prop_map(|(failures, since, at)| Retry { failures, since, at })
 }
 
-fn ring() -> impl Strategy<Value = Ring> {
-    let by = prop_oneof![Just(By::Timer), Just(By::Notice), Just(By::Operator)];
-    (by, prop::option::of(0_u32..8)).prop_map(|(by, hint)| Ring {
+fn trigger() -> impl Strategy<Value = Trigger> {
+    let by = prop_oneof![Just(TriggerSource::Timer), Just(TriggerSource::Notice), Just(TriggerSource::Operator)];
+    (by, prop::option::of(0_u32..8)).prop_map(|(by, hint)| Trigger {
         by,
         source: Source::Network,
         hint: hint.map(|n| plan(n).version),
@@ -45,7 +45,7 @@ fn watch() -> impl Strategy<Value = Watch> {
         process,
         healthy_since,
         failures,
-        ill: None,
+        unhealthy: None,
     })
 }
 
@@ -54,15 +54,15 @@ fn installed() -> impl Strategy<Value = Option<Installed>> {
     prop::option::of((0_u32..8).prop_filter_map("dies", |n| (!dies(n)).then(|| release(n))))
 }
 
-fn condemned(n: u32) -> Condemned {
-    Condemned { artifact: artifact(n), version: plan(n).version, reason: refusals::DIED, at: jiff::Timestamp::UNIX_EPOCH }
+fn blocked(n: u32) -> Blocked {
+    Blocked { artifact: artifact(n), version: plan(n).version, reason: refusals::DIED, at: jiff::Timestamp::UNIX_EPOCH }
 }
 
 fn state() -> BoxedStrategy<State> {
     let back = || (prop::option::of(0_u32..8), installed(), retry());
     prop_oneof![
         Just(State::Idle),
-        (ring(), retry()).prop_map(|(ring, retry)| State::Checking { ring, retry }),
+        (trigger(), retry()).prop_map(|(trigger, retry)| State::Checking { trigger, retry }),
         (some_plan(), retry()).prop_map(|(plan, retry)| State::Downloading { plan, retry }),
         some_plan().prop_map(|plan| State::Staging { plan }),
         (some_plan(), 0_u32..8).prop_map(|(plan, n)| State::Staged { plan, payload: artifact(n) }),
@@ -78,7 +78,7 @@ fn state() -> BoxedStrategy<State> {
                 plan: left,
                 to,
                 reason: refusals::DIED,
-                condemn: bad.map(condemned),
+                block: bad.map(blocked),
                 retry,
             }
         }),
@@ -96,20 +96,24 @@ fn record() -> BoxedStrategy<Record> {
     let epoch = prop_oneof![0_u64..9, Just(u64::MAX - 1), Just(u64::MAX)];
     let some = || prop::option::of(0_u32..8);
     let damage = prop::option::of((some(), prop_oneof![0_u32..3, Just(u32::MAX)]));
-    let trouble = prop::option::of((0_u32..8, when(), prop_oneof![0_u32..3, Just(u32::MAX)]));
+    let backoff = prop::option::of((0_u32..8, when(), prop_oneof![0_u32..3, Just(u32::MAX)]));
     let releases = (installed(), installed(), some(), prop::collection::vec(0_u32..8, 0..4));
-    (epoch, state(), releases, prop::option::of(ring()), prop::option::of(when()), damage, trouble)
-        .prop_map(|(epoch, state, (committed, previous, floor, bad), ring, checked, damage, trouble)| Record {
+    (epoch, state(), releases, prop::option::of(trigger()), prop::option::of(when()), damage, backoff)
+        .prop_map(|(epoch, state, (committed, previous, floor, bad), trigger, checked, damage, backoff)| Record {
             epoch,
             state,
             committed,
             previous,
             floor: floor.map(|n| plan(n).version),
-            condemned: bad.into_iter().map(condemned).collect(),
-            ring,
+            blocked: bad.into_iter().map(blocked).collect(),
+            trigger,
             checked,
-            damage: damage.map(|(from, failures)| Damage { reason: refusals::DIED, from: from.map(|n| plan(n).slot), failures }),
-            trouble: trouble.map(|(n, until, failures)| Trouble {
+            damage: damage.map(|(from, failures)| SlotDamage {
+                reason: refusals::DIED,
+                from: from.map(|n| plan(n).slot),
+                failures,
+            }),
+            backoff: backoff.map(|(n, until, failures)| DeviceBackoff {
                 artifact: artifact(n),
                 reason: refusals::DIED,
                 failures,
@@ -121,21 +125,21 @@ fn record() -> BoxedStrategy<Record> {
 }
 
 /// A device that starts with this record, on a disk of which nothing is known.
-fn device() -> BoxedStrategy<World> {
+fn device() -> BoxedStrategy<SimulatedDevice> {
     let disk = (any::<u8>(), any::<u8>(), any::<u8>(), prop::option::of(0_u32..8));
     (record(), disk, 0_u32..8, 0_u64..5000)
         .prop_map(|(record, (slots, parts, snapshots, link), channel, secs)| {
             let among = |bits: u8| (0_u32..8).filter(move |n| bits & (1 << n) != 0);
-            let mut world = World::new();
+            let mut device = SimulatedDevice::new();
             // Through the form in which it is kept.
-            world.record = serde_json::from_slice(&serde_json::to_vec(&record).unwrap()).unwrap();
-            world.lived = false;
-            world.slots = among(slots).map(|n| plan(n).slot).collect();
-            world.parts = among(parts).map(artifact).collect();
-            world.snapshots = among(snapshots).map(|n| (plan(n).slot, 0)).collect();
-            world.link = link.map(|n| plan(n).slot);
-            (world.channel, world.secs) = (channel, secs);
-            world
+            device.record = serde_json::from_slice(&serde_json::to_vec(&record).unwrap()).unwrap();
+            device.lived = false;
+            device.slots = among(slots).map(|n| plan(n).slot).collect();
+            device.parts = among(parts).map(artifact).collect();
+            device.snapshots = among(snapshots).map(|n| (plan(n).slot, 0)).collect();
+            device.link = link.map(|n| plan(n).slot);
+            (device.channel, device.secs) = (channel, secs);
+            device
         })
         .boxed()
 }
@@ -144,31 +148,31 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn from_any_persisted_state_a_start_comes_to_rest(mut world in device()) {
-        let floor = world.record.floor.clone();
-        world.power_cut();
-        world.calm_down();
-        prop_assert!(world.record.floor >= floor, "the floor went down");
-        prop_assert_eq!(&world.record.damage, &None, "the committed release is whole again");
+    fn from_any_persisted_state_a_start_comes_to_rest(mut device in device()) {
+        let floor = device.record.floor.clone();
+        device.power_cut();
+        device.calm_down();
+        prop_assert!(device.record.floor >= floor, "the floor went down");
+        prop_assert_eq!(&device.record.damage, &None, "the committed release is whole again");
     }
 
     /// Without a network it may take as long as that lasts, but somebody always moves it on.
     #[test]
-    fn without_a_network_no_state_is_without_somebody_who_moves_it_on(mut world in device()) {
-        world.offline = true;
-        world.power_cut();
+    fn without_a_network_no_state_is_without_somebody_who_moves_it_on(mut device in device()) {
+        device.offline = true;
+        device.power_cut();
         for _ in 0..60 {
-            let waits = wake_at(&Settings::default(), &world.record).is_some();
-            let moves = waits || !world.orders.is_empty() || !world.answers.is_empty();
-            prop_assert!(moves || world.record.state == State::Idle, "nobody moves {:?} on", world.record.state);
-            prop_assert!(moves || world.record.damage.is_none(), "it rests with a damaged release");
-            if !world.go() {
+            let waits = wake_at(&Settings::default(), &device.record).is_some();
+            let moves = waits || !device.orders.is_empty() || !device.answers.is_empty();
+            prop_assert!(moves || device.record.state == State::Idle, "nobody moves {:?} on", device.record.state);
+            prop_assert!(moves || device.record.damage.is_none(), "it rests with a damaged release");
+            if !device.go() {
                 break;
             }
         }
         // It comes back: everything that was in the way is made good.
-        world.offline = false;
-        world.calm_down();
-        prop_assert_eq!(&world.record.damage, &None);
+        device.offline = false;
+        device.calm_down();
+        prop_assert_eq!(&device.record.damage, &None);
     }
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::record::*;
 use crate::time::{BootId, Moment, Now};
 use proptest::prelude::*;
-use slipway_protocol::{Actor, Class, Event, Platform, Refusal, Sha256, Version};
+use slipway_protocol::{Category, Event, Platform, Refusal, Responsible, Sha256, Version};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Releases 0 to 7 are `v1.N.0`; every third dies on probation.
@@ -53,7 +53,7 @@ fn number(slot: &SlotName) -> u32 {
 enum Action {
     /// The channel points at another release.
     Publish(u32),
-    Ring(By),
+    Trigger(TriggerSource),
     /// All goes well for some steps.
     Go(usize),
     /// An order is carried out; its answer is on the way.
@@ -77,16 +77,16 @@ enum Action {
     /// The disk loses a committed release's slot, or the one before; the repository may have lost it too, for a while.
     Damage(bool, bool),
     Rollback,
-    Forgive,
+    Unblock,
 }
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         2 => (0..RELEASES).prop_map(Action::Publish),
-        3 => prop_oneof![Just(By::Timer), Just(By::Notice), Just(By::Operator)].prop_map(Action::Ring),
+        3 => prop_oneof![Just(TriggerSource::Timer), Just(TriggerSource::Notice), Just(TriggerSource::Operator)].prop_map(Action::Trigger),
         8 => (1_usize..30).prop_map(Action::Go),
         6 => any::<usize>().prop_map(Action::Do),
-        1 => (any::<usize>(), any::<bool>()).prop_map(|(n, again)| Action::Fail(n, again)),
+        1 => (any::<usize>(), any::<bool>()).prop_map(|(n, advice)| Action::Fail(n, advice)),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(n, whole)| Action::DoAndCut(n, whole)),
         6 => any::<usize>().prop_map(Action::Deliver),
         6 => any::<usize>().prop_map(Action::Redeliver),
@@ -96,13 +96,13 @@ fn action() -> impl Strategy<Value = Action> {
         1 => any::<usize>().prop_map(Action::MoveLink),
         1 => (any::<bool>(), any::<bool>()).prop_map(|(current, withheld)| Action::Damage(current, withheld)),
         2 => Just(Action::Rollback),
-        1 => Just(Action::Forgive),
+        1 => Just(Action::Unblock),
     ]
 }
 
 /// The device and everything around it.
 #[derive(Debug)]
-pub(super) struct World {
+pub(super) struct SimulatedDevice {
     settings: Settings,
     /// What the store holds.
     pub(super) record: Record,
@@ -126,7 +126,7 @@ pub(super) struct World {
     pub(super) lived: bool,
     // memory: gone after a power cut
     pub(super) orders: Vec<(u64, Effect)>,
-    pub(super) answers: Vec<(u64, Answer)>,
+    pub(super) answers: Vec<(u64, EffectAnswer)>,
     pub(super) running: Option<(SlotName, Process)>,
     // the account
     pids: u32,
@@ -135,7 +135,7 @@ pub(super) struct World {
     best: Option<Version>,
 }
 
-impl World {
+impl SimulatedDevice {
     pub(super) fn new() -> Self {
         Self {
             settings: Settings { soak: 4, deadline: 60, gap: 2, ..Settings::default() },
@@ -178,9 +178,10 @@ impl World {
             assert!(n.is_none_or(|n| !dies(n)), "committed a release that dies: {n:?}");
             self.best = new.map(|installed| installed.version.clone()).max(self.best.take());
         }
-        for told in &t.told {
-            let condemns = told.event == Event::RolledBack && told.refusal.as_ref().is_some_and(|r| r.class == Class::Health);
-            if condemns && let Some(version) = &told.to {
+        for draft in &t.events {
+            let blocks =
+                draft.event == Event::RolledBack && draft.refusal.as_ref().is_some_and(|r| r.category == Category::Health);
+            if blocks && let Some(version) = &draft.to {
                 self.failed.insert(artifact(u32::try_from(version.numbers().1).unwrap()));
             }
         }
@@ -213,20 +214,20 @@ impl World {
     }
 
     /// Carries out an order; `half` stops in the middle of it.
-    fn perform(&mut self, effect: &Effect, half: bool) -> Option<Answer> {
+    fn perform(&mut self, effect: &Effect, half: bool) -> Option<EffectAnswer> {
         Some(match effect {
             Effect::Check { .. } if self.offline => return Self::fail(effect, true),
-            Effect::Check { mend, .. } => {
-                let again = mend.as_ref().map(|installed| number(&installed.slot)).filter(|n| !self.withheld.contains(n));
-                let plan = plan(again.unwrap_or(self.channel));
-                Answer::Checked(Verdict::Candidate(Box::new(Candidate { plan, barred: None })))
+            Effect::Check { repair, .. } => {
+                let advice = repair.as_ref().map(|installed| number(&installed.slot)).filter(|n| !self.withheld.contains(n));
+                let plan = plan(advice.unwrap_or(self.channel));
+                EffectAnswer::Checked(CheckOutcome::Candidate(Box::new(Candidate { plan, obstacle: None })))
             }
             Effect::Fetch { plan } => {
                 if half {
                     return None;
                 }
                 self.parts.insert(plan.artifact);
-                Answer::Fetched(Ok(()))
+                EffectAnswer::Fetched(Ok(()))
             }
             Effect::Stage { plan } => {
                 if !self.parts.contains(&plan.artifact) {
@@ -237,9 +238,9 @@ impl World {
                     return None;
                 }
                 self.slots.insert(plan.slot.clone());
-                Answer::Staged(Ok(plan.artifact))
+                EffectAnswer::Staged(Ok(plan.artifact))
             }
-            Effect::Prepare { plan, put_by, .. } => {
+            Effect::Prepare { plan, keep_snapshot, .. } => {
                 if !self.slots.contains(&plan.slot) {
                     assert!(!self.lived, "prepared a slot that is not there");
                     return Self::fail(effect, false);
@@ -248,10 +249,10 @@ impl World {
                 if half {
                     return None;
                 }
-                if !put_by || !self.snapshots.contains_key(&plan.slot) {
+                if !keep_snapshot || !self.snapshots.contains_key(&plan.slot) {
                     self.snapshots.insert(plan.slot.clone(), self.config);
                 }
-                Answer::Prepared(Ok(()))
+                EffectAnswer::Prepared(Ok(()))
             }
             Effect::Switch { plan, .. } => {
                 if self.lived {
@@ -266,18 +267,18 @@ impl World {
                     return None;
                 }
                 self.start_process();
-                Answer::Switched(Ok(()))
+                EffectAnswer::Switched(Ok(()))
             }
             Effect::Watch { plan, .. } => {
                 let process = match &self.running {
                     Some((slot, process)) if *slot == plan.slot && !dies(number(slot)) => ProcessState::Running(process.clone()),
                     _ => ProcessState::Dead("gone".into()),
                 };
-                Answer::Sampled(Sample { process, checks: vec![] })
+                EffectAnswer::Sampled(Sample { process, checks: vec![] })
             }
             Effect::Restore { from, to, .. } => {
                 if to.as_ref().is_some_and(|to| !self.slots.contains(&to.slot)) {
-                    return Some(Answer::Damaged(refusals::HALTED));
+                    return Some(EffectAnswer::Damaged(refusals::HALTED));
                 }
                 self.running = None;
                 if let Some(config) = from.as_ref().and_then(|slot| self.snapshots.get(slot)) {
@@ -288,22 +289,23 @@ impl World {
                 }
                 self.link = to.as_ref().map(|to| to.slot.clone());
                 self.start_process();
-                Answer::Restored(Ok(()))
+                EffectAnswer::Restored(Ok(()))
             }
             Effect::Collect { .. } => return None,
         })
     }
 
-    fn fail(effect: &Effect, again: bool) -> Option<Answer> {
-        let refusal = Refusal::of("X", Class::Network, Actor::Network, "x", "");
-        let failure = Failure { refusal: refusal.clone(), again: if again { Again::Later } else { Again::Never } };
+    fn fail(effect: &Effect, advice: bool) -> Option<EffectAnswer> {
+        let refusal = Refusal::of("X", Category::Network, Responsible::Network, "x", "");
+        let failure =
+            EffectFailure { refusal: refusal.clone(), advice: if advice { RetryAdvice::Later } else { RetryAdvice::Never } };
         Some(match effect {
-            Effect::Check { .. } => Answer::Checked(Verdict::Failed(failure)),
-            Effect::Fetch { .. } => Answer::Fetched(Err(failure)),
-            Effect::Stage { .. } => Answer::Staged(Err(failure)),
-            Effect::Prepare { .. } => Answer::Prepared(Err(failure)),
-            Effect::Switch { .. } => Answer::Switched(Err(refusal)),
-            Effect::Restore { .. } => Answer::Restored(Err(refusal)),
+            Effect::Check { .. } => EffectAnswer::Checked(CheckOutcome::Failed(failure)),
+            Effect::Fetch { .. } => EffectAnswer::Fetched(Err(failure)),
+            Effect::Stage { .. } => EffectAnswer::Staged(Err(failure)),
+            Effect::Prepare { .. } => EffectAnswer::Prepared(Err(failure)),
+            Effect::Switch { .. } => EffectAnswer::Switched(Err(refusal)),
+            Effect::Restore { .. } => EffectAnswer::Restored(Err(refusal)),
             Effect::Watch { .. } | Effect::Collect { .. } => return None,
         })
     }
@@ -341,12 +343,12 @@ impl World {
                     }
                 }
             }
-            Action::Ring(by) => self.input(Input::Ring(Ring { by: *by, source: Source::Network, hint: None }), true),
+            Action::Trigger(by) => self.input(Input::Trigger(Trigger { by: *by, source: Source::Network, hint: None }), true),
             Action::Do(n) | Action::Fail(n, _) | Action::DoAndCut(n, _) => {
                 let Some(at) = pick(*n, self.orders.len()) else { return };
                 let (epoch, effect) = self.orders[at].clone();
                 let answer = match action {
-                    Action::Fail(_, again) => Self::fail(&effect, *again),
+                    Action::Fail(_, advice) => Self::fail(&effect, *advice),
                     Action::DoAndCut(_, whole) => {
                         self.perform(&effect, !whole);
                         return self.power_cut();
@@ -405,9 +407,9 @@ impl World {
                 }
             }
             Action::Rollback => self.input(Input::Rollback, true),
-            Action::Forgive => {
+            Action::Unblock => {
                 self.failed.clear();
-                self.input(Input::Forgive(None), true);
+                self.input(Input::Unblock(None), true);
             }
         }
         let known = |slot: &SlotName| self.slots.contains(slot) || self.lost.contains(slot);
@@ -463,21 +465,21 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn every_life_ends_well(actions in prop::collection::vec(action(), 1..120)) {
-        let mut world = World::new();
-        world.input(Input::Started { link: None }, true);
+        let mut device = SimulatedDevice::new();
+        device.input(Input::Started { link: None }, true);
         for action in &actions {
-            world.act(action);
+            device.act(action);
         }
-        world.calm_down();
+        device.calm_down();
         // The last word counts, unless that release dies, failed here, or is older than what was committed.
-        world.act(&Action::Pass(10));
-        world.act(&Action::Ring(By::Notice));
-        world.calm_down();
-        let wanted = world.channel;
-        let floor = world.record.floor.clone();
-        let condemned = world.record.condemned.iter().any(|c| c.artifact == artifact(wanted));
-        if !dies(wanted) && !condemned && floor.is_none_or(|floor| version(wanted) >= floor) {
-            prop_assert_eq!(world.record.committed.map(|c| c.version), Some(version(wanted)));
+        device.act(&Action::Pass(10));
+        device.act(&Action::Trigger(TriggerSource::Notice));
+        device.calm_down();
+        let wanted = device.channel;
+        let floor = device.record.floor.clone();
+        let blocked = device.record.blocked.iter().any(|c| c.artifact == artifact(wanted));
+        if !dies(wanted) && !blocked && floor.is_none_or(|floor| version(wanted) >= floor) {
+            prop_assert_eq!(device.record.committed.map(|c| c.version), Some(version(wanted)));
         }
     }
 }

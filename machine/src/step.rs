@@ -1,35 +1,40 @@
 //! The function that decides, and when it has to be asked again.
 
 use crate::probation;
-use crate::record::{Activation, By, Condemned, Ending, Installed, Plan, Record, Retry, Ring, SlotName, Source, State, Watch};
+use crate::record::{
+    Activation, Blocked, Ending, Installed, Plan, Record, Retry, SlotName, Source, State, Trigger, TriggerSource, Watch,
+};
 use crate::refusals;
 use crate::time::{Moment, Now};
-use crate::types::{Again, Answer, Candidate, Effect, Failure, Held, Hold, Input, Settings, Told, Transition, Verdict};
+use crate::types::{
+    Candidate, CheckOutcome, Effect, EffectAnswer, EffectFailure, HeldRelease, HoldReason, Input, ReportDraft, RetryAdvice,
+    Settings, Transition,
+};
 use slipway_protocol::{Event, Refusal, Sha256, Version};
 
 mod answer;
 mod commands;
-mod damage;
+mod repair;
 
 /// Decides. Total over every state and input; never panics; knows no clock but `now`.
 #[must_use]
 pub fn step(settings: &Settings, record: &Record, input: Input, now: &Now) -> Transition {
-    let mut draft = Draft { settings, now, next: record.clone(), effects: Vec::new(), told: Vec::new() };
+    let mut draft = Draft { settings, now, next: record.clone(), effects: Vec::new(), events: Vec::new() };
     match input {
         Input::Started { link } => draft.started(link),
         Input::Adopted(installed) => draft.adopted(installed),
-        Input::LeftFor(reason) => draft.left_for(reason),
+        Input::RestoredByUnit(reason) => draft.restored_by_unit(reason),
         Input::Damaged { slot, reason } => draft.found_damaged(&slot, &reason),
         Input::Healed(found) => {
             let committed = draft.next.committed.as_ref().map(|installed| installed.version.clone());
-            draft.tell(Event::Healed, committed.as_ref(), Some(&found));
+            draft.emit(Event::Healed, committed.as_ref(), Some(&found));
         }
-        Input::Ring(ring) => draft.ring(ring),
+        Input::Trigger(trigger) => draft.trigger(trigger),
         Input::Wake => draft.wake(),
         Input::Answer { epoch, answer } if epoch == record.epoch => draft.answer(answer),
         Input::Answer { .. } => {}
         Input::Rollback => draft.rollback(),
-        Input::Forgive(artifact) => draft.forgive(artifact),
+        Input::Unblock(artifact) => draft.unblock(artifact),
         Input::Dismiss => draft.dismiss(),
     }
     draft.finish()
@@ -39,7 +44,7 @@ pub fn step(settings: &Settings, record: &Record, input: Input, now: &Now) -> Tr
 #[must_use]
 pub fn wake_at(settings: &Settings, record: &Record) -> Option<Moment> {
     match &record.state {
-        State::Idle => match (&record.ring, &record.checked) {
+        State::Idle => match (&record.trigger, &record.checked) {
             (Some(_), Some(checked)) => Some(checked.after(settings.gap)),
             (Some(_), None) => Some(Moment::default()),
             (None, _) => None,
@@ -59,7 +64,7 @@ struct Draft<'a> {
     now: &'a Now,
     next: Record,
     effects: Vec<Effect>,
-    told: Vec<Told>,
+    events: Vec<ReportDraft>,
 }
 
 impl Draft<'_> {
@@ -68,22 +73,22 @@ impl Draft<'_> {
         if self.effects.iter().any(|effect| !matches!(effect, Effect::Collect { .. })) {
             self.next.epoch = self.next.epoch.wrapping_add(1);
         }
-        Transition { next: self.next, effects: self.effects, told: self.told }
+        Transition { next: self.next, effects: self.effects, events: self.events }
     }
 
-    fn tell(&mut self, event: Event, to: Option<&Version>, refusal: Option<&Refusal>) {
-        self.told.push(Told { event, to: to.cloned(), refusal: refusal.cloned() });
+    fn emit(&mut self, event: Event, to: Option<&Version>, refusal: Option<&Refusal>) {
+        self.events.push(ReportDraft { event, to: to.cloned(), refusal: refusal.cloned() });
     }
 
     /// Tells how an attempt ended, unless the last one ended the very same way: a refusal repeated every hour is no news.
-    fn end(&mut self, event: Event, version: Option<&Version>, refusal: Option<&Refusal>, news: bool) {
+    fn end(&mut self, event: Event, version: Option<&Version>, refusal: Option<&Refusal>, repeat: bool) {
         let ending = Ending { event, version: version.cloned(), refusal: refusal.cloned(), at: self.now.wall };
         let same = self.next.last.as_ref().is_some_and(|last| {
             let code = |ending: &Ending| ending.refusal.as_ref().map(|refusal| refusal.code.clone());
             last.event == ending.event && last.version == ending.version && code(last) == code(&ending)
         });
-        if !same || news {
-            self.tell(event, version, refusal);
+        if !same || repeat {
+            self.emit(event, version, refusal);
             self.next.last = Some(ending);
         }
     }
@@ -94,40 +99,40 @@ impl Draft<'_> {
         // Nothing is waited for that lies further ahead than anybody would have put it.
         self.next.checked.take_if(|at| !at.reached(&self.now.moment));
         self.next.damage.take_if(|_| self.next.committed.is_none());
-        self.next.trouble.take_if(|trouble| !trouble.until.reached(&self.now.moment.after(damage::HELD_OFF_MOST)));
-        self.tell(Event::Started, self.next.committed.clone().map(|installed| installed.version).as_ref(), None);
+        self.next.backoff.take_if(|backoff| !backoff.until.reached(&self.now.moment.after(repair::BACKOFF_SECS_MAX)));
+        self.emit(Event::Started, self.next.committed.clone().map(|installed| installed.version).as_ref(), None);
         let committed = self.next.committed.as_ref().map(|installed| installed.slot.clone());
         let moved = committed.is_some() && link != committed;
         match self.next.state.clone() {
-            State::Idle if moved => self.put_back(link),
-            State::Idle => self.settle(),
-            State::Checking { ring, .. } if moved => {
-                self.next.ring = Some(ring);
-                self.put_back(link);
+            State::Idle if moved => self.restore_committed(link),
+            State::Idle => self.enter_idle(),
+            State::Checking { trigger, .. } if moved => {
+                self.next.trigger = Some(trigger);
+                self.restore_committed(link);
             }
-            State::Checking { ring, .. } => self.check(ring, Retry::default()),
+            State::Checking { trigger, .. } => self.check(trigger, Retry::default()),
             State::Downloading { plan, .. } | State::Staging { plan } | State::Staged { plan, .. } if moved => {
-                self.next.ring = Some(Ring { by: By::Timer, source: plan.source, hint: None });
-                self.put_back(link);
+                self.next.trigger = Some(Trigger { by: TriggerSource::Timer, source: plan.source, hint: None });
+                self.restore_committed(link);
             }
             State::Downloading { plan, .. } => self.fetch(plan, Retry::default()),
             State::Staging { plan } => self.stage(plan),
             State::Staged { plan, payload } => self.prepare(plan, payload),
             State::Activating { plan, step: Activation::Preparing, .. } if moved => {
-                self.undo(plan, refusals::LINK_MOVED.with(shown(link.as_ref()), shown(committed.as_ref())), false);
+                self.roll_back(plan, refusals::LINK_MOVED.with(shown(link.as_ref()), shown(committed.as_ref())), false);
             }
             State::Activating { plan, payload, step: Activation::Preparing } => self.prepare(plan, payload),
             State::Activating { plan, payload, step: Activation::Switching } => self.switch(plan, payload),
             State::Probation { plan, .. } if link.as_ref() != Some(&plan.slot) => {
                 let reason = refusals::LINK_MOVED.with(shown(link.as_ref()), &plan.slot);
-                self.undo(plan, reason, false);
+                self.roll_back(plan, reason, false);
             }
             State::Probation { plan, payload, watch } => self.watch_again(plan, payload, watch),
             State::RollingBack { .. } | State::Inconsistent { .. } => {
-                if let Some(retry) = self.way_back() {
+                if let Some(retry) = self.restore_retry() {
                     *retry = Retry::default();
                 }
-                self.go_back_now();
+                self.order_restore();
             }
         }
     }
@@ -141,12 +146,12 @@ impl Draft<'_> {
     }
 
     /// What the restore unit saw of a release that it left is the reason, for the record that only knows that it was left.
-    fn left_for(&mut self, seen: Refusal) {
-        if let State::RollingBack { plan, reason, condemn, .. } = &mut self.next.state {
+    fn restored_by_unit(&mut self, seen: Refusal) {
+        if let State::RollingBack { plan, reason, block, .. } = &mut self.next.state {
             reason.clone_from(&seen);
-            condemn.iter_mut().for_each(|condemned| condemned.reason.clone_from(&seen));
+            block.iter_mut().for_each(|blocked| blocked.reason.clone_from(&seen));
             let version = plan.as_ref().map(|plan| plan.version.clone());
-            self.tell(Event::RollingBack, version.as_ref(), Some(&seen));
+            self.emit(Event::RollingBack, version.as_ref(), Some(&seen));
         }
     }
 
@@ -155,7 +160,7 @@ impl Draft<'_> {
         watch.starts = watch.starts.saturating_add(1);
         if watch.starts > self.settings.starts {
             let reason = refusals::STARTS.with(watch.starts, format_args!("at most {}", self.settings.starts));
-            return self.undo(plan, reason, true);
+            return self.roll_back(plan, reason, true);
         }
         let rebooted = watch.deadline.boot != self.now.moment.boot;
         let full = self.now.moment.after(self.settings.deadline);
@@ -174,42 +179,42 @@ impl Draft<'_> {
 
     // ---- somebody rang -----------------------------------------------------------------------------------------------
 
-    fn ring(&mut self, ring: Ring) {
-        let patient = ring.by != By::Operator;
+    fn trigger(&mut self, trigger: Trigger) {
+        let patient = trigger.by != TriggerSource::Operator;
         match self.next.state.clone() {
             State::Idle => {
                 let too_soon =
                     self.next.checked.as_ref().is_some_and(|at| !at.after(self.settings.gap).reached(&self.now.moment));
-                if patient && too_soon { self.keep(ring) } else { self.check(ring, Retry::default()) }
+                if patient && too_soon { self.keep(trigger) } else { self.check(trigger, Retry::default()) }
             }
             // Nothing is under way but a pause: what is asked for may have changed, so ask again.
             State::Checking { retry, .. } | State::Downloading { retry, .. } if retry.at.is_some() && !patient => {
-                self.check(ring, Retry { at: None, ..retry });
+                self.check(trigger, Retry { at: None, ..retry });
             }
             // An offline bundle that waits, for its wave perhaps, does not keep the network waiting: it is looked into again afterwards.
-            State::Checking { ring: asked, retry } if retry.at.is_some() && asked.source != ring.source => {
+            State::Checking { trigger: asked, retry } if retry.at.is_some() && asked.source != trigger.source => {
                 self.keep(asked);
-                self.check(ring, Retry::default());
+                self.check(trigger, Retry::default());
             }
-            State::Checking { ring: asked, mut retry } if retry.at.is_some() => {
-                if ring.by == By::Notice {
+            State::Checking { trigger: asked, mut retry } if retry.at.is_some() => {
+                if trigger.by == TriggerSource::Notice {
                     retry.at = earlier(retry.at, self.now.moment.after(self.settings.gap));
-                    let hint = ring.hint.or(asked.hint);
-                    self.next.state = State::Checking { ring: Ring { hint, ..asked }, retry };
+                    let hint = trigger.hint.or(asked.hint);
+                    self.next.state = State::Checking { trigger: Trigger { hint, ..asked }, retry };
                 }
             }
             State::Downloading { mut retry, .. } if retry.at.is_some() => {
-                if ring.by == By::Notice {
+                if trigger.by == TriggerSource::Notice {
                     // Like a pause between checks: sooner, but a storm of notices gets no storm of downloads.
                     retry.at = earlier(retry.at, self.now.moment.after(self.settings.gap));
-                    self.next.state = State::Checking { ring, retry };
+                    self.next.state = State::Checking { trigger, retry };
                 }
             }
             // Only a running release is a place to update from: what was asked for waits until one runs. A person's ring also tries now.
             State::Inconsistent { .. } => {
-                self.keep(ring);
+                self.keep(trigger);
                 if !patient {
-                    self.go_back_now();
+                    self.order_restore();
                 }
             }
             State::Checking { .. }
@@ -218,15 +223,15 @@ impl Draft<'_> {
             | State::Staged { .. }
             | State::Activating { .. }
             | State::Probation { .. }
-            | State::RollingBack { .. } => self.keep(ring),
+            | State::RollingBack { .. } => self.keep(trigger),
         }
     }
 
     /// Remembers a ring for later. One is enough: the check that follows sees the latest anyway. A person's comes first.
-    fn keep(&mut self, ring: Ring) {
-        let keep_old = self.next.ring.as_ref().is_some_and(|old| old.by > ring.by);
+    fn keep(&mut self, trigger: Trigger) {
+        let keep_old = self.next.trigger.as_ref().is_some_and(|old| old.by > trigger.by);
         if !keep_old {
-            self.next.ring = Some(ring);
+            self.next.trigger = Some(trigger);
         }
     }
 
@@ -238,14 +243,14 @@ impl Draft<'_> {
             return;
         }
         match self.next.state.clone() {
-            State::Idle => self.settle(),
-            State::Checking { ring, retry } => self.check(ring, Retry { at: None, ..retry }),
+            State::Idle => self.enter_idle(),
+            State::Checking { trigger, retry } => self.check(trigger, Retry { at: None, ..retry }),
             State::Downloading { plan, retry } => self.fetch(plan, Retry { at: None, ..retry }),
             State::Probation { plan, watch, .. } => {
                 let reason = probation::overdue(&watch, self.settings, &self.now.moment);
-                self.undo(plan, reason, true);
+                self.roll_back(plan, reason, true);
             }
-            State::RollingBack { .. } | State::Inconsistent { .. } => self.go_back_now(),
+            State::RollingBack { .. } | State::Inconsistent { .. } => self.order_restore(),
             State::Staging { .. } | State::Staged { .. } | State::Activating { .. } => {}
         }
     }
@@ -253,42 +258,44 @@ impl Draft<'_> {
     // ---- what is kept for later ----------------------------------------------------------------------------------------
 
     /// What a person asked for while something was under way does not wait for the pause after its failure: that may last a day.
-    fn heed(&mut self) {
-        if let Some(ring) = self.next.ring.take_if(|ring| ring.by == By::Operator) {
-            self.check(ring, Retry::default());
+    fn run_pending_trigger(&mut self) {
+        if let Some(trigger) = self.next.trigger.take_if(|trigger| trigger.by == TriggerSource::Operator) {
+            self.check(trigger, Retry::default());
         }
     }
 
     /// Nor does what is to be looked for in another place than the one that has just failed.
-    fn heed_elsewhere(&mut self, failed: &Source) {
-        if let Some(ring) = self.next.ring.take_if(|ring| ring.by == By::Operator || ring.source != *failed) {
-            self.check(ring, Retry::default());
+    fn run_trigger_from_elsewhere(&mut self, failed: &Source) {
+        if let Some(trigger) =
+            self.next.trigger.take_if(|trigger| trigger.by == TriggerSource::Operator || trigger.source != *failed)
+        {
+            self.check(trigger, Retry::default());
         }
     }
 
     // ---- orders --------------------------------------------------------------------------------------------------------
 
     /// Back to idle; a ring that came meanwhile is answered at once unless a check has only just ended.
-    fn settle(&mut self) {
+    fn enter_idle(&mut self) {
         self.next.state = State::Idle;
-        if let Some(ring) = self.next.ring.clone() {
+        if let Some(trigger) = self.next.trigger.clone() {
             let due = wake_at(self.settings, &self.next).is_some_and(|moment| moment.reached(&self.now.moment));
-            if due || ring.by == By::Operator {
-                return self.check(ring, Retry::default());
+            if due || trigger.by == TriggerSource::Operator {
+                return self.check(trigger, Retry::default());
             }
         }
-        self.mend_later();
+        self.schedule_repair();
     }
 
-    fn check(&mut self, ring: Ring, retry: Retry) {
+    fn check(&mut self, trigger: Trigger, retry: Retry) {
         // What is to be looked for elsewhere is not answered by this check.
-        self.next.ring.take_if(|kept| kept.source == ring.source);
-        if ring.by != By::Timer && retry.failures == 0 {
-            self.tell(Event::Checking, ring.hint.clone().as_ref(), None);
+        self.next.trigger.take_if(|kept| kept.source == trigger.source);
+        if trigger.by != TriggerSource::Timer && retry.failures == 0 {
+            self.emit(Event::Checking, trigger.hint.clone().as_ref(), None);
         }
-        self.next.state = State::Checking { ring: ring.clone(), retry };
-        let mend = self.next.committed.clone().filter(|_| self.next.damage.is_some());
-        self.effects.push(Effect::Check { ring, mend });
+        self.next.state = State::Checking { trigger: trigger.clone(), retry };
+        let repair = self.next.committed.clone().filter(|_| self.next.damage.is_some());
+        self.effects.push(Effect::Check { trigger, repair });
     }
 
     fn fetch(&mut self, plan: Plan, retry: Retry) {
@@ -304,8 +311,8 @@ impl Draft<'_> {
     fn prepare(&mut self, plan: Plan, payload: Sha256) {
         self.next.state = State::Activating { plan: plan.clone(), payload, step: Activation::Preparing };
         // The committed release has never had the configuration back that this one found then.
-        let put_by = self.next.damage.as_ref().is_some_and(|damage| damage.from.as_ref() == Some(&plan.slot));
-        self.effects.push(Effect::Prepare { plan, payload, put_by });
+        let keep_snapshot = self.next.damage.as_ref().is_some_and(|damage| damage.from.as_ref() == Some(&plan.slot));
+        self.effects.push(Effect::Prepare { plan, payload, keep_snapshot });
     }
 
     fn switch(&mut self, plan: Plan, payload: Sha256) {
@@ -314,26 +321,26 @@ impl Draft<'_> {
     }
 
     /// Leaves the release of `plan` and returns to the committed one.
-    fn undo(&mut self, plan: Plan, reason: Refusal, condemn: bool) {
+    fn roll_back(&mut self, plan: Plan, reason: Refusal, block: bool) {
         // Before the link moved nothing of the new release ran: there is nothing to put back.
         let ran = !matches!(self.next.state, State::Activating { step: Activation::Preparing, .. });
-        let condemned = condemn.then(|| Condemned {
+        let blocked = block.then(|| Blocked {
             artifact: plan.artifact,
             version: plan.version.clone(),
             reason: reason.clone(),
             at: self.now.wall,
         });
-        self.tell(Event::RollingBack, Some(&plan.version), Some(&reason));
+        self.emit(Event::RollingBack, Some(&plan.version), Some(&reason));
         let from = ran.then(|| plan.slot.clone());
-        self.restore(from, Some(plan), self.next.committed.clone(), reason, condemned);
+        self.restore(from, Some(plan), self.next.committed.clone(), reason, blocked);
     }
 
     /// The link was moved while nothing of ours was under way: the committed release comes back, its data stay. Unless it was damaged, and
     /// another release was left meanwhile: then that one wrote them last.
-    fn put_back(&mut self, link: Option<SlotName>) {
+    fn restore_committed(&mut self, link: Option<SlotName>) {
         let to = self.next.committed.clone();
         let reason = refusals::LINK_MOVED.with(shown(link.as_ref()), shown(to.as_ref().map(|installed| &installed.slot)));
-        self.tell(Event::RollingBack, to.clone().map(|installed| installed.version).as_ref(), Some(&reason));
+        self.emit(Event::RollingBack, to.clone().map(|installed| installed.version).as_ref(), Some(&reason));
         let from = self.next.damage.as_ref().and_then(|damage| damage.from.clone());
         self.restore(from, None, to, reason, None);
     }
@@ -344,15 +351,15 @@ impl Draft<'_> {
         plan: Option<Plan>,
         to: Option<Installed>,
         reason: Refusal,
-        condemn: Option<Condemned>,
+        block: Option<Blocked>,
     ) {
-        self.next.state = State::RollingBack { from, plan, to, reason, condemn, retry: Retry::default() };
-        self.go_back_now();
+        self.next.state = State::RollingBack { from, plan, to, reason, block, retry: Retry::default() };
+        self.order_restore();
     }
 
     /// Orders the way back that the state names. Where it has failed often enough the program comes back without its configuration.
-    fn go_back_now(&mut self) {
-        if let Some(retry) = self.way_back() {
+    fn order_restore(&mut self) {
+        if let Some(retry) = self.restore_retry() {
             retry.at = None;
         }
         let (from, to, anyway) = match &self.next.state {
@@ -364,7 +371,7 @@ impl Draft<'_> {
     }
 
     /// The retries of a way back.
-    const fn way_back(&mut self) -> Option<&mut Retry> {
+    const fn restore_retry(&mut self) -> Option<&mut Retry> {
         match &mut self.next.state {
             State::RollingBack { retry, .. } | State::Inconsistent { retry, .. } => Some(retry),
             _ => None,
@@ -372,12 +379,12 @@ impl Draft<'_> {
     }
 
     /// The next try: doubled each time, half of it by chance, never sooner than the server asked. `None` when it has gone on too long.
-    fn again(&self, mut retry: Retry, again: Again) -> Option<Retry> {
+    fn next_retry(&self, mut retry: Retry, advice: RetryAdvice) -> Option<Retry> {
         let since = retry.since.filter(|since| since.boot == self.now.moment.boot).unwrap_or_else(|| self.now.moment.clone());
-        if again == Again::Never || self.now.moment.since(&since).is_some_and(|spent| spent >= self.settings.give_up) {
+        if advice == RetryAdvice::Never || self.now.moment.since(&since).is_some_and(|spent| spent >= self.settings.give_up) {
             return None;
         }
-        retry.at = Some(self.now.moment.after(pause(self.settings, retry.failures, self.now.dice, again)));
+        retry.at = Some(self.now.moment.after(pause(self.settings, retry.failures, self.now.dice, advice)));
         retry.failures = retry.failures.saturating_add(1);
         retry.since = Some(since);
         Some(retry)
@@ -385,13 +392,13 @@ impl Draft<'_> {
 }
 
 /// Seconds to wait after `failures` earlier failures.
-pub(super) fn pause(settings: &Settings, failures: u32, dice: u32, again: Again) -> u64 {
+pub(super) fn pause(settings: &Settings, failures: u32, dice: u32, advice: RetryAdvice) -> u64 {
     let doubled =
         settings.retry_first.saturating_mul(1_u64.checked_shl(failures.min(32)).unwrap_or(u64::MAX)).min(settings.retry_most);
     let half = doubled.div_euclid(2);
     let chance = u64::from(dice).checked_rem(half.saturating_add(1)).unwrap_or(0);
     let pause = half.saturating_add(chance).max(1);
-    if let Again::After(secs) = again { pause.max(secs.min(settings.give_up)) } else { pause }
+    if let RetryAdvice::After(secs) = advice { pause.max(secs.min(settings.give_up)) } else { pause }
 }
 
 fn earlier(a: Option<Moment>, b: Moment) -> Option<Moment> {

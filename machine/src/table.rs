@@ -17,8 +17,8 @@ fn at(secs: u64) -> Now {
     Now { moment: moment(0, secs), wall: jiff::Timestamp::UNIX_EPOCH, dice: 0 }
 }
 
-fn ring(by: By) -> Ring {
-    Ring { by, source: Source::Network, hint: None }
+fn trigger(by: TriggerSource) -> Trigger {
+    Trigger { by, source: Source::Network, hint: None }
 }
 
 fn states() -> Vec<(&'static str, State)> {
@@ -26,19 +26,19 @@ fn states() -> Vec<(&'static str, State)> {
     let pause = |secs| Retry { failures: 1, since: Some(now.clone()), at: Some(now.after(secs)) };
     let payload = artifact(SLOT_B);
     let watch =
-        |since| Watch { deadline: now.after(300), starts: 0, process: None, healthy_since: since, failures: 0, ill: None };
+        |since| Watch { deadline: now.after(300), starts: 0, process: None, healthy_since: since, failures: 0, unhealthy: None };
     let rolling = |retry| State::RollingBack {
         from: Some(plan(SLOT_B).slot),
         plan: Some(plan(SLOT_B)),
         to: Some(release(SLOT_A)),
         reason: refusals::DIED,
-        condemn: None,
+        block: None,
         retry,
     };
     vec![
         ("idle", State::Idle),
-        ("checking", State::Checking { ring: ring(By::Notice), retry: Retry::default() }),
-        ("checking, pause", State::Checking { ring: ring(By::Notice), retry: pause(100) }),
+        ("checking", State::Checking { trigger: trigger(TriggerSource::Notice), retry: Retry::default() }),
+        ("checking, pause", State::Checking { trigger: trigger(TriggerSource::Notice), retry: pause(100) }),
         ("downloading", State::Downloading { plan: plan(SLOT_B), retry: Retry::default() }),
         ("downloading, pause", State::Downloading { plan: plan(SLOT_B), retry: pause(100) }),
         ("staging", State::Staging { plan: plan(SLOT_B) }),
@@ -58,15 +58,15 @@ fn states() -> Vec<(&'static str, State)> {
 
 fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
     let answer = |answer| Input::Answer { epoch, answer };
-    let failure = |again| Failure {
-        refusal: Refusal::of("X-NET", slipway_protocol::Class::Network, slipway_protocol::Actor::Network, "n", ""),
-        again,
+    let failure = |advice| EffectFailure {
+        refusal: Refusal::of("X-NET", slipway_protocol::Category::Network, slipway_protocol::Responsible::Network, "n", ""),
+        advice,
     };
     let candidate = |n| answer(candidate(n));
-    let too_dear = Candidate { plan: plan(SLOT_B), barred: Some(failure(Again::Never).refusal) };
-    let sample = |process, well: bool| {
-        let outcome = if well { Ok(()) } else { Err("no".to_owned()) };
-        answer(Answer::Sampled(Sample { process, checks: vec![CheckResult { name: "c".into(), required: true, outcome }] }))
+    let too_dear = Candidate { plan: plan(SLOT_B), obstacle: Some(failure(RetryAdvice::Never).refusal) };
+    let sample = |process, healthy: bool| {
+        let outcome = if healthy { Ok(()) } else { Err("no".to_owned()) };
+        answer(EffectAnswer::Sampled(Sample { process, checks: vec![CheckResult { name: "c".into(), required: true, outcome }] }))
     };
     let running = || ProcessState::Running(Process { pid: 1, restarts: 0 });
     vec![
@@ -75,43 +75,43 @@ fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
         ("started, no link", Input::Started { link: None }),
         ("adopted", Input::Adopted(release(0))),
         ("damaged", Input::Damaged { slot: release(SLOT_A).slot, reason: refusals::HALTED }),
-        ("left by the restore unit", Input::LeftFor(refusals::RESTARTED)),
+        ("left by the restore unit", Input::RestoredByUnit(refusals::RESTARTED)),
         ("healed", Input::Healed(refusals::LINK_MOVED)),
-        ("rung by timer", Input::Ring(ring(By::Timer))),
-        ("rung by notice", Input::Ring(ring(By::Notice))),
-        ("rung by operator", Input::Ring(ring(By::Operator))),
+        ("rung by timer", Input::Trigger(trigger(TriggerSource::Timer))),
+        ("rung by notice", Input::Trigger(trigger(TriggerSource::Notice))),
+        ("rung by operator", Input::Trigger(trigger(TriggerSource::Operator))),
         ("woken", Input::Wake),
         ("checked: newer", candidate(SLOT_B)),
         ("checked: older", candidate(0)),
         ("checked: same", candidate(SLOT_A)),
         ("checked: condemned", candidate(5)),
-        ("checked: too dear", answer(Answer::Checked(Verdict::Candidate(Box::new(too_dear))))),
-        ("checked: halted", answer(held(SLOT_B, Hold::Halted))),
-        ("checked: wave in 50 s", answer(held(SLOT_B, Hold::Wave(Some(50))))),
-        ("checked: no wave", answer(held(SLOT_B, Hold::Wave(None)))),
-        ("checked: refused", answer(Answer::Checked(Verdict::Refused { refusal: refusals::HALTED, version: None }))),
-        ("checked: no network", answer(Answer::Checked(Verdict::Failed(failure(Again::Later))))),
-        ("fetched", answer(Answer::Fetched(Ok(())))),
-        ("fetch failed: later", answer(Answer::Fetched(Err(failure(Again::Later))))),
-        ("fetch failed: in 700 s", answer(Answer::Fetched(Err(failure(Again::After(700)))))),
-        ("fetch failed: never", answer(Answer::Fetched(Err(failure(Again::Never))))),
-        ("staged", answer(Answer::Staged(Ok(artifact(SLOT_B))))),
-        ("stage refused", answer(Answer::Staged(Err(failure(Again::Never))))),
-        ("stage: proof damaged", answer(Answer::Staged(Err(failure(Again::Later))))),
-        ("prepared", answer(Answer::Prepared(Ok(())))),
-        ("prepare refused", answer(Answer::Prepared(Err(failure(Again::Never))))),
-        ("prepare: proof damaged", answer(Answer::Prepared(Err(failure(Again::Later))))),
-        ("switched", answer(Answer::Switched(Ok(())))),
-        ("switch failed", answer(Answer::Switched(Err(refusals::HALTED)))),
+        ("checked: too dear", answer(EffectAnswer::Checked(CheckOutcome::Candidate(Box::new(too_dear))))),
+        ("checked: halted", answer(held(SLOT_B, HoldReason::Halted))),
+        ("checked: wave in 50 s", answer(held(SLOT_B, HoldReason::Wave(Some(50))))),
+        ("checked: no wave", answer(held(SLOT_B, HoldReason::Wave(None)))),
+        ("checked: refused", answer(EffectAnswer::Checked(CheckOutcome::Refused { refusal: refusals::HALTED, version: None }))),
+        ("checked: no network", answer(EffectAnswer::Checked(CheckOutcome::Failed(failure(RetryAdvice::Later))))),
+        ("fetched", answer(EffectAnswer::Fetched(Ok(())))),
+        ("fetch failed: later", answer(EffectAnswer::Fetched(Err(failure(RetryAdvice::Later))))),
+        ("fetch failed: in 700 s", answer(EffectAnswer::Fetched(Err(failure(RetryAdvice::After(700)))))),
+        ("fetch failed: never", answer(EffectAnswer::Fetched(Err(failure(RetryAdvice::Never))))),
+        ("staged", answer(EffectAnswer::Staged(Ok(artifact(SLOT_B))))),
+        ("stage refused", answer(EffectAnswer::Staged(Err(failure(RetryAdvice::Never))))),
+        ("stage: proof damaged", answer(EffectAnswer::Staged(Err(failure(RetryAdvice::Later))))),
+        ("prepared", answer(EffectAnswer::Prepared(Ok(())))),
+        ("prepare refused", answer(EffectAnswer::Prepared(Err(failure(RetryAdvice::Never))))),
+        ("prepare: proof damaged", answer(EffectAnswer::Prepared(Err(failure(RetryAdvice::Later))))),
+        ("switched", answer(EffectAnswer::Switched(Ok(())))),
+        ("switch failed", answer(EffectAnswer::Switched(Err(refusals::HALTED)))),
         ("sampled: well", sample(running(), true)),
         ("sampled: ill", sample(running(), false)),
         ("sampled: dead", sample(ProcessState::Dead("exit 1".into()), true)),
-        ("restored", answer(Answer::Restored(Ok(())))),
-        ("restore failed", answer(Answer::Restored(Err(refusals::HALTED)))),
-        ("the way back is damaged", answer(Answer::Damaged(refusals::HALTED))),
-        ("an older order's answer", Input::Answer { epoch: epoch - 1, answer: Answer::Fetched(Ok(())) }),
+        ("restored", answer(EffectAnswer::Restored(Ok(())))),
+        ("restore failed", answer(EffectAnswer::Restored(Err(refusals::HALTED)))),
+        ("the way back is damaged", answer(EffectAnswer::Damaged(refusals::HALTED))),
+        ("an older order's answer", Input::Answer { epoch: epoch - 1, answer: EffectAnswer::Fetched(Ok(())) }),
         ("rollback asked", Input::Rollback),
-        ("forgive asked", Input::Forgive(None)),
+        ("unblock asked", Input::Unblock(None)),
         ("freeze dismissed", Input::Dismiss),
     ]
 }
@@ -134,7 +134,7 @@ fn brief(state: &State) -> String {
 #[test]
 fn whole_table_is_as_reviewed() {
     let settings = Settings::default();
-    let mut text = String::from("state | event | next state | orders | told\n");
+    let mut text = String::from("state | event | next state | orders | events\n");
     for (state_name, state) in states() {
         let record = Record {
             epoch: 7,
@@ -142,7 +142,7 @@ fn whole_table_is_as_reviewed() {
             committed: Some(release(SLOT_A)),
             previous: Some(release(0)),
             floor: Some(plan(SLOT_A).version),
-            condemned: vec![Condemned {
+            blocked: vec![Blocked {
                 artifact: artifact(5),
                 version: plan(5).version,
                 reason: refusals::DIED,
@@ -154,17 +154,17 @@ fn whole_table_is_as_reviewed() {
             let t = step(&settings, &record, input, &at(1000));
             let orders: Vec<_> =
                 t.effects.iter().map(|effect| format!("{effect:?}").split(' ').next().unwrap().to_owned()).collect();
-            let told: Vec<_> = t
-                .told
+            let events: Vec<_> = t
+                .events
                 .iter()
-                .map(|told| match &told.refusal {
-                    Some(refusal) => format!("{:?} {}", told.event, refusal.code),
-                    None => format!("{:?}", told.event),
+                .map(|draft| match &draft.refusal {
+                    Some(refusal) => format!("{:?} {}", draft.event, refusal.code),
+                    None => format!("{:?}", draft.event),
                 })
                 .collect();
             let next = if t.next == record { "·".to_owned() } else { brief(&t.next.state) };
-            let kept = if t.next.ring.is_some() && record.ring.is_none() { " + ring kept" } else { "" };
-            writeln!(text, "{state_name} | {input_name} | {next}{kept} | {} | {}", orders.join(", "), told.join(", ")).unwrap();
+            let kept = if t.next.trigger.is_some() && record.trigger.is_none() { " + trigger kept" } else { "" };
+            writeln!(text, "{state_name} | {input_name} | {next}{kept} | {} | {}", orders.join(", "), events.join(", ")).unwrap();
             assert!(t.next.epoch >= record.epoch, "an epoch never goes back");
             let order = t.effects.iter().any(|effect| !matches!(effect, Effect::Collect { .. }));
             assert!(!order || t.next.epoch > record.epoch, "every order has an epoch of its own");
@@ -172,8 +172,8 @@ fn whole_table_is_as_reviewed() {
             let watched = |record: &Record| matches!(record.state, State::Probation { .. });
             assert!(!watched(&record) || watched(&t.next) || t.next.epoch > record.epoch, "the watch goes on after {input_name}");
             let checks = t.effects.iter().any(|effect| matches!(effect, Effect::Check { .. }));
-            let heard = matches!(&t.next.state, State::Checking { retry, .. } if retry.at.is_none());
-            assert!(!checks || heard, "{state_name}, {input_name}: nobody waits for the check's answer");
+            let awaited = matches!(&t.next.state, State::Checking { retry, .. } if retry.at.is_none());
+            assert!(!checks || awaited, "{state_name}, {input_name}: nobody waits for the check's answer");
         }
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/table.txt");
@@ -193,61 +193,61 @@ fn a_hundred_notices_are_one_check() {
     let mut record = Record::new("edgecore".parse().unwrap());
     let mut checks = 0;
     for _ in 0..100 {
-        let t = step(&settings, &record, Input::Ring(ring(By::Notice)), &at(1000));
+        let t = step(&settings, &record, Input::Trigger(trigger(TriggerSource::Notice)), &at(1000));
         checks += t.effects.len();
         record = t.next;
     }
     assert_eq!(checks, 1);
     // While it is refused for one reason, that is told once.
-    let mut told = 0;
+    let mut draft = 0;
     for second in 0..100 {
         let now = at(2000 + second * 10);
-        let refused = Answer::Checked(Verdict::Refused { refusal: refusals::CONDEMNED, version: None });
+        let refused = EffectAnswer::Checked(CheckOutcome::Refused { refusal: refusals::BLOCKED, version: None });
         let t = step(&settings, &record, Input::Answer { epoch: record.epoch, answer: refused }, &now);
-        told += t.told.iter().filter(|told| told.event == Event::Refused).count();
+        draft += t.events.iter().filter(|draft| draft.event == Event::Refused).count();
         record = t.next;
-        record = step(&settings, &record, Input::Ring(ring(By::Timer)), &at(2005 + second * 10)).next;
+        record = step(&settings, &record, Input::Trigger(trigger(TriggerSource::Timer)), &at(2005 + second * 10)).next;
     }
-    assert_eq!(told, 1);
+    assert_eq!(draft, 1);
 }
 
 #[test]
 fn what_a_person_asks_for_meanwhile_does_not_wait_for_a_pause() {
     let settings = Settings::default();
-    let asked = Ring { by: By::Operator, source: Source::Bundle("/media/usb/slipway.tar".into()), hint: None };
-    let failure = || Failure { refusal: refusals::HALTED, again: Again::Later };
-    let checking = || State::Checking { ring: ring(By::Timer), retry: Retry::default() };
+    let asked = Trigger { by: TriggerSource::Operator, source: Source::Bundle("/media/usb/slipway.tar".into()), hint: None };
+    let failure = || EffectFailure { refusal: refusals::HALTED, advice: RetryAdvice::Later };
+    let checking = || State::Checking { trigger: trigger(TriggerSource::Timer), retry: Retry::default() };
     for (state, answer) in [
-        (checking(), Answer::Checked(Verdict::Failed(failure()))),
-        (checking(), held(SLOT_B, Hold::Wave(None))),
-        (State::Downloading { plan: plan(SLOT_B), retry: Retry::default() }, Answer::Fetched(Err(failure()))),
+        (checking(), EffectAnswer::Checked(CheckOutcome::Failed(failure()))),
+        (checking(), held(SLOT_B, HoldReason::Wave(None))),
+        (State::Downloading { plan: plan(SLOT_B), retry: Retry::default() }, EffectAnswer::Fetched(Err(failure()))),
     ] {
         let record = Record { epoch: 7, state, ..Record::new("edgecore".parse().unwrap()) };
-        let kept = step(&settings, &record, Input::Ring(asked.clone()), &at(1000)).next;
-        assert_eq!(kept.ring.as_ref(), Some(&asked));
+        let kept = step(&settings, &record, Input::Trigger(asked.clone()), &at(1000)).next;
+        assert_eq!(kept.trigger.as_ref(), Some(&asked));
         let t = step(&settings, &kept, Input::Answer { epoch: 7, answer }, &at(1001));
-        assert_eq!(t.effects, [Effect::Check { ring: asked.clone(), mend: None }]);
+        assert_eq!(t.effects, [Effect::Check { trigger: asked.clone(), repair: None }]);
     }
     // Nor is a look elsewhere taken for its answer.
-    let record = Record { state: checking(), ring: Some(asked.clone()), ..Record::new("edgecore".parse().unwrap()) };
+    let record = Record { state: checking(), trigger: Some(asked.clone()), ..Record::new("edgecore".parse().unwrap()) };
     let t = step(&settings, &record, Input::Started { link: None }, &at(1000));
-    assert_eq!(t.next.ring, Some(asked));
+    assert_eq!(t.next.trigger, Some(asked));
 }
 
 #[test]
-fn waiting_for_a_wave_is_told_once_whoever_asked() {
+fn waiting_for_a_wave_is_reported_once_whatever_triggered_the_check() {
     let settings = Settings::default();
-    let state = State::Checking { ring: ring(By::Operator), retry: Retry::default() };
+    let state = State::Checking { trigger: trigger(TriggerSource::Operator), retry: Retry::default() };
     let mut record = Record { state, ..Record::new("edgecore".parse().unwrap()) };
-    let mut told = 0;
+    let mut draft = 0;
     for look in 0..10 {
-        let answer = held(SLOT_B, Hold::Wave(None));
+        let answer = held(SLOT_B, HoldReason::Wave(None));
         let t = step(&settings, &record, Input::Answer { epoch: record.epoch, answer }, &at(1000 + look * 1000));
         let woken = step(&settings, &t.next, Input::Wake, &at(1900 + look * 1000));
-        told += t.told.len() + woken.told.len();
+        draft += t.events.len() + woken.events.len();
         record = woken.next;
     }
-    assert_eq!(told, 1);
+    assert_eq!(draft, 1);
 }
 
 #[test]
@@ -258,12 +258,12 @@ fn a_person_who_cannot_go_back_keeps_what_runs() {
     record = step(&settings, &record, Input::Rollback, &at(1000)).next;
     for failure in 1..20 {
         let now = at(1000 + failure * 1000);
-        let failed = Input::Answer { epoch: record.epoch, answer: Answer::Restored(Err(refusals::HALTED)) };
+        let failed = Input::Answer { epoch: record.epoch, answer: EffectAnswer::Restored(Err(refusals::HALTED)) };
         let t = step(&settings, &record, failed, &now);
         if t.effects == [(Effect::Restore { from: None, to: Some(release(SLOT_B)), anyway: false })] {
-            let back = Input::Answer { epoch: t.next.epoch, answer: Answer::Restored(Ok(())) };
+            let back = Input::Answer { epoch: t.next.epoch, answer: EffectAnswer::Restored(Ok(())) };
             let end = step(&settings, &t.next, back, &now).next;
-            assert_eq!((end.state, end.committed, end.condemned), (State::Idle, Some(release(SLOT_B)), vec![]));
+            assert_eq!((end.state, end.committed, end.blocked), (State::Idle, Some(release(SLOT_B)), vec![]));
             return;
         }
         record = step(&settings, &t.next, Input::Wake, &at(1900 + failure * 1000)).next;
@@ -274,11 +274,11 @@ fn a_person_who_cannot_go_back_keeps_what_runs() {
 #[test]
 fn pauses_double_have_jitter_and_an_end() {
     let settings = Settings::default();
-    assert_eq!((pause(&settings, 0, 0, Again::Later), pause(&settings, 0, 2, Again::Later)), (2, 4));
-    assert_eq!(pause(&settings, 40, 0, Again::Later), 450);
-    assert!(pause(&settings, u32::MAX, u32::MAX, Again::Later) <= settings.retry_most);
-    assert_eq!(pause(&settings, 0, 0, Again::After(60)), 60);
-    assert_eq!(pause(&settings, 0, 0, Again::After(u64::MAX)), settings.give_up);
+    assert_eq!((pause(&settings, 0, 0, RetryAdvice::Later), pause(&settings, 0, 2, RetryAdvice::Later)), (2, 4));
+    assert_eq!(pause(&settings, 40, 0, RetryAdvice::Later), 450);
+    assert!(pause(&settings, u32::MAX, u32::MAX, RetryAdvice::Later) <= settings.retry_most);
+    assert_eq!(pause(&settings, 0, 0, RetryAdvice::After(60)), 60);
+    assert_eq!(pause(&settings, 0, 0, RetryAdvice::After(u64::MAX)), settings.give_up);
     // A day of failures ends the download; the timer asks again later.
     let first = Retry { failures: 90, since: Some(moment(0, 1000)), at: None };
     let record = Record {
@@ -286,7 +286,7 @@ fn pauses_double_have_jitter_and_an_end() {
         state: State::Downloading { plan: plan(1), retry: first },
         ..Record::new("edgecore".parse().unwrap())
     };
-    let failed = Answer::Fetched(Err(Failure { refusal: refusals::HALTED, again: Again::Later }));
+    let failed = EffectAnswer::Fetched(Err(EffectFailure { refusal: refusals::HALTED, advice: RetryAdvice::Later }));
     let t = step(&settings, &record, Input::Answer { epoch: 1, answer: failed }, &at(1000 + settings.give_up));
     assert_eq!(t.next.state, State::Idle);
 }
@@ -294,7 +294,7 @@ fn pauses_double_have_jitter_and_an_end() {
 #[test]
 fn restarts_do_not_stretch_probation() {
     let settings = Settings::default();
-    let watch = Watch { deadline: moment(0, 1300), starts: 0, process: None, healthy_since: None, failures: 0, ill: None };
+    let watch = Watch { deadline: moment(0, 1300), starts: 0, process: None, healthy_since: None, failures: 0, unhealthy: None };
     let mut record = Record {
         state: State::Probation { plan: plan(1), payload: artifact(1), watch },
         ..Record::new("edgecore".parse().unwrap())
@@ -318,20 +318,22 @@ fn restarts_do_not_stretch_probation() {
 fn the_same_artifact_under_a_newer_version_is_an_update_and_another_under_the_same_is_none() {
     let record = Record {
         epoch: 1,
-        state: State::Checking { ring: ring(By::Timer), retry: Retry::default() },
+        state: State::Checking { trigger: trigger(TriggerSource::Timer), retry: Retry::default() },
         committed: Some(release(SLOT_A)),
         ..Record::new("edgecore".parse().unwrap())
     };
     let next = |plan: Plan| {
-        let answer =
-            Input::Answer { epoch: 1, answer: Answer::Checked(Verdict::Candidate(Box::new(Candidate { plan, barred: None }))) };
+        let answer = Input::Answer {
+            epoch: 1,
+            answer: EffectAnswer::Checked(CheckOutcome::Candidate(Box::new(Candidate { plan, obstacle: None }))),
+        };
         step(&Settings::default(), &record, answer, &at(1000)).next
     };
     // A release that was repaired in its manifest (another member, say) has the same archive.
     let newer = plan(SLOT_B).version;
-    let again =
+    let advice =
         Plan { slot: SlotName::of(&newer, &artifact(SLOT_A)), version: newer, artifact: artifact(SLOT_A), ..plan(SLOT_A) };
-    assert!(matches!(next(again).state, State::Downloading { .. }));
+    assert!(matches!(next(advice).state, State::Downloading { .. }));
     let same = next(plan(SLOT_A));
     assert_eq!((same.state, same.last.unwrap().event), (State::Idle, Event::UpToDate));
     let other = Plan { artifact: artifact(SLOT_B), slot: SlotName::of(&plan(SLOT_A).version, &artifact(SLOT_B)), ..plan(SLOT_A) };
@@ -340,90 +342,93 @@ fn the_same_artifact_under_a_newer_version_is_an_update_and_another_under_the_sa
     let adopted = Record { committed: Some(Installed { adopted: true, ..release(SLOT_A) }), ..record.clone() };
     let answer = Input::Answer {
         epoch: 1,
-        answer: Answer::Checked(Verdict::Candidate(Box::new(Candidate { plan: other, barred: None }))),
+        answer: EffectAnswer::Checked(CheckOutcome::Candidate(Box::new(Candidate { plan: other, obstacle: None }))),
     };
     assert!(matches!(step(&Settings::default(), &adopted, answer, &at(1000)).next.state, State::Downloading { .. }));
 }
 
-fn candidate(n: u32) -> Answer {
-    Answer::Checked(Verdict::Candidate(Box::new(Candidate { plan: plan(n), barred: None })))
+fn candidate(n: u32) -> EffectAnswer {
+    EffectAnswer::Checked(CheckOutcome::Candidate(Box::new(Candidate { plan: plan(n), obstacle: None })))
 }
 
-fn held(n: u32, hold: Hold) -> Answer {
-    Answer::Checked(Verdict::Held(Held { version: plan(n).version, floor: None, hold }))
+fn held(n: u32, hold: HoldReason) -> EffectAnswer {
+    EffectAnswer::Checked(CheckOutcome::Waiting(HeldRelease { version: plan(n).version, floor: None, hold }))
 }
 
 #[test]
 fn what_runs_already_is_up_to_date_though_its_rollout_is_halted_or_elsewhere() {
     let floor = Some(plan(SLOT_A).version);
-    for hold in [Hold::Halted, Hold::Wave(Some(50)), Hold::Wave(None)] {
-        let state = State::Checking { ring: ring(By::Timer), retry: Retry::default() };
+    for hold in [HoldReason::Halted, HoldReason::Wave(Some(50)), HoldReason::Wave(None)] {
+        let state = State::Checking { trigger: trigger(TriggerSource::Timer), retry: Retry::default() };
         let record = Record { state, committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
-        let held = Held { version: plan(SLOT_A).version, floor: floor.clone(), hold };
-        let answer = Input::Answer { epoch: 0, answer: Answer::Checked(Verdict::Held(held)) };
+        let held = HeldRelease { version: plan(SLOT_A).version, floor: floor.clone(), hold };
+        let answer = Input::Answer { epoch: 0, answer: EffectAnswer::Checked(CheckOutcome::Waiting(held)) };
         let next = step(&Settings::default(), &record, answer, &at(1000)).next;
         assert_eq!((next.state, next.last.unwrap().event, &next.floor), (State::Idle, Event::UpToDate, &floor));
     }
 }
 
 #[test]
-fn a_notice_that_names_more_than_the_repository_shows_is_a_possible_freeze_told_once_until_it_shows() {
+fn a_notice_that_names_more_than_the_repository_shows_is_reported_once_as_a_possible_freeze() {
     let settings = Settings::default();
-    let hinted = |n| Ring { hint: Some(plan(n).version), ..ring(By::Notice) };
+    let hinted = |n| Trigger { hint: Some(plan(n).version), ..trigger(TriggerSource::Notice) };
     let mut record = Record { committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
-    let mut told = Vec::new();
+    let mut draft = Vec::new();
     let mut secs = 1000;
-    for (ring, shown) in [(hinted(SLOT_B), SLOT_A), (hinted(SLOT_B), SLOT_A), (ring(By::Timer), SLOT_A), (hinted(5), SLOT_A)] {
+    for (trigger, shown) in
+        [(hinted(SLOT_B), SLOT_A), (hinted(SLOT_B), SLOT_A), (trigger(TriggerSource::Timer), SLOT_A), (hinted(5), SLOT_A)]
+    {
         secs += 1000;
-        record = step(&settings, &record, Input::Ring(ring), &at(secs)).next;
+        record = step(&settings, &record, Input::Trigger(trigger), &at(secs)).next;
         let answer = Input::Answer { epoch: record.epoch, answer: candidate(shown) };
         let t = step(&settings, &record, answer, &at(secs));
-        told.extend(t.told.into_iter().filter(|told| told.event == Event::Refused));
+        draft.extend(t.events.into_iter().filter(|draft| draft.event == Event::Refused));
         record = t.next;
-        assert!(record.missed.is_some(), "a look that shows no more takes nothing back");
+        assert!(record.suspected_freeze.is_some(), "a look that shows no more takes nothing back");
     }
-    let codes: Vec<_> = told.iter().map(|told| (told.to.clone().unwrap(), told.refusal.clone().unwrap().code)).collect();
+    let codes: Vec<_> = draft.iter().map(|draft| (draft.to.clone().unwrap(), draft.refusal.clone().unwrap().code)).collect();
     assert_eq!(codes, [SLOT_B, 5].map(|n| (plan(n).version, refusals::FREEZE.code.clone())));
     // Dismissed, it stays so for the same release; another one is told of.
     record = step(&settings, &record, Input::Dismiss, &at(8000)).next;
     for (n, refused) in [(5, 0), (6, 1)] {
-        record = step(&settings, &record, Input::Ring(hinted(n)), &at(8000 + u64::from(n) * 10)).next;
+        record = step(&settings, &record, Input::Trigger(hinted(n)), &at(8000 + u64::from(n) * 10)).next;
         let answer = Input::Answer { epoch: record.epoch, answer: candidate(SLOT_A) };
         let t = step(&settings, &record, answer, &at(8000 + u64::from(n) * 10));
-        let freezes = t.told.iter().filter(|told| told.refusal.as_ref().is_some_and(|why| why.code == refusals::FREEZE.code));
+        let freezes = t.events.iter().filter(|draft| draft.refusal.as_ref().is_some_and(|why| why.code == refusals::FREEZE.code));
         assert_eq!(freezes.count(), refused, "{n}");
         record = t.next;
-        assert_eq!(record.missed.as_ref().map(|missed| missed.dismissed), Some(refused == 0));
+        assert_eq!(record.suspected_freeze.as_ref().map(|suspected_freeze| suspected_freeze.dismissed), Some(refused == 0));
     }
     // It shows: forgotten.
-    record = step(&settings, &record, Input::Ring(ring(By::Timer)), &at(9000)).next;
+    record = step(&settings, &record, Input::Trigger(trigger(TriggerSource::Timer)), &at(9000)).next;
     record = step(&settings, &record, Input::Answer { epoch: record.epoch, answer: candidate(6) }, &at(9000)).next;
-    assert_eq!(record.missed, None);
+    assert_eq!(record.suspected_freeze, None);
 }
 
 #[test]
 fn a_bundle_that_waits_for_its_wave_does_not_keep_the_network_waiting() {
     let settings = Settings::default();
-    let bundle = Ring { by: By::Operator, source: Source::Bundle("/media/usb/slipway.tar".into()), hint: None };
+    let bundle = Trigger { by: TriggerSource::Operator, source: Source::Bundle("/media/usb/slipway.tar".into()), hint: None };
     let mut record = Record { committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
-    record = step(&settings, &record, Input::Ring(bundle.clone()), &at(1000)).next;
+    record = step(&settings, &record, Input::Trigger(bundle.clone()), &at(1000)).next;
     record =
-        step(&settings, &record, Input::Answer { epoch: record.epoch, answer: held(SLOT_B, Hold::Wave(None)) }, &at(1000)).next;
+        step(&settings, &record, Input::Answer { epoch: record.epoch, answer: held(SLOT_B, HoldReason::Wave(None)) }, &at(1000))
+            .next;
     for (hour, network) in [
         (1, candidate(SLOT_A)),
-        (2, Answer::Checked(Verdict::Failed(Failure { refusal: refusals::HALTED, again: Again::Later }))),
+        (2, EffectAnswer::Checked(CheckOutcome::Failed(EffectFailure { refusal: refusals::HALTED, advice: RetryAdvice::Later }))),
     ] {
         let now = at(1000 + hour * 100);
-        let t = step(&settings, &record, Input::Ring(ring(By::Timer)), &now);
-        assert_eq!(t.effects, [Effect::Check { ring: ring(By::Timer), mend: None }], "the network is asked");
+        let t = step(&settings, &record, Input::Trigger(trigger(TriggerSource::Timer)), &now);
+        assert_eq!(t.effects, [Effect::Check { trigger: trigger(TriggerSource::Timer), repair: None }], "the network is asked");
         let t = step(&settings, &t.next, Input::Answer { epoch: t.next.epoch, answer: network }, &now);
         // ... and then the bundle again, whatever came of that: at once, or after the pause between two checks.
         let t = if t.effects.is_empty() { step(&settings, &t.next, Input::Wake, &at(1050 + hour * 100)) } else { t };
-        let Some(Effect::Check { ring: again, .. }) = t.effects.first() else { panic!("{t:?}") };
-        assert_eq!(again.source, bundle.source);
-        let waits = Input::Answer { epoch: t.next.epoch, answer: held(SLOT_B, Hold::Wave(None)) };
+        let Some(Effect::Check { trigger: advice, .. }) = t.effects.first() else { panic!("{t:?}") };
+        assert_eq!(advice.source, bundle.source);
+        let waits = Input::Answer { epoch: t.next.epoch, answer: held(SLOT_B, HoldReason::Wave(None)) };
         let t = step(&settings, &t.next, waits, &at(1050 + hour * 100));
-        assert!(t.told.is_empty(), "that it still waits is no news: {:?}", t.told);
+        assert!(t.events.is_empty(), "that it still waits is no news: {:?}", t.events);
         record = t.next;
     }
     // Its wave comes.
@@ -435,11 +440,11 @@ fn a_bundle_that_waits_for_its_wave_does_not_keep_the_network_waiting() {
 #[test]
 fn a_proof_that_cannot_be_read_is_fetched_again_and_nothing_is_rolled_back() {
     let settings = Settings::default();
-    let damaged = || Failure { refusal: refusals::HALTED, again: Again::Later };
+    let damaged = || EffectFailure { refusal: refusals::HALTED, advice: RetryAdvice::Later };
     let payload = artifact(SLOT_B);
     for (state, answer) in [
-        (State::Staging { plan: plan(SLOT_B) }, Answer::Staged(Err(damaged()))),
-        (State::Activating { plan: plan(SLOT_B), payload, step: Activation::Preparing }, Answer::Prepared(Err(damaged()))),
+        (State::Staging { plan: plan(SLOT_B) }, EffectAnswer::Staged(Err(damaged()))),
+        (State::Activating { plan: plan(SLOT_B), payload, step: Activation::Preparing }, EffectAnswer::Prepared(Err(damaged()))),
     ] {
         let record = Record { epoch: 7, state, committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
         let t = step(&settings, &record, Input::Answer { epoch: 7, answer }, &at(1000));
@@ -453,24 +458,24 @@ fn a_proof_that_cannot_be_read_is_fetched_again_and_nothing_is_rolled_back() {
 #[test]
 fn the_devices_own_trouble_is_not_tried_without_end_and_never_forgotten() {
     let settings = Settings::default();
-    let broken = Refusal::of("X-DISK", slipway_protocol::Class::System, slipway_protocol::Actor::Device, "d", "");
+    let broken = Refusal::of("X-DISK", slipway_protocol::Category::System, slipway_protocol::Responsible::Device, "d", "");
     let mut record = Record { committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
     // The timer rings every hour for a week. Each try stops what runs.
-    let (mut tries, mut told) = (Vec::new(), 0);
+    let (mut tries, mut draft) = (Vec::new(), 0);
     for hour in 0..168_u64 {
         let now = at(10_000 + hour * 3600);
-        record = step(&settings, &record, Input::Ring(ring(By::Timer)), &now).next;
+        record = step(&settings, &record, Input::Trigger(trigger(TriggerSource::Timer)), &now).next;
         let answer = |record: &Record, answer| Input::Answer { epoch: record.epoch, answer };
         let t = step(&settings, &record, answer(&record, candidate(SLOT_B)), &now);
-        told += t.told.iter().filter(|told| told.event == Event::Waiting).count();
+        draft += t.events.iter().filter(|draft| draft.event == Event::Waiting).count();
         record = t.next;
         if matches!(record.state, State::Downloading { .. }) {
             tries.push(hour);
             for step_answer in [
-                Answer::Fetched(Ok(())),
-                Answer::Staged(Ok(artifact(SLOT_B))),
-                Answer::Prepared(Err(Failure { refusal: broken.clone(), again: Again::Never })),
-                Answer::Restored(Ok(())),
+                EffectAnswer::Fetched(Ok(())),
+                EffectAnswer::Staged(Ok(artifact(SLOT_B))),
+                EffectAnswer::Prepared(Err(EffectFailure { refusal: broken.clone(), advice: RetryAdvice::Never })),
+                EffectAnswer::Restored(Ok(())),
             ] {
                 record = step(&settings, &record, answer(&record, step_answer), &now).next;
             }
@@ -481,24 +486,26 @@ fn the_devices_own_trouble_is_not_tried_without_end_and_never_forgotten() {
     }
     assert!((5..=14).contains(&tries.len()), "{tries:?}");
     assert!(tries.windows(2).all(|pair| pair[1] - pair[0] <= 25), "not given up either: {tries:?}");
-    assert!(told >= 1 && told <= tries.len() + 1, "told {told} times");
-    assert!(record.condemned.is_empty(), "nothing speaks against the release");
+    assert!(draft >= 1 && draft <= tries.len() + 1, "told {draft} times");
+    assert!(record.blocked.is_empty(), "nothing speaks against the release");
     let refusal = record.last.clone().and_then(|last| last.refusal).unwrap();
-    assert!(refusal.code == refusals::HELD_OFF.code && refusal.seen.contains("X-DISK"), "{refusal}");
+    assert!(refusal.code == refusals::BACKOFF_SECS.code && refusal.seen.contains("X-DISK"), "{refusal}");
 
     // A person, another release, and a new start of the device do not wait.
     let soon = at(10_000 + 168 * 3600);
     let tried = |record: &Record, by, n, now: &Now| {
-        let rung = step(&settings, record, Input::Ring(ring(by)), now).next;
+        let rung = step(&settings, record, Input::Trigger(trigger(by)), now).next;
         let t = step(&settings, &rung, Input::Answer { epoch: rung.epoch, answer: candidate(n) }, now);
         matches!(t.next.state, State::Downloading { .. })
     };
-    let held =
-        Record { trouble: record.trouble.clone().map(|t| crate::record::Trouble { until: moment(0, u64::MAX), ..t }), ..record };
-    assert!(!tried(&held, By::Timer, SLOT_B, &soon));
-    assert!(tried(&held, By::Operator, SLOT_B, &soon));
-    assert!(tried(&held, By::Timer, SLOT_B + 2, &soon));
-    assert!(tried(&held, By::Timer, SLOT_B, &Now { moment: moment(1, 50), ..at(0) }));
+    let held = Record {
+        backoff: record.backoff.clone().map(|t| crate::record::DeviceBackoff { until: moment(0, u64::MAX), ..t }),
+        ..record
+    };
+    assert!(!tried(&held, TriggerSource::Timer, SLOT_B, &soon));
+    assert!(tried(&held, TriggerSource::Operator, SLOT_B, &soon));
+    assert!(tried(&held, TriggerSource::Timer, SLOT_B + 2, &soon));
+    assert!(tried(&held, TriggerSource::Timer, SLOT_B, &Now { moment: moment(1, 50), ..at(0) }));
 }
 
 #[test]
@@ -511,17 +518,17 @@ fn a_damaged_release_is_looked_for_until_it_is_back_and_its_configuration_with_i
         plan: Some(plan(SLOT_B)),
         to: Some(release(SLOT_A)),
         reason: refusals::DIED,
-        condemn: None,
+        block: None,
         retry: Retry::default(),
     };
     let record = Record { epoch: 7, state, committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
-    let t = step(&settings, &record, answer(&record, Answer::Damaged(refusals::LINK_MOVED)), &at(1000));
-    let [Effect::Check { mend: Some(mend), .. }] = t.effects.as_slice() else { panic!("{t:?}") };
-    assert_eq!(*mend, release(SLOT_A));
+    let t = step(&settings, &record, answer(&record, EffectAnswer::Damaged(refusals::LINK_MOVED)), &at(1000));
+    let [Effect::Check { repair: Some(repair), .. }] = t.effects.as_slice() else { panic!("{t:?}") };
+    assert_eq!(*repair, release(SLOT_A));
     // Nothing has it: never given up, each time told once, what was put by is kept.
     let (mut record, mut secs) = (t.next, 1000);
     for _ in 0..200 {
-        let refused = Answer::Checked(Verdict::Refused { refusal: refusals::HALTED, version: None });
+        let refused = EffectAnswer::Checked(CheckOutcome::Refused { refusal: refusals::HALTED, version: None });
         let t = step(&settings, &record, answer(&record, refused), &at(secs));
         let pause = wake_at(&settings, &t.next).and_then(|at| at.since(&moment(0, secs))).unwrap();
         assert!((1..=settings.retry_most).contains(&pause), "{pause}");
@@ -530,13 +537,13 @@ fn a_damaged_release_is_looked_for_until_it_is_back_and_its_configuration_with_i
         assert!(matches!(record.state, State::Checking { .. }));
     }
     // It is there again, and comes back with the configuration that it knows.
-    for step_answer in [candidate(SLOT_A), Answer::Fetched(Ok(()))] {
+    for step_answer in [candidate(SLOT_A), EffectAnswer::Fetched(Ok(()))] {
         record = step(&settings, &record, answer(&record, step_answer), &at(secs)).next;
     }
-    let t = step(&settings, &record, answer(&record, Answer::Staged(Ok(release(SLOT_A).payload))), &at(secs));
+    let t = step(&settings, &record, answer(&record, EffectAnswer::Staged(Ok(release(SLOT_A).payload))), &at(secs));
     let (from, to) = (Some(plan(SLOT_B).slot), Some(release(SLOT_A)));
     assert_eq!(t.effects, [Effect::Restore { from, to, anyway: false }]);
-    let end = step(&settings, &t.next, answer(&t.next, Answer::Restored(Ok(()))), &at(secs)).next;
+    let end = step(&settings, &t.next, answer(&t.next, EffectAnswer::Restored(Ok(()))), &at(secs)).next;
     assert_eq!((end.state, end.damage, end.committed), (State::Idle, None, Some(release(SLOT_A))));
 }
 
@@ -553,13 +560,13 @@ fn the_release_before_takes_the_place_of_a_damaged_one_only_where_the_floor_allo
         };
         let found = Input::Damaged { slot: release(SLOT_B).slot, reason: refusals::LINK_MOVED };
         let record = step(&settings, &record, found, &at(1000)).next;
-        let refused = Answer::Checked(Verdict::Refused { refusal: refusals::HALTED, version: None });
+        let refused = EffectAnswer::Checked(CheckOutcome::Refused { refusal: refusals::HALTED, version: None });
         let t = step(&settings, &record, Input::Answer { epoch: record.epoch, answer: refused }, &at(1000));
-        assert_eq!(t.next.condemned, [], "nothing speaks against what was lost");
+        assert_eq!(t.next.blocked, [], "nothing speaks against what was lost");
         let back = Effect::Restore { from: Some(release(SLOT_B).slot), to: Some(release(SLOT_A)), anyway: false };
         assert_eq!(t.effects == [back], stands_in, "{:?}", t.effects);
         // A person decides for himself.
         let asked = step(&settings, &record, Input::Rollback, &at(1001));
-        assert!(matches!(&asked.next.state, State::RollingBack { to: Some(to), condemn: None, .. } if *to == release(SLOT_A)));
+        assert!(matches!(&asked.next.state, State::RollingBack { to: Some(to), block: None, .. } if *to == release(SLOT_A)));
     }
 }

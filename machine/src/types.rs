@@ -1,6 +1,6 @@
 //! What goes into the machine and what comes out: inputs, answers, effects, transitions, and the numbers it works with.
 
-use crate::record::{Installed, Plan, Record, Ring, Sample, SlotName};
+use crate::record::{Installed, Plan, Record, Sample, SlotName, Trigger};
 use slipway_protocol::{Event, Refusal, Sha256, Version};
 
 /// The numbers a component's configuration gives the machine. Seconds.
@@ -41,7 +41,7 @@ pub enum Input {
     /// What ran before Slipway is in a slot now and current: the first update has a way back.
     Adopted(Installed),
     /// Of the agent itself: the restore unit has put the committed release back, for this reason. Comes before [`Input::Started`].
-    LeftFor(Refusal),
+    RestoredByUnit(Refusal),
     /// The slot of the committed release was looked at, and is not what was committed.
     Damaged {
         /// Which slot was looked at.
@@ -52,7 +52,7 @@ pub enum Input {
     /// What is kept on the disk was found damaged when the agent started, and was set right.
     Healed(Refusal),
     /// Somebody wants the component checked.
-    Ring(Ring),
+    Trigger(Trigger),
     /// A moment that [`crate::wake_at`] named has come.
     Wake,
     /// An effect is done.
@@ -60,27 +60,27 @@ pub enum Input {
         /// The epoch of the record that ordered it.
         epoch: u64,
         /// What came of it.
-        answer: Answer,
+        answer: EffectAnswer,
     },
     /// The operator wants the previous release back, or the running update called off.
     Rollback,
     /// The operator has seen the possible freeze and wants it shown no more.
     Dismiss,
     /// The operator lets a condemned artifact be tried again; all of them when `None`.
-    Forgive(Option<Sha256>),
+    Unblock(Option<Sha256>),
 }
 
 /// What came of an effect.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
+pub enum EffectAnswer {
     /// Of [`Effect::Check`].
-    Checked(Verdict),
+    Checked(CheckOutcome),
     /// Of [`Effect::Fetch`].
-    Fetched(Result<(), Failure>),
+    Fetched(Result<(), EffectFailure>),
     /// Of [`Effect::Stage`]: SHA-256 of what is in the slot. What may work later has touched nothing yet.
-    Staged(Result<Sha256, Failure>),
+    Staged(Result<Sha256, EffectFailure>),
     /// Of [`Effect::Prepare`]. What may work later has touched nothing yet.
-    Prepared(Result<(), Failure>),
+    Prepared(Result<(), EffectFailure>),
     /// Of [`Effect::Switch`].
     Switched(Result<(), Refusal>),
     /// Of [`Effect::Watch`], again and again.
@@ -93,16 +93,16 @@ pub enum Answer {
 
 /// Something that did not work.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Failure {
+pub struct EffectFailure {
     /// Why.
     pub refusal: Refusal,
     /// Whether trying again can help.
-    pub again: Again,
+    pub advice: RetryAdvice,
 }
 
 /// Whether trying again can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Again {
+pub enum RetryAdvice {
     /// It cannot.
     Never,
     /// After a pause.
@@ -113,11 +113,11 @@ pub enum Again {
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
+pub enum CheckOutcome {
     /// This release should run here; metadata, provenance and policy agree.
     Candidate(Box<Candidate>),
     /// The channel names a release whose time has not come here. Nothing of the release itself was looked at.
-    Held(Held),
+    Waiting(HeldRelease),
     /// No.
     Refused {
         /// Why.
@@ -126,9 +126,9 @@ pub enum Verdict {
         version: Option<Version>,
     },
     /// It could not be found out.
-    Failed(Failure),
+    Failed(EffectFailure),
     /// The damaged release that was to be looked for is in its slot as it was committed: the disk gave it after all, or it was put there.
-    Whole,
+    AlreadyIntact,
 }
 
 /// A release that is authorised, before the device's own conditions are judged.
@@ -137,23 +137,23 @@ pub struct Candidate {
     /// What to install.
     pub plan: Plan,
     /// Why it cannot be fetched now, if it has to be.
-    pub barred: Option<Refusal>,
+    pub obstacle: Option<Refusal>,
 }
 
 /// A release that the operator holds back: known by the channel's signed word alone.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Held {
+pub struct HeldRelease {
     /// Which.
     pub version: Version,
     /// The floor that the channel demands.
     pub floor: Option<Version>,
     /// Why, and until when.
-    pub hold: Hold,
+    pub hold: HoldReason,
 }
 
 /// Why a release is held back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Hold {
+pub enum HoldReason {
     /// The rollout is halted: nothing new begins.
     Halted,
     /// The rollout reaches this node in so many seconds; `None` when no wave goes that far yet.
@@ -166,9 +166,9 @@ pub enum Effect {
     /// Refresh metadata, resolve the channel, fetch and verify the provenance.
     Check {
         /// Who asked, and where to look.
-        ring: Ring,
+        trigger: Trigger,
         /// The committed release, if its slot is damaged: this very one is looked for first.
-        mend: Option<Installed>,
+        repair: Option<Installed>,
     },
     /// Fetch the artifact; goes on where it stopped.
     Fetch {
@@ -187,7 +187,7 @@ pub enum Effect {
         /// SHA-256 that the slot's payload must have.
         payload: Sha256,
         /// What was put by when this release was tried before is still needed: it stays as it is.
-        put_by: bool,
+        keep_snapshot: bool,
     },
     /// Point the link at the slot and start the component.
     Switch {
@@ -237,7 +237,7 @@ pub const fn name(effect: &Effect) -> &'static str {
 
 /// Something to be reported: the driver adds node, time and sequence number.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told {
+pub struct ReportDraft {
     /// What happened.
     pub event: Event,
     /// The version it is about.
@@ -254,5 +254,5 @@ pub struct Transition {
     /// To be carried out, each stamped with `next.epoch`.
     pub effects: Vec<Effect>,
     /// To be durable together with `next`.
-    pub told: Vec<Told>,
+    pub events: Vec<ReportDraft>,
 }

@@ -58,11 +58,11 @@ impl Repo {
         }
         let mut change = self.change(self.staged.clone(), &edits, now)?;
         self.sign_here(&mut change)?;
-        self.settle(change, now)
+        self.publish_or_stage(change, now)
     }
 
     /// Publishes a change that is complete, and keeps any other.
-    pub(crate) fn settle(&mut self, change: Change, now: Timestamp) -> Result<(), Refusal> {
+    pub(crate) fn publish_or_stage(&mut self, change: Change, now: Timestamp) -> Result<(), Refusal> {
         for (role, envelope) in &change.next {
             let out = self.state.header(*role).map_or(0, |out| out.version);
             if envelope.version() != out.saturating_add(1) {

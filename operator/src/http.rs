@@ -14,7 +14,7 @@ const REDIRECTS: usize = 5;
 
 /// What a server answered.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     pub(crate) status: u16,
     pub(crate) content_type: Option<String>,
     pub(crate) body: Vec<u8>,
@@ -51,7 +51,7 @@ impl Http {
     }
 
     /// Sends a request and reads the answer, whatever its status, unless it is larger than `limit`. An error says why there is none.
-    pub(crate) async fn send(&self, request: RequestBuilder, limit: usize) -> Result<Answer, String> {
+    pub(crate) async fn send(&self, request: RequestBuilder, limit: usize) -> Result<HttpResponse, String> {
         let request = request.header(USER_AGENT, AGENT).timeout(self.timeout);
         let mut response = request.send().await.map_err(|error| self.chain(&error))?;
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -63,7 +63,7 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, content_type, body })
+        Ok(HttpResponse { status, content_type, body })
     }
 
     fn chain(&self, error: &reqwest::Error) -> String {
@@ -72,7 +72,7 @@ impl Http {
 }
 
 /// What a server says beside a status that is no success, short enough for a line.
-pub(crate) fn complaint(answer: &Answer) -> String {
+pub(crate) fn complaint(answer: &HttpResponse) -> String {
     let text = String::from_utf8_lossy(&answer.body);
     let text = text.trim();
     let short: String = text.chars().take(200).collect();

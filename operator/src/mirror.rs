@@ -12,7 +12,7 @@ use crate::role::Role;
 use jiff::Timestamp;
 use slipway_protocol::Refusal;
 use slipway_verify::SigstoreRoot;
-use slipway_verify::tuf::{Answer, Fetch, Floors, Kind, Refresh, Repository, Rules, Step, Stored};
+use slipway_verify::tuf::{Fetch, FetchResult, Floors, Kind, Refresh, Repository, Rules, Step, Stored};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,10 +118,10 @@ fn follow(origin: &mut Origin, initial: &[u8], floors: &Floors, now: Timestamp) 
         match refresh.step() {
             Step::Fetch(fetch) => match origin.get(&fetch)? {
                 Some(bytes) => {
-                    refresh.answer(Answer::Bytes(&bytes))?;
+                    refresh.answer(FetchResult::Bytes(&bytes))?;
                     received.push((fetch.path, bytes));
                 }
-                None => refresh.answer(Answer::Missing)?,
+                None => refresh.answer(FetchResult::Missing)?,
             },
             Step::Store { .. } => {}
             Step::Done => return Ok((refresh.finish()?, received)),

@@ -4,7 +4,7 @@
 //! certificate; the entry has to be fetched. Nothing comes out of here that the devices' verifier did not accept.
 
 use crate::error::{ENTRY_MISMATCH, ENTRY_NONE, ENTRY_SEVERAL, ENVELOPE};
-use crate::rekor::{Entry, Place, Rekor};
+use crate::rekor::{Entry, EntryLocator, Rekor};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
@@ -191,7 +191,7 @@ impl Signed {
     ///
     /// # Errors
     /// `SLW-O-REKOR` when it does not answer, `SLW-O-ENTRY-…` when it has none or too many.
-    pub async fn look_up(&self, rekor: &Rekor, place: Option<&Place>) -> Result<Vec<Entry>, Refusal> {
+    pub async fn look_up(&self, rekor: &Rekor, place: Option<&EntryLocator>) -> Result<Vec<Entry>, Refusal> {
         match place {
             Some(place) => Ok(vec![rekor.entry(place).await?]),
             None => rekor.search(&self.indexed(), self.certificate.as_ref().map(|certificate| certificate.pem.as_str())).await,

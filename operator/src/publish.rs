@@ -17,7 +17,7 @@ use crate::state::{State, quorum};
 use jiff::{SignedDuration, Timestamp};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use slipway_protocol::Refusal;
-use slipway_verify::tuf::{Answer, Floors, Refresh, Rules, Step, Stored};
+use slipway_verify::tuf::{FetchResult, Floors, Refresh, Rules, Step, Stored};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -180,8 +180,8 @@ fn self_check(metadata: &Path, new: &NewFiles) -> Result<(), Refusal> {
     loop {
         match refresh.step() {
             Step::Fetch(fetch) => match get(&fetch.path) {
-                Some(bytes) => refresh.answer(Answer::Bytes(&bytes)).map_err(refused)?,
-                None => refresh.answer(Answer::Missing).map_err(refused)?,
+                Some(bytes) => refresh.answer(FetchResult::Bytes(&bytes)).map_err(refused)?,
+                None => refresh.answer(FetchResult::Missing).map_err(refused)?,
             },
             Step::Store { .. } => {}
             Step::Done => return refresh.finish().map(drop).map_err(refused),

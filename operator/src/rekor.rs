@@ -28,7 +28,7 @@ const CANDIDATE_LIMIT: usize = 30;
 
 /// Which entry of a log.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Place {
+pub enum EntryLocator {
     /// Its index over all shards.
     Index(u64),
     /// Its id: 64 hex digits, or 80 with the shard's before it.
@@ -85,13 +85,13 @@ struct Logged {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Verification {
-    inclusion_proof: Option<Proof>,
+    inclusion_proof: Option<InclusionProof>,
     signed_entry_timestamp: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Proof {
+struct InclusionProof {
     checkpoint: String,
     hashes: Vec<String>,
     log_index: u64,
@@ -210,16 +210,16 @@ impl Rekor {
     ///
     /// # Errors
     /// `SLW-O-REKOR`, or `SLW-O-ENTRY-NONE`.
-    pub async fn entry(&self, place: &Place) -> Result<Entry, Refusal> {
+    pub async fn entry(&self, place: &EntryLocator) -> Result<Entry, Refusal> {
         let query = match place {
-            Place::Index(index) => json!({ "logIndexes": [index] }),
-            Place::Uuid(Uuid(uuid)) => json!({ "entryUUIDs": [uuid] }),
+            EntryLocator::Index(index) => json!({ "logIndexes": [index] }),
+            EntryLocator::Uuid(Uuid(uuid)) => json!({ "entryUUIDs": [uuid] }),
         };
         let found = self.retrieve(&query).await?;
         let [entry] = found.as_slice() else {
             return Err(ENTRY_NONE.with(format_args!("{} entries", found.len()), format_args!("the entry {place:?}")));
         };
-        if let Place::Index(index) = place
+        if let EntryLocator::Index(index) = place
             && entry.log_index != *index
         {
             return Err(REKOR.with(format_args!("{}: entry {}", self.url, entry.log_index), format_args!("entry {index}")));

@@ -281,7 +281,7 @@ impl Repo {
                 change.next.iter().filter(|(role, now)| before.get(role) != Some(now)).map(|(role, _)| *role).collect()
             }
         };
-        self.settle(change, now)?;
+        self.publish_or_stage(change, now)?;
         Ok(signed)
     }
 
@@ -297,7 +297,7 @@ impl Repo {
         for copy in copies {
             change.merge(&Change::read(copy)?)?;
         }
-        self.settle(change, now)?;
+        self.publish_or_stage(change, now)?;
         match &self.outcome {
             Outcome::Staged(waiting) if waiting.is_empty() => Err(KEY.with("not all here", "the snapshot and timestamp keys")),
             Outcome::Staged(waiting) => {

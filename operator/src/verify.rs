@@ -85,7 +85,7 @@ impl VerifyBundle {
             (Ok(evidence), style) => Some(evidence.report(&called, style)),
             (Err(_), _) => None,
         };
-        tell(shown, found)
+        print_outcome(shown, found)
     }
 }
 
@@ -145,7 +145,7 @@ impl Verify {
         let (policy, root) = self.against.read()?;
         let subject = question.subject(self.against.release_version.as_ref());
         let found = verify_provenance(&read(&self.bundle)?, &root, &policy, &subject);
-        tell(question.answer(&found, style(self.against.json)), found)
+        print_outcome(question.answer(&found, style(self.against.json)), found)
     }
 }
 
@@ -155,7 +155,7 @@ pub(crate) fn explain_policy(file: &Path) -> anyhow::Result<()> {
 }
 
 /// Shows what was found out. A refusal goes on to `main` too, for standard error and the exit code.
-pub(crate) fn tell<T>(shown: Option<String>, found: Result<T, Refusal>) -> anyhow::Result<()> {
+pub(crate) fn print_outcome<T>(shown: Option<String>, found: Result<T, Refusal>) -> anyhow::Result<()> {
     if let Some(shown) = shown {
         say(shown.trim_end())?;
     }

@@ -15,11 +15,11 @@ use tempfile::TempDir;
 const POLICY: &str = "component = \"edgecore\"\npreset = \"kubeedge\"\n";
 
 /// Alice's machine, Bob's, and the server with the repository `fleet`.
-struct Place {
+struct Machines {
     dir: TempDir,
 }
 
-impl Place {
+impl Machines {
     fn new() -> Self {
         let dir = TempDir::new().unwrap();
         for machine in ["alice", "bob", "server"] {
@@ -52,8 +52,8 @@ impl Place {
 }
 
 /// Root 2 of 2 and releases 2 of 2 by Alice and Bob; targets by Alice; the rest on the server.
-fn set_up() -> Place {
-    let place = Place::new();
+fn set_up() -> Machines {
+    let place = Machines::new();
     done(&place.at("alice"), "key generate alice");
     done(&place.at("bob"), "key generate bob.pem --type ed25519");
     for person in ["alice", "bob"] {

@@ -7,7 +7,7 @@ use ending::{ending, good, refused, text};
 use serde_json::Value;
 use slipway_protocol::Sha256;
 use slipway_testkit::rekor::{RekorFault, RekorServer};
-use slipway_testkit::sigstore::{Attestation, EntryKind, Lie, PrivateSigstore, generator_generic};
+use slipway_testkit::sigstore::{Attestation, EntryKind, Forgery, PrivateSigstore, generator_generic};
 use std::fs;
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -222,8 +222,8 @@ fn an_entry_that_is_none_or_not_this_ones_or_ambiguous_is_refused() {
     assert_eq!(ending(&desk.bundle(&["--log-index", "7"])), refused("SLW-O-ENTRY-NONE"));
 
     // The same payload, signature and certificate, in a file that says so in other words: only the hash of the file tells.
-    let unbound = Lie::Body(|body| body["spec"]["content"]["hash"]["value"] = "0".repeat(64).into());
-    let unbound = desk.log(&Attestation { lie: Some(unbound), ..desk.release.clone() });
+    let unbound = Forgery::Body(|body| body["spec"]["content"]["hash"]["value"] = "0".repeat(64).into());
+    let unbound = desk.log(&Attestation { forgery: Some(unbound), ..desk.release.clone() });
     let output = desk.bundle(&[]);
     assert_eq!(ending(&output), refused("SLW-O-ENTRY-MISMATCH"));
     assert!(text(&output.stderr).contains(&format!("entry {unbound}, intoto 0.0.1")), "{}", text(&output.stderr));
@@ -302,7 +302,7 @@ fn a_log_that_misbehaves_is_refused_in_time() {
 }
 
 #[test]
-fn a_release_with_old_provenance_is_told_what_to_do() {
+fn a_refusal_of_old_provenance_says_what_to_do() {
     let desk = Desk::new();
     let slipway = |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_slipway")).args(arguments).output().unwrap();
     let (repo, archive) = (desk.path("repo"), desk.path(NAME));

@@ -7,7 +7,7 @@ use slipway_protocol::channel::Wave;
 use slipway_protocol::{Channel, ComponentName, Manifest, Platform, Refusal, Version};
 use slipway_testkit::edgecore::{tarball, tarball_name};
 use slipway_testkit::sigstore::{Attestation, PrivateSigstore};
-use slipway_verify::tuf::{Answer, Fetch, Floors, Kind, Refresh, Repository, Rules, Step, Stored};
+use slipway_verify::tuf::{Fetch, FetchResult, Floors, Kind, Refresh, Repository, Rules, Step, Stored};
 use slipway_verify::{Policy, SigstoreRoot, authorize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -103,8 +103,8 @@ fn refresh(transport: Transport<'_>, initial: &[u8], floors: &mut Floors, rules:
     loop {
         match refresh.step() {
             Step::Fetch(fetch) => match transport(&place(&fetch)) {
-                Some(bytes) => refresh.answer(Answer::Bytes(&bytes))?,
-                None => refresh.answer(Answer::Missing)?,
+                Some(bytes) => refresh.answer(FetchResult::Bytes(&bytes))?,
+                None => refresh.answer(FetchResult::Missing)?,
             },
             Step::Store { .. } => {}
             Step::Done => {

@@ -30,6 +30,6 @@ pub use ids::{ChannelName, ComponentName, FleetName, NodeName};
 pub use manifest::{Artifact, Format, Manifest, Provenance};
 pub use notice::Notice;
 pub use platform::Platform;
-pub use refusal::{Actor, Class, Refusal, causes};
+pub use refusal::{Category, Refusal, Responsible, causes};
 pub use report::{Event, Report};
 pub use version::Version;

@@ -8,7 +8,7 @@ use std::fmt;
 /// What kind of refusal it is. Attack-shaped refusals carry the attack's name, as Uptane asks.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Class {
+pub enum Category {
     /// Content that no trusted builder or release key vouches for.
     ArbitrarySoftware,
     /// Configuration or a command that cannot be carried out as written.
@@ -42,7 +42,7 @@ pub enum Class {
 /// Who must act before it can succeed.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Actor {
+pub enum Responsible {
     /// Nobody can make this right: somebody shows the device what he should not.
     Attacker,
     /// The one who builds and signs the release.
@@ -64,9 +64,11 @@ pub struct Refusal {
     /// Stable code, `SLW-<crate letter>-<CHECK>`.
     pub code: Cow<'static, str>,
     /// The kind of refusal.
-    pub class: Class,
+    #[serde(rename = "class")]
+    pub category: Category,
     /// Who must act.
-    pub actor: Actor,
+    #[serde(rename = "actor")]
+    pub responsible: Responsible,
     /// The headline: what went wrong, in one phrase.
     pub check: Cow<'static, str>,
     /// The value found; bounded by [`Refusal::VALUE_LIMIT`].
@@ -100,11 +102,17 @@ impl Refusal {
 
     /// The fixed part of a refusal, for the tables of checks in each crate.
     #[must_use]
-    pub const fn of(code: &'static str, class: Class, actor: Actor, check: &'static str, advice: &'static str) -> Self {
+    pub const fn of(
+        code: &'static str,
+        category: Category,
+        responsible: Responsible,
+        check: &'static str,
+        advice: &'static str,
+    ) -> Self {
         Self {
             code: Cow::Borrowed(code),
-            class,
-            actor,
+            category,
+            responsible,
             check: Cow::Borrowed(check),
             seen: String::new(),
             wanted: String::new(),
@@ -131,11 +139,11 @@ impl Refusal {
 /// ```
 #[macro_export]
 macro_rules! refusals {
-    ($($vis:vis $name:ident = $code:literal, $class:ident, $actor:ident, $headline:literal, $advice:literal;)+) => {
+    ($($vis:vis $name:ident = $code:literal, $category:ident, $responsible:ident, $headline:literal, $advice:literal;)+) => {
         $(
             #[doc = $headline]
             $vis const $name: $crate::Refusal =
-                $crate::Refusal::of($code, $crate::Class::$class, $crate::Actor::$actor, $headline, $advice);
+                $crate::Refusal::of($code, $crate::Category::$category, $crate::Responsible::$responsible, $headline, $advice);
         )+
         /// Every refusal of this table.
         pub(crate) const REFUSALS: &[$crate::Refusal] = &[$($name),+];
@@ -209,7 +217,8 @@ mod tests {
 
     #[test]
     fn says_what_went_wrong_what_was_found_what_was_expected_and_the_fix() {
-        let source = Refusal::of("SLW-V-S", Class::Policy, Actor::Operator, "source differs from the policy", "check it");
+        let source =
+            Refusal::of("SLW-V-S", Category::Policy, Responsible::Operator, "source differs from the policy", "check it");
         let refusal = source.clone().with("evil/x", "good/x");
         assert_eq!(refusal.to_string(), "SLW-V-S: source differs from the policy: found evil/x, expected good/x; check it");
         assert_eq!(
@@ -225,7 +234,8 @@ mod tests {
 
     #[test]
     fn hostile_values_cannot_draw_or_flood() {
-        let refusal = Refusal::of("X", Class::Malformed, Actor::Attacker, "c", "").with("\u{1b}[2J\n", "w".repeat(100_000));
+        let refusal =
+            Refusal::of("X", Category::Malformed, Responsible::Attacker, "c", "").with("\u{1b}[2J\n", "w".repeat(100_000));
         assert_eq!(refusal.seen, "\u{fffd}[2J\u{fffd}");
         // The same to the eye as kubeedge, the one by a turned direction, the other by what has no width.
         for hidden in [

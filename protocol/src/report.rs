@@ -55,7 +55,8 @@ pub enum Event {
     /// An authorised release is being fetched.
     Downloading,
     /// A condemned digest may be tried again.
-    Forgiven,
+    #[serde(rename = "forgiven")]
+    Unblocked,
     /// Something that the device keeps was damaged and was set right; says what was found.
     Healed,
     /// Neither the new nor the old release could be made to run; says what is needed.

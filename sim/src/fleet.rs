@@ -75,7 +75,7 @@ impl Fleet {
     }
 
     /// Announces a version at the broker, to the whole fleet.
-    pub(crate) fn ring(&self, version: &str) -> Result<()> {
+    pub(crate) fn notify(&self, version: &str) -> Result<()> {
         let notice = Notice {
             v: NOTICE_FORMAT,
             component: Some(edgecore_name()),

@@ -16,7 +16,7 @@ const SWEEP: Duration = Duration::from_secs(20);
 
 /// How the story ended.
 enum End {
-    Told(ExitStatus),
+    ReportDraft(ExitStatus),
     Interrupted(SignalKind),
 }
 
@@ -43,7 +43,7 @@ fn keep() -> Result<u8> {
     let swept = sweep(&path);
     let removed = home.close().with_context(|| format!("cannot remove {}", path.display()));
     let code = match end? {
-        End::Told(status) => status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or_else(|| {
+        End::ReportDraft(status) => status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or_else(|| {
             eprintln!("slipway-sim: the story broke off: {status}");
             1
         }),
@@ -59,17 +59,17 @@ fn keep() -> Result<u8> {
 async fn play(home: &Path, mut signals: Signals) -> Result<End> {
     let program = home.join("slipway-sim");
     std::fs::copy("/proc/self/exe", &program).with_context(|| format!("cannot copy this program to {}", home.display()))?;
-    let mut story = tokio::process::Command::new(&program)
+    let mut demo = tokio::process::Command::new(&program)
         .arg("story")
         .env("TMPDIR", home)
         .spawn()
         .with_context(|| format!("cannot run programs in {}; set TMPDIR to a folder where they may run", home.display()))?;
     let end = tokio::select! {
-        status = story.wait() => return Ok(End::Told(status?)),
+        status = demo.wait() => return Ok(End::ReportDraft(status?)),
         kind = signals.next() => End::Interrupted(kind),
     };
     // First the one who could start more.
-    story.kill().await.context("cannot end the story")?;
+    demo.kill().await.context("cannot end the story")?;
     Ok(end)
 }
 

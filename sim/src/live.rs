@@ -9,12 +9,12 @@ use std::time::Duration;
 /// Every report since the start, in the order in which they came.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
-    heard: Mutex<Heard>,
-    news: Condvar,
+    received: Mutex<Received>,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Heard {
+struct Received {
     reports: Vec<Report>,
     /// Why nothing more will come.
     ended: Option<String>,
@@ -29,11 +29,11 @@ impl Live {
         std::thread::Builder::new().name("live".into()).spawn(move || {
             let ended = runtime.block_on(mqtt::watch(&broker, &fleet, |report| {
                 listener.lock().reports.push(report);
-                listener.news.notify_all();
+                listener.changed.notify_all();
                 true
             }));
             listener.lock().ended = Some(ended.map_or_else(|refusal| refusal.to_string(), |()| "it ended".to_owned()));
-            listener.news.notify_all();
+            listener.changed.notify_all();
         })?;
         Ok(live)
     }
@@ -45,15 +45,15 @@ impl Live {
 
     /// Reports since `mark`; waits for at most `pause` when there are none.
     pub(crate) fn since(&self, mark: usize, pause: Duration) -> Result<Vec<Report>> {
-        let nothing = |heard: &mut Heard| heard.reports.len() <= mark && heard.ended.is_none();
-        let (heard, _) = self.news.wait_timeout_while(self.lock(), pause, nothing).unwrap_or_else(PoisonError::into_inner);
-        if let Some(why) = &heard.ended {
+        let nothing = |received: &mut Received| received.reports.len() <= mark && received.ended.is_none();
+        let (received, _) = self.changed.wait_timeout_while(self.lock(), pause, nothing).unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = &received.ended {
             bail!("the subscription to reports broke: {why}");
         }
-        Ok(heard.reports.get(mark..).context("a mark of this very list")?.to_vec())
+        Ok(received.reports.get(mark..).context("a mark of this very list")?.to_vec())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Received> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

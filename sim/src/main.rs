@@ -1,13 +1,13 @@
 //! The demo: a broker, a release server and three agents as real processes, and a story that a person can follow.
 //!
 //! One program, several roles, so that it needs nothing but a Rust toolchain: `slipway-sim agent …` is the agent, a copy with dials
-//! behind its end is the stand-in for edgecore, `slipway-sim story` plays, and without arguments it is the [`keeper`] of all these.
+//! behind its end is the stand-in for edgecore, `slipway-sim demo` plays, and without arguments it is the [`keeper`] of all these.
 
+mod demo;
 mod fleet;
 mod keeper;
 mod live;
 mod screen;
-mod story;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
     match words.as_slice() {
         ["agent", ..] => return slipway_agent::cli::main(args.into_iter().skip(1)),
-        ["story"] => return story::tell(),
+        ["story"] => return demo::run(),
         [] => return keeper::run(),
         ["-h" | "--help"] => print!("{HELP}"),
         ["-V" | "--version"] => println!("slipway-sim {}", env!("CARGO_PKG_VERSION")),

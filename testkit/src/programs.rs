@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_build_is_told() {
+    fn a_failed_build_is_reported() {
         let error = locate(None, Some("false".into()), "slipway", "slipway").unwrap_err();
         assert!(error.to_string().contains("cannot build slipway"), "{error}");
     }

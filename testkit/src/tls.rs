@@ -32,7 +32,7 @@ impl Authority {
     /// Makes an authority and writes its certificate to `dir/ca.pem`.
     pub fn new(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        let mut params = params("slipway world CA (not for production)", &[])?;
+        let mut params = params("slipway testkit CA (not for production)", &[])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;

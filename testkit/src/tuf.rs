@@ -88,7 +88,7 @@ impl std::fmt::Debug for Key {
 
 fn seed() -> [u8; 32] {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
-    Sha256::digest(format!("slipway-world tuf key {}", NUMBER.fetch_add(1, Ordering::Relaxed))).into()
+    Sha256::digest(format!("slipway-testkit tuf key {}", NUMBER.fetch_add(1, Ordering::Relaxed))).into()
 }
 
 /// Signs `signed` with these keys, whoever must.

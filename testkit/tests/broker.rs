@@ -99,7 +99,7 @@ fn mutual_tls_is_for_those_with_a_certificate() {
 }
 
 #[test]
-fn a_broken_configuration_is_told_with_the_log() {
+fn a_broken_configuration_is_reported_with_the_log() {
     let error = Mosquitto::start_with(Access::Plain, "no_such_setting 1").unwrap_err();
     assert!(error.to_string().contains("no_such_setting"), "{error}");
 }

@@ -180,14 +180,14 @@ fn statuses_last_as_often_as_asked() {
 }
 
 #[test]
-fn lies_are_told_as_asked() {
+fn forged_responses_are_served_as_configured() {
     let (_dir, server) = serve();
     let once = |fault| server.fault_times(PATH, fault, 1);
 
-    once(Fault::LieAboutLength(10));
+    once(Fault::WrongLength(10));
     let long = ask(&server, "");
     assert!(long.header("content-length") == Some("1200010") && long.closed && long.body.len() == 1_200_000);
-    once(Fault::LieAboutLength(-10));
+    once(Fault::WrongLength(-10));
     assert_eq!(ask(&server, "").header("content-length"), Some("1199990"));
 
     once(Fault::NoLength);

@@ -47,21 +47,21 @@ fn every_kind_of_evidence_is_accepted_by_its_own_root_and_by_no_other() {
 
 #[test]
 fn a_bundle_with_nothing_but_a_timestamp_needs_the_root_and_the_policy_for_it() {
-    let world = PrivateSigstore::new("ours");
-    let bundle = world.attest(&with(Evidence::TimestampOnly));
+    let sigstore = PrivateSigstore::new("ours");
+    let bundle = sigstore.attest(&with(Evidence::TimestampOnly));
     let policy = VerificationPolicy::new(generator_generic("v2.1.0"), ISSUER).skip_tlog_unsafe().skip_sct();
-    verify_as(&world.trusted_root_timestamps_only(), &bundle, ARTIFACT, &policy).unwrap();
-    assert!(verify(&world.trusted_root(), &bundle, ARTIFACT).is_err());
+    verify_as(&sigstore.trusted_root_timestamps_only(), &bundle, ARTIFACT, &policy).unwrap();
+    assert!(verify(&sigstore.trusted_root(), &bundle, ARTIFACT).is_err());
     let theirs = PrivateSigstore::new("theirs").trusted_root_timestamps_only();
     assert!(verify_as(&theirs, &bundle, ARTIFACT, &policy).is_err());
 }
 
 #[test]
 fn the_log_may_grow_and_every_entry_keeps_its_own_proof() {
-    let world = PrivateSigstore::new("ours");
-    let bundles: Vec<_> = (0..9).map(|n| world.attest(&kubeedge().at(1_760_000_000 + n))).collect();
+    let sigstore = PrivateSigstore::new("ours");
+    let bundles: Vec<_> = (0..9).map(|n| sigstore.attest(&kubeedge().at(1_760_000_000 + n))).collect();
     for bundle in &bundles {
-        verify(&world.trusted_root(), bundle, ARTIFACT).unwrap();
+        verify(&sigstore.trusted_root(), bundle, ARTIFACT).unwrap();
     }
     let hashes = |bundle: &[u8]| {
         let bundle: Value = serde_json::from_slice(bundle).unwrap();
@@ -78,32 +78,32 @@ fn the_same_request_gives_the_same_bundle() {
 
 #[test]
 fn signer_and_issuer_are_the_ones_asked_for() {
-    let world = PrivateSigstore::new("ours");
+    let sigstore = PrivateSigstore::new("ours");
     let npm = Attestation::npm("sigstore/sigstore-js", "refs/heads/main")
         .subject(Subject::sha512_of("pkg:npm/sigstore@2.1.0", ARTIFACT));
     let identity = "https://github.com/sigstore/sigstore-js/.github/workflows/release.yml@refs/heads/main";
-    let bundle = world.attest(&npm);
-    verify_as(&world.trusted_root(), &bundle, ARTIFACT, &VerificationPolicy::new(identity, ISSUER)).unwrap();
-    assert!(verify(&world.trusted_root(), &bundle, ARTIFACT).is_err(), "another identity");
+    let bundle = sigstore.attest(&npm);
+    verify_as(&sigstore.trusted_root(), &bundle, ARTIFACT, &VerificationPolicy::new(identity, ISSUER)).unwrap();
+    assert!(verify(&sigstore.trusted_root(), &bundle, ARTIFACT).is_err(), "another identity");
     let elsewhere = VerificationPolicy::new(identity, "https://gitlab.com");
-    assert!(verify_as(&world.trusted_root(), &bundle, ARTIFACT, &elsewhere).is_err(), "another issuer");
+    assert!(verify_as(&sigstore.trusted_root(), &bundle, ARTIFACT, &elsewhere).is_err(), "another issuer");
 }
 
 #[test]
 fn a_blob_signature_verifies_against_its_artifact_only() {
-    let world = PrivateSigstore::new("ours");
+    let sigstore = PrivateSigstore::new("ours");
     for evidence in [Evidence::RekorV1, Evidence::RekorV2] {
-        let bundle = world.sign_blob(&with(evidence), ARTIFACT);
-        verify(&world.trusted_root(), &bundle, ARTIFACT).unwrap();
-        assert!(verify(&world.trusted_root(), &bundle, b"something else").is_err());
+        let bundle = sigstore.sign_blob(&with(evidence), ARTIFACT);
+        verify(&sigstore.trusted_root(), &bundle, ARTIFACT).unwrap();
+        assert!(verify(&sigstore.trusted_root(), &bundle, b"something else").is_err());
     }
 }
 
 #[test]
 fn a_managed_key_signs_without_a_certificate() {
     slipway_verify::provider::install();
-    let world = PrivateSigstore::new("ours");
-    let root = TrustedRoot::from_json(std::str::from_utf8(&world.trusted_root()).unwrap()).unwrap();
+    let sigstore = PrivateSigstore::new("ours");
+    let root = TrustedRoot::from_json(std::str::from_utf8(&sigstore.trusted_root()).unwrap()).unwrap();
     let key = ManagedKey::new("release");
     let check = |bundle: &[u8], key: &ManagedKey| -> Result<()> {
         let bundle = Bundle::from_json(std::str::from_utf8(bundle)?)?;
@@ -113,7 +113,7 @@ fn a_managed_key_signs_without_a_certificate() {
     };
     for evidence in [Evidence::RekorV1, Evidence::RekorV2] {
         let attestation = Attestation { managed_key: Some(key.clone()), ..with(evidence) };
-        for bundle in [world.attest(&attestation), world.sign_blob(&attestation, ARTIFACT)] {
+        for bundle in [sigstore.attest(&attestation), sigstore.sign_blob(&attestation, ARTIFACT)] {
             check(&bundle, &key).unwrap();
             assert!(check(&bundle, &ManagedKey::new("somebody")).is_err());
         }
@@ -135,9 +135,9 @@ fn flip(bundle: &Value, pointer: &str) -> Vec<u8> {
 
 #[test]
 fn one_changed_bit_anywhere_is_refused() {
-    let world = PrivateSigstore::new("ours");
+    let sigstore = PrivateSigstore::new("ours");
     let entry = "/verificationMaterial/tlogEntries/0";
-    let bundle = world.attest_value(&with(Evidence::RekorV1AndTimestamp));
+    let bundle = sigstore.attest_value(&with(Evidence::RekorV1AndTimestamp));
     for pointer in [
         "/dsseEnvelope/payload",
         "/dsseEnvelope/signatures/0/sig",
@@ -148,33 +148,33 @@ fn one_changed_bit_anywhere_is_refused() {
         &format!("{entry}/inclusionProof/hashes/0"),
         &format!("{entry}/inclusionProof/rootHash"),
     ] {
-        assert!(verify(&world.trusted_root(), &flip(&bundle, pointer), ARTIFACT).is_err(), "{pointer}");
+        assert!(verify(&sigstore.trusted_root(), &flip(&bundle, pointer), ARTIFACT).is_err(), "{pointer}");
     }
 }
 
 #[test]
 fn a_certificate_without_sct_is_refused() {
-    let world = PrivateSigstore::new("ours");
-    let bundle = world.attest(&Attestation { sct: false, ..kubeedge() });
-    assert!(verify(&world.trusted_root(), &bundle, ARTIFACT).is_err());
+    let sigstore = PrivateSigstore::new("ours");
+    let bundle = sigstore.attest(&Attestation { sct: false, ..kubeedge() });
+    assert!(verify(&sigstore.trusted_root(), &bundle, ARTIFACT).is_err());
 }
 
 #[test]
 fn a_signature_made_after_the_certificate_ended_is_refused() {
-    let world = PrivateSigstore::new("ours");
+    let sigstore = PrivateSigstore::new("ours");
     for evidence in [Evidence::RekorV1, Evidence::RekorV2] {
         let mut late = with(evidence);
         late.signed_at = late.certified_at + 601;
-        assert!(verify(&world.trusted_root(), &world.attest(&late), ARTIFACT).is_err());
+        assert!(verify(&sigstore.trusted_root(), &sigstore.attest(&late), ARTIFACT).is_err());
     }
 }
 
 #[test]
 fn the_certificate_says_what_fulcio_would_say() {
     slipway_verify::provider::install();
-    let world = PrivateSigstore::new("ours");
-    let bundle = world.attest(&kubeedge());
-    let root = TrustedRoot::from_json(std::str::from_utf8(&world.trusted_root()).unwrap()).unwrap();
+    let sigstore = PrivateSigstore::new("ours");
+    let bundle = sigstore.attest(&kubeedge());
+    let root = TrustedRoot::from_json(std::str::from_utf8(&sigstore.trusted_root()).unwrap()).unwrap();
     let parsed = Bundle::from_json(std::str::from_utf8(&bundle).unwrap()).unwrap();
     let policy = VerificationPolicy::new(generator_generic("v2.1.0"), ISSUER);
     let result = sigstore_verify::verify(ARTIFACT, &parsed, &policy, &root).unwrap();
@@ -193,35 +193,35 @@ fn the_certificate_says_what_fulcio_would_say() {
 }
 
 #[test]
-fn a_liar_can_make_certificate_and_statement_disagree() {
+fn a_forger_can_make_certificate_and_statement_disagree() {
     let honest = kubeedge().statement();
     assert_eq!(honest["predicate"]["invocation"]["configSource"]["entryPoint"], ".github/workflows/release.yml");
     assert_eq!(honest["predicate"]["invocation"]["environment"]["github_event_name"], "release");
 
-    let liar = kubeedge()
+    let forger = kubeedge()
         .edit("/predicate/builder/id", Some(json!("https://example.test/builder")))
         .edit("/predicate/materials/0/digest/sha1", None)
         .claim(12, Some("https://github.com/somebody/else"))
         .claim(20, None);
-    assert_eq!(liar.statement()["predicate"]["builder"]["id"], "https://example.test/builder");
-    assert_eq!(liar.statement()["predicate"]["materials"][0]["digest"], json!({}));
+    assert_eq!(forger.statement()["predicate"]["builder"]["id"], "https://example.test/builder");
+    assert_eq!(forger.statement()["predicate"]["materials"][0]["digest"], json!({}));
     // Cryptographically it is perfect all the same: only policy can refuse it.
-    let world = PrivateSigstore::new("ours");
-    verify(&world.trusted_root(), &world.attest(&liar), ARTIFACT).unwrap();
+    let sigstore = PrivateSigstore::new("ours");
+    verify(&sigstore.trusted_root(), &sigstore.attest(&forger), ARTIFACT).unwrap();
 }
 
 #[test]
 fn an_envelope_without_evidence_is_no_bundle() {
-    let world = PrivateSigstore::new("ours");
-    let envelope = world.attest_without_evidence(&kubeedge());
+    let sigstore = PrivateSigstore::new("ours");
+    let envelope = sigstore.attest_without_evidence(&kubeedge());
     let parsed: Value = serde_json::from_slice(&envelope).unwrap();
     assert!(parsed["signatures"][0]["cert"].as_str().unwrap().starts_with("-----BEGIN CERTIFICATE-----\n"));
-    assert!(verify(&world.trusted_root(), &envelope, ARTIFACT).is_err());
+    assert!(verify(&sigstore.trusted_root(), &envelope, ARTIFACT).is_err());
 }
 
 #[test]
 fn any_payload_can_be_signed() {
-    let world = PrivateSigstore::new("ours");
-    let bundle = world.attest_payload(&kubeedge(), b"{not even JSON");
-    assert!(verify(&world.trusted_root(), &bundle, ARTIFACT).is_err());
+    let sigstore = PrivateSigstore::new("ours");
+    let bundle = sigstore.attest_payload(&kubeedge(), b"{not even JSON");
+    assert!(verify(&sigstore.trusted_root(), &bundle, ARTIFACT).is_err());
 }

@@ -1,6 +1,6 @@
 //! Small disks that can be full: an ext4 in a file, mounted where only this test sees it.
 
-use crate::trouble::PATIENCE;
+use crate::faults::PATIENCE;
 use anyhow::{Context as _, Result, ensure};
 use slipway_testkit::wait;
 use std::fs::File;

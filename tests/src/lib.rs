@@ -3,8 +3,8 @@
 pub mod clock;
 pub mod crash;
 pub mod disk;
+pub mod faults;
 pub mod machine;
-pub mod trouble;
 
 use anyhow::{Context as _, Result};
 use slipway_operator::mqtt::{Audience, Broker, notify};
@@ -64,12 +64,12 @@ pub fn device(factory: &Factory, broker: Option<&str>, change: impl FnOnce(&mut 
 }
 
 /// Rings the fleet's doorbell through a plain broker, for edgecore.
-pub fn ring(broker: &str, version: Option<&str>) -> Result<()> {
-    ring_for("edgecore", broker, version)
+pub fn trigger(broker: &str, version: Option<&str>) -> Result<()> {
+    trigger_check_for("edgecore", broker, version)
 }
 
 /// The same for any component.
-pub fn ring_for(component: &str, broker: &str, version: Option<&str>) -> Result<()> {
+pub fn trigger_check_for(component: &str, broker: &str, version: Option<&str>) -> Result<()> {
     let notice = Notice {
         v: 1,
         component: Some(component.parse().map_err(anyhow::Error::msg)?),

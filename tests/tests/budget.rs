@@ -8,7 +8,7 @@ use slipway_tests::{LONG, device_off, factory, stderr};
 
 /// A server that drops every connection and cannot resume: on a metered line somebody pays for each time.
 #[test]
-fn a_download_that_costs_too_much_ends_is_told_once_and_goes_on_when_a_person_says_so() -> Result<()> {
+fn a_download_that_costs_too_much_ends_is_reported_once_and_continues_on_command() -> Result<()> {
     let factory = factory()?;
     let release = factory.release(&Dials { pad: 6 << 20, ..Dials::healthy("v1.22.0") })?;
     let (path, size) = (factory.artifact_path(&release), release.archives[0].size);
@@ -36,8 +36,8 @@ fn a_download_that_costs_too_much_ends_is_told_once_and_goes_on_when_a_person_sa
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     assert!(stderr(&output).contains("SLW-A-BUDGET") && stderr(&output).contains("slipway-agent unblock"), "{}", stderr(&output));
     assert_eq!(asked(), before, "the artifact is asked for no more");
-    let told = device.history()?.iter().filter(|report| report.event == Event::Refused).count();
-    assert_eq!(told, 2, "once, and to the person who asked");
+    let reported = device.history()?.iter().filter(|report| report.event == Event::Refused).count();
+    assert_eq!(reported, 2, "once, and to the person who asked");
 
     factory.server.heal(&path);
     let output = device.run("forgive", &[])?;

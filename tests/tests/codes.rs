@@ -249,8 +249,8 @@ Responsible is one of
         for (code, row) in rows.range(prefix..).take_while(|(code, _)| code.starts_with(prefix)) {
             write!(text, "\n### {code}\n\n").unwrap();
             text += &item("meaning", &row.check);
-            text += &item("class", &word(row.class));
-            text += &item("responsible", &word(row.actor));
+            text += &item("class", &word(row.category));
+            text += &item("responsible", &word(row.responsible));
             text += &item("fix", &row.advice);
         }
     }

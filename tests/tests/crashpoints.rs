@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 use slipway_testkit::wait;
 use slipway_tests::crash::device::CrashDevice;
 use slipway_tests::crash::scenario::Scenario;
+use slipway_tests::crash::testbed::Testbed;
 use slipway_tests::crash::verdict;
-use slipway_tests::crash::world::World;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
@@ -36,12 +36,12 @@ fn with(variable: &str, value: impl Into<OsString>) -> [OsString; 2] {
 }
 
 /// What the agent passes in an update that nobody interrupts, and how often.
-fn passed(world: &World, scenario: Scenario) -> Result<BTreeMap<String, u32>> {
-    let mut device = world.device(&world.scratch(&format!("traced-{}", scenario.name())), scenario)?;
+fn passed(testbed: &Testbed, scenario: Scenario) -> Result<BTreeMap<String, u32>> {
+    let mut device = testbed.device(&testbed.scratch(&format!("traced-{}", scenario.name())), scenario)?;
     let trace = device.dir().join("trace");
     device.start_under(&with("SLIPWAY_CRASHPOINTS", trace.as_os_str()))?;
     wait::try_until("the update that is traced ends", PATIENCE, || device.finished()).with_context(|| device.log())?;
-    verdict::all_agree(&world.setting, &mut device).context("an update that nobody interrupted")?;
+    verdict::all_agree(&testbed.setting, &mut device).context("an update that nobody interrupted")?;
     let mut passed = BTreeMap::new();
     for name in std::fs::read_to_string(trace)?.lines() {
         *passed.entry(name.to_owned()).or_default() += 1;
@@ -50,22 +50,22 @@ fn passed(world: &World, scenario: Scenario) -> Result<BTreeMap<String, u32>> {
 }
 
 /// Whether the agent came there; what went wrong is an error.
-fn killed_at(world: &World, dir: &Path, point: &Point) -> Result<bool> {
-    let mut device = world.device(dir, point.scenario)?;
+fn killed_at(testbed: &Testbed, dir: &Path, point: &Point) -> Result<bool> {
+    let mut device = testbed.device(dir, point.scenario)?;
     device.start_under(&with("SLIPWAY_CRASHPOINT", format!("{}#{}", point.name, point.pass)))?;
     let came = wait::try_until_some("the agent is killed, or the update ends", PATIENCE, || {
         device.ended().map(|_| true).or_else(|| device.finished().then_some(false))
     });
     let came = came.with_context(|| device.log())?;
     if came {
-        survive(world, &mut device).with_context(|| device.log())?;
+        survive(testbed, &mut device).with_context(|| device.log())?;
     }
-    verdict::all_agree(&world.setting, &mut device).with_context(|| device.log())?;
+    verdict::all_agree(&testbed.setting, &mut device).with_context(|| device.log())?;
     Ok(came)
 }
 
-fn survive(world: &World, device: &mut CrashDevice) -> Result<()> {
-    verdict::nothing_is_torn(&world.setting, device).context("right after the crash")?;
+fn survive(testbed: &Testbed, device: &mut CrashDevice) -> Result<()> {
+    verdict::nothing_is_torn(&testbed.setting, device).context("right after the crash")?;
     device.start()?;
     wait::try_until("the update ends", PATIENCE, || device.finished())?;
     verdict::nothing_was_healed(device)
@@ -78,10 +78,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// Kills at the passes that `wanted` picks of each point's number of passes.
 fn kill_at_all(wanted: impl Fn(u32) -> Vec<u32>) -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let world = World::new(dir.path())?;
+    let testbed = Testbed::new(dir.path())?;
     let mut points = Vec::new();
     for scenario in Scenario::ALL {
-        let passed = passed(&world, scenario)?;
+        let passed = passed(&testbed, scenario)?;
         // Had the program none of them, this would show nothing.
         for needed in ["record: after ", "effect: before ", "link: ", "slot: ", "take: ", "witness: ", "store: "] {
             ensure!(passed.keys().any(|name| name.starts_with(needed)), "no point {needed:?}: {passed:?}");
@@ -97,8 +97,8 @@ fn kill_at_all(wanted: impl Fn(u32) -> Vec<u32>) -> Result<()> {
                 loop {
                     let n = next.fetch_add(1, Ordering::Relaxed);
                     let Some(point) = points.get(n) else { break };
-                    let dir = world.scratch(&format!("p{n}"));
-                    match killed_at(&world, &dir, point) {
+                    let dir = testbed.scratch(&format!("p{n}"));
+                    match killed_at(&testbed, &dir, point) {
                         Ok(true) => {}
                         Ok(false) => {
                             missed.fetch_add(1, Ordering::Relaxed);

@@ -8,9 +8,9 @@
 use anyhow::{Context as _, Result, ensure};
 use slipway_tests::crash::device::CrashDevice;
 use slipway_tests::crash::scenario::OLD;
+use slipway_tests::crash::testbed::copy;
 use slipway_tests::crash::verdict;
-use slipway_tests::crash::world::copy;
-use slipway_tests::trouble::{self, Bench, NEW, overwrite, plant, poison, truncate};
+use slipway_tests::faults::{self, Bench, NEW, overwrite, plant, poison, truncate};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
@@ -21,15 +21,15 @@ struct Row {
     name: &'static str,
     damage: Damage,
     /// One of these codes must be told; none where there is nothing to tell.
-    told: &'static [&'static str],
+    reported: &'static [&'static str],
     /// What must be kept as evidence.
     kept: Option<&'static str>,
     /// Whether nothing at all is missing afterwards: what nobody needs while all is well is not mended.
-    whole: bool,
+    verify_installed: bool,
 }
 
-const fn row(name: &'static str, damage: Damage, told: &'static [&'static str]) -> Row {
-    Row { name, damage, told, kept: None, whole: true }
+const fn row(name: &'static str, damage: Damage, reported: &'static [&'static str]) -> Row {
+    Row { name, damage, reported, kept: None, verify_installed: true }
 }
 
 const fn kept(what: &'static str, row: Row) -> Row {
@@ -37,7 +37,7 @@ const fn kept(what: &'static str, row: Row) -> Row {
 }
 
 const fn partly(row: Row) -> Row {
-    Row { whole: false, ..row }
+    Row { verify_installed: false, ..row }
 }
 
 const STORE: &[&str] = &["SLW-A-STORE-DAMAGED"];
@@ -126,14 +126,14 @@ const ROWS: &[Row] = &[
         ),
     )),
     // A slot.
-    partly(row("slot-record-damaged", |_, d| truncate(&trouble::slot(d, NEW)?.join("release.json"), |length| length / 2), &[])),
-    partly(row("slot-record-removed", |_, d| Ok(fs::remove_file(trouble::slot(d, NEW)?.join("release.json"))?), &[])),
-    row("slot-manifest-damaged", |_, d| overwrite(&trouble::slot(d, NEW)?.join("manifest.json"), 10, 1, |byte| byte ^ 1), &[]),
-    partly(row("slot-evidence-removed", |_, d| Ok(fs::remove_file(trouble::slot(d, NEW)?.join("evidence.sigstore.json"))?), &[])),
-    row("program-changed", |_, d| poison(&trouble::program(d, NEW)?), SLOT),
-    row("program-removed", |_, d| Ok(fs::remove_file(trouble::program(d, NEW)?)?), SLOT),
-    row("slot-removed", |_, d| Ok(fs::remove_dir_all(trouble::slot(d, NEW)?)?), SLOT),
-    partly(row("previous-program-changed", |_, d| poison(&trouble::program(d, OLD)?), &[])),
+    partly(row("slot-record-damaged", |_, d| truncate(&faults::slot(d, NEW)?.join("release.json"), |length| length / 2), &[])),
+    partly(row("slot-record-removed", |_, d| Ok(fs::remove_file(faults::slot(d, NEW)?.join("release.json"))?), &[])),
+    row("slot-manifest-damaged", |_, d| overwrite(&faults::slot(d, NEW)?.join("manifest.json"), 10, 1, |byte| byte ^ 1), &[]),
+    partly(row("slot-evidence-removed", |_, d| Ok(fs::remove_file(faults::slot(d, NEW)?.join("evidence.sigstore.json"))?), &[])),
+    row("program-changed", |_, d| poison(&faults::program(d, NEW)?), SLOT),
+    row("program-removed", |_, d| Ok(fs::remove_file(faults::program(d, NEW)?)?), SLOT),
+    row("slot-removed", |_, d| Ok(fs::remove_dir_all(faults::slot(d, NEW)?)?), SLOT),
+    partly(row("previous-program-changed", |_, d| poison(&faults::program(d, OLD)?), &[])),
     // The link.
     row("link-to-the-previous", |_, d| point(d, &format!("../slots/edgecore/{}", slot_name(d, OLD)?)), LINK),
     row("link-to-nothing", |_, d| point(d, "../slots/edgecore/v9.9.9-000000000000"), LINK),
@@ -181,34 +181,34 @@ const ROWS: &[Row] = &[
 ];
 
 fn slot_name(device: &CrashDevice, version: &str) -> Result<String> {
-    Ok(trouble::slot(device, version)?.file_name().context("a name")?.to_string_lossy().into_owned())
+    Ok(faults::slot(device, version)?.file_name().context("a name")?.to_string_lossy().into_owned())
 }
 
 fn survives(bench: &Bench, row: &Row) -> Result<()> {
     let mut device = bench.updated(row.name)?;
     (row.damage)(bench, &device)?;
-    trouble::live_and_die(&mut device, 3)?;
+    faults::live_and_die(&mut device, 3)?;
     device.start()?;
-    trouble::answers(&mut device)?;
-    trouble::until(&mut device, "the committed release runs", |device| device.settled(NEW))?;
-    let told = trouble::told(&device)?;
+    faults::answers(&mut device)?;
+    faults::until(&mut device, "the committed release runs", |device| device.settled(NEW))?;
+    let reported = faults::reported(&device)?;
     ensure!(
-        row.told.is_empty() || row.told.iter().any(|code| told.iter().any(|seen| seen == code)),
-        "told: {told:?}, expected {:?}\n{}",
-        row.told,
+        row.reported.is_empty() || row.reported.iter().any(|code| reported.iter().any(|seen| seen == code)),
+        "told: {reported:?}, expected {:?}\n{}",
+        row.reported,
         device.log()
     );
     if let Some(what) = row.kept {
-        ensure!(!trouble::set_aside(&device, what).is_empty(), "{what} was not kept:\n{}", device.log());
+        ensure!(!faults::set_aside(&device, what).is_empty(), "{what} was not kept:\n{}", device.log());
     }
-    trouble::refuses_to_go_below(&mut device, NEW)?;
+    faults::refuses_to_go_below(&mut device, NEW)?;
     device.start()?;
-    trouble::until(&mut device, "the committed release runs", |device| device.settled(NEW))?;
-    if row.whole {
-        verdict::all_agree(&bench.world.setting, &mut device)?;
+    faults::until(&mut device, "the committed release runs", |device| device.settled(NEW))?;
+    if row.verify_installed {
+        verdict::all_agree(&bench.testbed.setting, &mut device)?;
     }
-    trouble::takes_the_next(&mut device)?;
-    ensure!(!trouble::marked(&device), "a program ran that nobody had proven:\n{}", device.log());
+    faults::takes_the_next(&mut device)?;
+    ensure!(!faults::marked(&device), "a program ran that nobody had proven:\n{}", device.log());
     device.stop()
 }
 
@@ -216,5 +216,5 @@ fn survives(bench: &Bench, row: &Row) -> Result<()> {
 #[test]
 fn whatever_is_damaged_no_floor_falls_nothing_unproven_runs_and_the_release_comes_back() -> Result<()> {
     let bench = Bench::new()?;
-    trouble::all(ROWS, 6, |row| row.name.to_owned(), |row| survives(&bench, row))
+    faults::all(ROWS, 6, |row| row.name.to_owned(), |row| survives(&bench, row))
 }

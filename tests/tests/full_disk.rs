@@ -10,10 +10,10 @@ use slipway_testkit::server::Fault;
 use slipway_testkit::wait;
 use slipway_tests::crash::device::CrashDevice;
 use slipway_tests::crash::scenario::{OLD, Scenario};
+use slipway_tests::crash::testbed::{REWRITE, Testbed, copy, script};
 use slipway_tests::crash::verdict;
-use slipway_tests::crash::world::{REWRITE, World, copy, script};
 use slipway_tests::disk::{Disk, Here, Left, own_mounts};
-use slipway_tests::trouble::{self, PATIENCE};
+use slipway_tests::faults::{self, PATIENCE};
 use std::path::Path;
 use std::time::Duration;
 
@@ -83,15 +83,15 @@ const ROWS: &[Row] = &[
 ];
 
 /// A device whose state is on a disk of its own.
-struct Place {
+struct DiskState {
     device: CrashDevice,
     disk: Disk,
 }
 
-impl Place {
-    fn new(world: &World, dir: &Path, scenario: Scenario) -> Result<Self> {
+impl DiskState {
+    fn new(testbed: &Testbed, dir: &Path, scenario: Scenario) -> Result<Self> {
         let disk = Disk::mount(&dir.with_extension("disk"), &dir.join("state"), SIZE)?;
-        Ok(Self { device: world.device(dir, scenario)?, disk })
+        Ok(Self { device: testbed.device(dir, scenario)?, disk })
     }
 }
 
@@ -121,8 +121,8 @@ fn about_space(refusal: &Refusal) -> bool {
     ["SLW-A-SPACE", "SLW-A-DISK-FULL", "SLW-A-STORE-DEGRADED"].contains(&refusal.code.as_ref())
 }
 
-fn survives(world: &World, dir: &Path, row: &Row) -> Result<()> {
-    let Place { mut device, disk } = Place::new(world, &dir.join(row.name()), row.scenario)?;
+fn survives(testbed: &Testbed, dir: &Path, row: &Row) -> Result<()> {
+    let DiskState { mut device, disk } = DiskState::new(testbed, &dir.join(row.name()), row.scenario)?;
     let slow = matches!(row.when, When::Downloading | When::Staging);
     if slow {
         device.configure("channel = \"commit\"", "channel = \"large\"")?;
@@ -148,53 +148,53 @@ fn survives(world: &World, dir: &Path, row: &Row) -> Result<()> {
         disk.fill(row.left)?;
         device.freeze(false);
     }
-    trouble::answers(&mut device)?;
+    faults::answers(&mut device)?;
     // Full as the disk is, one of the two runs, and the agent answers. What is undone has been undone.
     let ends = device.scenario().ends_at();
-    trouble::until(&mut device, "one of them runs on a full disk", |device| {
+    faults::until(&mut device, "one of them runs on a full disk", |device| {
         let settled = row.scenario == Scenario::RollBack && matches!(row.when, When::Probation | When::RollingBack);
         let runs = device.running();
         device.status().is_ok() && runs.len() == 1 && (!settled || runs[0].starts_with(OLD))
     })?;
     // An update that is far enough ends all the same.
     if !matches!(row.when, When::Probation | When::RollingBack) {
-        trouble::until(&mut device, "the report says why", |device| {
-            let told = device.history().unwrap_or_default();
-            device.finished() || told.iter().filter_map(|report| report.refusal.as_ref()).any(about_space)
+        faults::until(&mut device, "the report says why", |device| {
+            let reported = device.history().unwrap_or_default();
+            device.finished() || reported.iter().filter_map(|report| report.refusal.as_ref()).any(about_space)
         })?;
     }
-    verdict::nothing_is_torn(&world.setting, &device)?;
+    verdict::nothing_is_torn(&testbed.setting, &device)?;
     // Room again: it ends as it should have, without a start and without help.
     disk.clear()?;
     if slow {
-        trouble::until(&mut device, "the update ends", |device| device.settled(LARGE))?;
+        faults::until(&mut device, "the update ends", |device| device.settled(LARGE))?;
         return device.stop();
     }
-    trouble::until(&mut device, &format!("the update ends at {ends}"), CrashDevice::finished)?;
+    faults::until(&mut device, &format!("the update ends at {ends}"), CrashDevice::finished)?;
     ensure!(device.log().matches("event=started").count() == 1, "it was started again:\n{}", device.log());
-    verdict::all_agree(&world.setting, &mut device)
+    verdict::all_agree(&testbed.setting, &mut device)
 }
 
-fn world(dir: &Path) -> Result<World> {
-    let mut world = World::new(dir)?;
-    let large = world.release(LARGE, &script("12", REWRITE), 6 << 20)?;
-    world.release(ALONE, &script("12", REWRITE), 100 << 10)?;
-    world.offer("large", LARGE)?;
-    world.offer("alone", ALONE)?;
-    let path = world.factory().artifact_path(&large);
-    world.factory().server.fault(&path, Fault::Throttle(4 << 20));
-    Ok(world)
+fn testbed(dir: &Path) -> Result<Testbed> {
+    let mut testbed = Testbed::new(dir)?;
+    let large = testbed.release(LARGE, &script("12", REWRITE), 6 << 20)?;
+    testbed.release(ALONE, &script("12", REWRITE), 100 << 10)?;
+    testbed.offer("large", LARGE)?;
+    testbed.offer("alone", ALONE)?;
+    let path = testbed.factory().artifact_path(&large);
+    testbed.factory().server.fault(&path, Fault::Throttle(4 << 20));
+    Ok(testbed)
 }
 
 /// Takes about 40 s: what waits between two tries waits for seconds, eighteen times, six at a time.
 #[test]
-fn a_full_disk_at_any_moment_is_survived_told_and_recovered_from_alone() -> Result<()> {
-    if own_mounts("a_full_disk_at_any_moment_is_survived_told_and_recovered_from_alone")? == Here::No {
+fn a_full_disk_at_any_moment_is_survived_reported_and_recovered_from() -> Result<()> {
+    if own_mounts("a_full_disk_at_any_moment_is_survived_reported_and_recovered_from")? == Here::No {
         return Ok(());
     }
     let dir = tempfile::tempdir()?;
-    let world = world(dir.path())?;
-    trouble::all(ROWS, 6, Row::name, |row| survives(&world, dir.path(), row))
+    let testbed = testbed(dir.path())?;
+    faults::all(ROWS, 6, Row::name, |row| survives(&testbed, dir.path(), row))
 }
 
 /// With less free than the update takes, the numbers are in the refusal, and not a byte of the artifact was asked for.
@@ -204,26 +204,26 @@ fn what_will_not_fit_is_refused_with_numbers_before_the_first_byte() -> Result<(
         return Ok(());
     }
     let dir = tempfile::tempdir()?;
-    let mut world = World::new(dir.path())?;
-    let release = world.release(ALONE, &script("12", REWRITE), 100 << 10)?;
-    world.offer("commit", ALONE)?;
-    let path = world.factory().artifact_path(&release);
-    let Place { mut device, disk } = Place::new(&world, &dir.path().join("node"), Scenario::Commit)?;
+    let mut testbed = Testbed::new(dir.path())?;
+    let release = testbed.release(ALONE, &script("12", REWRITE), 100 << 10)?;
+    testbed.offer("commit", ALONE)?;
+    let path = testbed.factory().artifact_path(&release);
+    let DiskState { mut device, disk } = DiskState::new(&testbed, &dir.path().join("node"), Scenario::Commit)?;
     disk.fill(Left::Bytes(24 << 20))?;
     device.start()?;
     let space = |device: &CrashDevice| {
-        let told = device.history().unwrap_or_default();
-        told.into_iter().filter_map(|report| report.refusal).find(|refusal| refusal.code == "SLW-A-SPACE")
+        let reported = device.history().unwrap_or_default();
+        reported.into_iter().filter_map(|report| report.refusal).find(|refusal| refusal.code == "SLW-A-SPACE")
     };
-    trouble::until(&mut device, "it says that there is no space", |device| space(device).is_some())?;
+    faults::until(&mut device, "it says that there is no space", |device| space(device).is_some())?;
     let refusal = space(&device).unwrap();
     let number = |text: &str| text.split(|c: char| !c.is_ascii_digit()).find_map(|word| word.parse::<u64>().ok()).unwrap_or(0);
     let (seen, wanted, size) = (number(&refusal.seen), number(&refusal.wanted), release.archives[0].size);
     ensure!(seen.abs_diff(24 << 20) < 2 << 20, "it found {seen}: {refusal}");
     ensure!(wanted > seen && wanted > size && wanted < 64 << 20, "{refusal}");
-    ensure!(world.factory().server.requests_for(&path).is_empty(), "it asked for what will not fit");
+    ensure!(testbed.factory().server.requests_for(&path).is_empty(), "it asked for what will not fit");
     disk.clear()?;
-    trouble::until(&mut device, "it goes on when there is room", |device| device.settled(ALONE))?;
+    faults::until(&mut device, "it goes on when there is room", |device| device.settled(ALONE))?;
     device.stop()
 }
 
@@ -235,8 +235,8 @@ fn a_rollback_brings_back_the_configuration_on_a_full_disk_of_its_own() -> Resul
         return Ok(());
     }
     let dir = tempfile::tempdir()?;
-    let world = World::new(dir.path())?;
-    let mut device = world.device(&dir.path().join("node"), Scenario::RollBack)?;
+    let testbed = Testbed::new(dir.path())?;
+    let mut device = testbed.device(&dir.path().join("node"), Scenario::RollBack)?;
     let disk = Disk::mount(&dir.path().join("etc.disk"), &device.dir().join("etc"), SMALL)?;
     for name in ["edgecore.yaml", "data"] {
         let (at, there) = (device.dir().join(name), device.dir().join("etc").join(name));
@@ -247,8 +247,8 @@ fn a_rollback_brings_back_the_configuration_on_a_full_disk_of_its_own() -> Resul
     }
     disk.fill(NONE)?;
     device.start()?;
-    trouble::until(&mut device, "it says why it does not begin", |device| {
-        device.history().is_ok_and(|told| told.iter().filter_map(|report| report.refusal.as_ref()).any(about_space))
+    faults::until(&mut device, "it says why it does not begin", |device| {
+        device.history().is_ok_and(|reported| reported.iter().filter_map(|report| report.refusal.as_ref()).any(about_space))
     })?;
     ensure!(matches!(device.running().as_slice(), [slot] if slot.starts_with(OLD)), "runs: {:?}", device.running());
     disk.clear()?;
@@ -256,35 +256,35 @@ fn a_rollback_brings_back_the_configuration_on_a_full_disk_of_its_own() -> Resul
     device.freeze(true);
     disk.fill(NONE)?;
     device.freeze(false);
-    trouble::until(&mut device, "the old release is back", CrashDevice::finished)?;
-    verdict::all_agree(&world.setting, &mut device)
+    faults::until(&mut device, "the old release is back", CrashDevice::finished)?;
+    verdict::all_agree(&testbed.setting, &mut device)
 }
 
 /// An error on the disk makes it read-only: the agent answers and says so, the component runs; after the repair it goes on.
 #[test]
-fn a_disk_that_becomes_read_only_is_told_and_gone_on_from_after_its_repair() -> Result<()> {
-    if own_mounts("a_disk_that_becomes_read_only_is_told_and_gone_on_from_after_its_repair")? == Here::No {
+fn a_disk_that_becomes_read_only_is_reported_and_work_continues_after_its_repair() -> Result<()> {
+    if own_mounts("a_disk_that_becomes_read_only_is_reported_and_work_continues_after_its_repair")? == Here::No {
         return Ok(());
     }
     let dir = tempfile::tempdir()?;
-    let world = World::new(dir.path())?;
+    let testbed = Testbed::new(dir.path())?;
     let older = dir.path().join("older");
-    let Place { mut device, disk } = Place::new(&world, &dir.path().join("node"), Scenario::Commit)?;
+    let DiskState { mut device, disk } = DiskState::new(&testbed, &dir.path().join("node"), Scenario::Commit)?;
     copy(device.dir(), &older)?;
     device.configure("channel = \"commit\"", "channel = \"rollback\"")?;
-    world.offer("rollback", OLD)?;
+    testbed.offer("rollback", OLD)?;
     device.start()?;
-    trouble::until(&mut device, "the old release runs", |device| device.settled(OLD))?;
-    world.offer("rollback", Scenario::Commit.new_version())?;
+    faults::until(&mut device, "the old release runs", |device| device.settled(OLD))?;
+    testbed.offer("rollback", Scenario::Commit.new_version())?;
     disk.fail()?;
     wait::try_until("it is read-only", PATIENCE, || std::fs::write(device.state().join("probe"), "").is_err())?;
-    trouble::until(&mut device, "it says so", |device| device.log().contains("SLW-A-DISK-READ-ONLY"))?;
-    trouble::answers(&mut device)?;
+    faults::until(&mut device, "it says so", |device| device.log().contains("SLW-A-DISK-READ-ONLY"))?;
+    faults::answers(&mut device)?;
     ensure!(matches!(device.running().as_slice(), [slot] if slot.starts_with(OLD)), "runs: {:?}", device.running());
     device.stop()?;
     device.end_component();
     disk.repair()?;
     device.start()?;
-    trouble::until(&mut device, "it goes on", |device| device.settled(Scenario::Commit.new_version()))?;
-    verdict::all_agree(&world.setting, &mut device)
+    faults::until(&mut device, "it goes on", |device| device.settled(Scenario::Commit.new_version()))?;
+    verdict::all_agree(&testbed.setting, &mut device)
 }

@@ -8,10 +8,10 @@ use slipway_testkit::server::Fault;
 use slipway_testkit::wait;
 use slipway_tests::crash::device::CrashDevice;
 use slipway_tests::crash::scenario::Scenario;
+use slipway_tests::crash::testbed::{REWRITE, Testbed, script};
 use slipway_tests::crash::verdict;
-use slipway_tests::crash::world::{REWRITE, World, script};
 use slipway_tests::disk::{Disk, Here, own_mounts};
-use slipway_tests::trouble;
+use slipway_tests::faults;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 const LARGE: &str = "v1.4.0";
 const PAD: u64 = 8 << 20;
 
-fn install(world: &World, device: &CrashDevice, file: &Path) -> Result<std::process::Output> {
-    let mut command = Command::new(&world.setting.agent);
+fn install(testbed: &Testbed, device: &CrashDevice, file: &Path) -> Result<std::process::Output> {
+    let mut command = Command::new(&testbed.setting.agent);
     command.arg("install").arg(file).arg("--config").arg(device.dir().join("agent.toml"));
     Ok(command.stdin(std::process::Stdio::null()).output()?)
 }
@@ -47,25 +47,25 @@ fn a_medium_that_goes_in_the_middle_is_a_failed_result_and_nothing_else() -> Res
         return Ok(());
     }
     let dir = tempfile::tempdir()?;
-    let mut world = World::new(dir.path())?;
-    world.release(LARGE, &script("12", REWRITE), PAD)?;
-    world.offer("large", LARGE)?;
+    let mut testbed = Testbed::new(dir.path())?;
+    testbed.release(LARGE, &script("12", REWRITE), PAD)?;
+    testbed.offer("large", LARGE)?;
     let bundle = dir.path().join("bundle.tar");
     let channel = "large".parse().map_err(anyhow::Error::msg)?;
-    world.factory().repo()?.bundle(&edgecore_name(), &channel, &[Platform::current()], &bundle)?;
+    testbed.factory().repo()?.bundle(&edgecore_name(), &channel, &[Platform::current()], &bundle)?;
     let rows = [Goes::Unreadable, Goes::Short, Goes::Away, Goes::Exchanged];
-    trouble::all(
+    faults::all(
         &rows,
         4,
         |row| format!("{row:?}").to_lowercase(),
-        |row| pulled(&world, &bundle, &dir.path().join(format!("{row:?}")), *row),
+        |row| pulled(&testbed, &bundle, &dir.path().join(format!("{row:?}")), *row),
     )
 }
 
 /// On a busy machine everything may have been read before the medium goes: then it is done again with another.
-fn pulled(world: &World, bundle: &Path, dir: &Path, goes: Goes) -> Result<()> {
+fn pulled(testbed: &Testbed, bundle: &Path, dir: &Path, goes: Goes) -> Result<()> {
     for attempt in 0..5 {
-        if pulled_in_time(world, bundle, &dir.join(attempt.to_string()), goes)? {
+        if pulled_in_time(testbed, bundle, &dir.join(attempt.to_string()), goes)? {
             return Ok(());
         }
     }
@@ -73,9 +73,9 @@ fn pulled(world: &World, bundle: &Path, dir: &Path, goes: Goes) -> Result<()> {
 }
 
 /// Whether it went in time; if not, it is seen that what was installed is the release.
-fn pulled_in_time(world: &World, bundle: &Path, dir: &Path, goes: Goes) -> Result<bool> {
-    let mut device = world.device(&dir.join("node"), Scenario::Commit)?;
-    device.configure(&format!("url = \"{}/\"\n", world.setting.url), "")?;
+fn pulled_in_time(testbed: &Testbed, bundle: &Path, dir: &Path, goes: Goes) -> Result<bool> {
+    let mut device = testbed.device(&dir.join("node"), Scenario::Commit)?;
+    device.configure(&format!("url = \"{}/\"\n", testbed.setting.url), "")?;
     device.configure("channel = \"commit\"", "channel = \"large\"")?;
     let (image, mount) = (dir.join("stick.disk"), dir.join("stick"));
     let disk = Disk::mount(&image, &mount, 24 << 20)?;
@@ -87,24 +87,24 @@ fn pulled_in_time(world: &World, bundle: &Path, dir: &Path, goes: Goes) -> Resul
     };
     put()?;
     device.start()?;
-    trouble::answers(&mut device)?;
+    faults::answers(&mut device)?;
     let before = device.running();
-    let whole = std::fs::metadata(&image)?.len();
+    let verify_installed = std::fs::metadata(&image)?.len();
     if goes == Goes::Unreadable {
         // Out and in again: nothing of it is in memory.
         disk.repair()?;
         let middle = first_block_of(&file, 2)?;
-        trouble::truncate(&image, |_| middle)?;
+        faults::truncate(&image, |_| middle)?;
     }
     let output = std::thread::scope(|scope| -> Result<_> {
-        let asked = scope.spawn(|| install(world, &device, &file));
+        let asked = scope.spawn(|| install(testbed, &device, &file));
         if goes != Goes::Unreadable {
-            wait::try_until("it is being read", trouble::PATIENCE, || device.log().contains("event=checking"))?;
+            wait::try_until("it is being read", faults::PATIENCE, || device.log().contains("event=checking"))?;
             device.freeze(true);
             match goes {
-                Goes::Short => trouble::truncate(&file, |length| length / 3)?,
+                Goes::Short => faults::truncate(&file, |length| length / 3)?,
                 Goes::Away => std::fs::remove_dir_all(mount.join("folder"))?,
-                _ => trouble::overwrite(&file, PAD / 2, 1 << 20, |byte| byte ^ 0x55)?,
+                _ => faults::overwrite(&file, PAD / 2, 1 << 20, |byte| byte ^ 0x55)?,
             }
             device.freeze(false);
         }
@@ -113,7 +113,7 @@ fn pulled_in_time(world: &World, bundle: &Path, dir: &Path, goes: Goes) -> Resul
     if output.status.success() {
         let slots = Slots::new(&device.state());
         let name = edgecore_name();
-        slots.list(&name)?.iter().try_for_each(|slot| verdict::whole(&world.setting, &slots, &name, slot))?;
+        slots.list(&name)?.iter().try_for_each(|slot| verdict::verify_installed(&testbed.setting, &slots, &name, slot))?;
         device.stop()?;
         return Ok(false);
     }
@@ -124,20 +124,21 @@ fn pulled_in_time(world: &World, bundle: &Path, dir: &Path, goes: Goes) -> Resul
         output.status,
         device.log()
     );
-    let told = device.history()?;
-    let failed = told.iter().find(|report| matches!(report.event, Event::Refused | Event::Retrying) && report.refusal.is_some());
-    ensure!(failed.is_some(), "nothing was told: {told:?}");
+    let reported = device.history()?;
+    let failed =
+        reported.iter().find(|report| matches!(report.event, Event::Refused | Event::Retrying) && report.refusal.is_some());
+    ensure!(failed.is_some(), "nothing was told: {reported:?}");
     ensure!(device.running() == before || before.is_empty(), "{:?}", device.running());
-    trouble::answers(&mut device)?;
+    faults::answers(&mut device)?;
     // Put in again.
     if goes == Goes::Unreadable {
-        trouble::truncate(&image, |_| whole)?;
+        faults::truncate(&image, |_| verify_installed)?;
         disk.repair()?;
     }
     put()?;
-    let output = install(world, &device, &file)?;
+    let output = install(testbed, &device, &file)?;
     ensure!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), device.log());
-    trouble::until(&mut device, "it runs", |device| device.settled(LARGE))?;
+    faults::until(&mut device, "it runs", |device| device.settled(LARGE))?;
     ensure!(device.log().matches("event=started").count() == 1, "{}", device.log());
     device.stop()?;
     Ok(true)
@@ -167,21 +168,21 @@ fn first_block_of(file: &Path, thirds: u64) -> Result<u64> {
 #[test]
 fn nothing_is_ever_seen_half_done_under_its_final_name() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let mut world = World::new(dir.path())?;
-    let release = world.release(LARGE, &script("12", REWRITE), 2 << 20)?;
-    world.offer("commit", LARGE)?;
-    let path = world.factory().artifact_path(&release);
+    let mut testbed = Testbed::new(dir.path())?;
+    let release = testbed.release(LARGE, &script("12", REWRITE), 2 << 20)?;
+    testbed.offer("commit", LARGE)?;
+    let path = testbed.factory().artifact_path(&release);
     let size = release.archives[0].size;
-    world.factory().server.fault_times(&path, Fault::CutAfter(size / 2), 1);
-    world.factory().server.fault_times(&path, Fault::FlipByte(size - 100), 1);
-    let mut device = world.device(&dir.path().join("node"), Scenario::Commit)?;
+    testbed.factory().server.fault_times(&path, Fault::CutAfter(size / 2), 1);
+    testbed.factory().server.fault_times(&path, Fault::FlipByte(size - 100), 1);
+    let mut device = testbed.device(&dir.path().join("node"), Scenario::Commit)?;
     let (slots, name) = (Slots::new(&device.state()), edgecore_name());
     let (over, looks) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| -> Result<()> {
         let reader = scope.spawn(|| -> Result<()> {
             while !over.load(Ordering::Relaxed) {
                 for slot in slots.list(&name)? {
-                    verdict::whole(&world.setting, &slots, &name, &slot)?;
+                    verdict::verify_installed(&testbed.setting, &slots, &name, &slot)?;
                     looks.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -200,9 +201,9 @@ fn nothing_is_ever_seen_half_done_under_its_final_name() -> Result<()> {
         });
         let ended = lived.and_then(|()| {
             device.start()?;
-            trouble::answers(&mut device)?;
-            trouble::check(&device)?;
-            trouble::until(&mut device, "the update ends", |device| device.settled(LARGE))
+            faults::answers(&mut device)?;
+            faults::check(&device)?;
+            faults::until(&mut device, "the update ends", |device| device.settled(LARGE))
         });
         over.store(true, Ordering::Relaxed);
         reader.join().ok().context("the reader")??;

@@ -7,7 +7,7 @@ use slipway_testkit::broker::{Access, Mosquitto};
 use slipway_testkit::edgecore::Dials;
 use slipway_testkit::server::Fault;
 use slipway_testkit::wait;
-use slipway_tests::{LONG, device, device_off, factory, ring};
+use slipway_tests::{LONG, device, device_off, factory, trigger};
 
 #[test]
 fn a_download_survives_a_dropped_connection_and_a_sigkill() -> Result<()> {
@@ -90,7 +90,7 @@ fn three_notices_and_random_kills_end_where_the_last_one_asked() -> Result<()> {
     };
     for version in ["v1.21.0", "v1.22.0", "v1.23.0"] {
         factory.point(version)?;
-        ring(&broker.url(), Some(version))?;
+        trigger(&broker.url(), Some(version))?;
         for _ in 0..3 {
             // Until some more of its log is there: a random moment of whatever it is doing.
             let seen = device.log().len();

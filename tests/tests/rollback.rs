@@ -8,7 +8,7 @@ use slipway_sim::Device;
 use slipway_testkit::broker::{Access, Mosquitto};
 use slipway_testkit::edgecore::{Behaviour, Dials};
 use slipway_testkit::wait;
-use slipway_tests::{LONG, attempt, device, factory, gate, ring, stderr};
+use slipway_tests::{LONG, attempt, device, factory, gate, stderr, trigger};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
@@ -250,9 +250,9 @@ fn the_same_notice_a_hundred_times_does_not_bring_a_failed_release_back() -> Res
     let bad = factory.ship(&Dials::new("v1.22.0", Behaviour::ExitAtOnce { code: 1 }))?;
     assert_eq!(device.run("check", &[])?.status.code(), Some(4), "{}", device.log());
     let path = factory.artifact_path(&bad);
-    let (fetched, told) = (factory.server.requests_for(&path).len(), device.history()?.len());
+    let (fetched, reported) = (factory.server.requests_for(&path).len(), device.history()?.len());
     for _ in 0..100 {
-        ring(&broker.url(), Some("v1.22.0"))?;
+        trigger(&broker.url(), Some("v1.22.0"))?;
     }
     // One more that must be answered: behind all the others.
     assert_eq!(device.run("check", &[])?.status.code(), Some(3));
@@ -261,7 +261,7 @@ fn the_same_notice_a_hundred_times_does_not_bring_a_failed_release_back() -> Res
     })?;
     assert_eq!(factory.server.requests_for(&path).len(), fetched, "not a byte of it was fetched again");
     let history = device.history()?;
-    let news: Vec<_> = history[..history.len() - told].iter().filter(|report| report.event != Event::Checking).collect();
+    let news: Vec<_> = history[..history.len() - reported].iter().filter(|report| report.event != Event::Checking).collect();
     assert!(news.len() < 5, "reports about nothing new: {news:#?}");
     // Forgiven, or replaced by a new version, it is another matter.
     factory.ship(&Dials::healthy("v1.22.1"))?;

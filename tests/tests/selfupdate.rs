@@ -13,7 +13,7 @@ use slipway_testkit::broker::{Access, Mosquitto};
 use slipway_testkit::edgecore::{Member, pack};
 use slipway_testkit::sigstore::{Attestation, Subject};
 use slipway_tests::machine::{Machine, text, unit_file};
-use slipway_tests::{agent, factory, gate, ring_for};
+use slipway_tests::{agent, factory, gate, trigger_check_for};
 use std::path::Path;
 use std::process::Command;
 
@@ -198,8 +198,8 @@ fn pid(machine: &Machine, unit: &str) -> Result<String> {
 
 /// A notice, which waits in the broker for an agent to hear it. Not `slipway-agent check`, which is the agent where it finds none, as
 /// between two agents.
-fn ring(broker: &Mosquitto, version: &str) -> Result<()> {
-    ring_for(AGENT, &broker.url(), Some(version))
+fn trigger(broker: &Mosquitto, version: &str) -> Result<()> {
+    trigger_check_for(AGENT, &broker.url(), Some(version))
 }
 
 fn state(machine: &Machine) -> String {
@@ -221,8 +221,8 @@ fn came_back(machine: &Machine, good: &str, version: &str, bad: &Bad) -> Result<
     let what = format!("{good} after one that {}", bad.name);
     machine.wait(&what, |machine| {
         let component = machine.component(AGENT);
-        let condemned = component["condemned"].as_array().is_some_and(|all| all.iter().any(|one| one["version"] == version));
-        condemned && component["state"] == "idle"
+        let blocked = component["condemned"].as_array().is_some_and(|all| all.iter().any(|one| one["version"] == version));
+        blocked && component["state"] == "idle"
     })?;
     assert_eq!(machine.committed(AGENT).as_deref(), Some(good), "{what}");
     let program = machine.running(AGENT)?;
@@ -284,7 +284,7 @@ fn the_agent_updates_itself_and_comes_back_from_everything() -> Result<()> {
 
     // A good one.
     machine.put(GATE, b"", 0o644)?;
-    ring(&broker, "v0.3.0")?;
+    trigger(&broker, "v0.3.0")?;
     machine.wait("v0.3.0 is committed", |machine| machine.committed(AGENT).as_deref() == Some("v0.3.0"))?;
     assert!(machine.running(AGENT)?.contains("/slots/slipway-agent/v0.3.0-"));
     assert_eq!(machine.component(AGENT)["previous"]["version"], "v0.2.0", "the one before is kept");
@@ -302,7 +302,7 @@ fn the_agent_updates_itself_and_comes_back_from_everything() -> Result<()> {
         drop_in(&machine, "limits", bad.limits)?;
         reload(&machine)?;
         ship(&factory, &version, &bad.program)?;
-        ring(&broker, &version)?;
+        trigger(&broker, &version)?;
         if let Some(during) = bad.during {
             machine.wait("probation", |machine| state(machine) == "probation")?;
             machine.ok(during)?;
@@ -316,7 +316,7 @@ fn the_agent_updates_itself_and_comes_back_from_everything() -> Result<()> {
     machine.put(GATE, b"", 0o644)?;
     machine.configure(&factory, Some(&format!("mqtt://{}", slipway_testkit::address())), &components("10s"))?;
     ship(&factory, "v0.5.0", &real("v0.5.0"))?;
-    ring(&broker, "v0.5.0")?;
+    trigger(&broker, "v0.5.0")?;
     let bad = Bad { codes: &["SLW-A-DEADLINE"], ..outside("never reaches the broker") };
     came_back(&machine, "v0.3.0", "v0.5.0", &bad)?;
     machine.configure(&factory, Some(&broker.url()), &components("5m"))?;
@@ -324,7 +324,7 @@ fn the_agent_updates_itself_and_comes_back_from_everything() -> Result<()> {
 
     // None of that keeps a good one away; and a person may go back by hand, as carefully.
     ship(&factory, "v0.6.0", &real("v0.6.0"))?;
-    ring(&broker, "v0.6.0")?;
+    trigger(&broker, "v0.6.0")?;
     machine.wait("v0.6.0 is committed", |machine| machine.committed(AGENT).as_deref() == Some("v0.6.0"))?;
     let _ = machine.exec("slipway-agent rollback --component slipway-agent")?;
     machine.wait("v0.3.0 runs again", |machine| {
@@ -368,7 +368,7 @@ fn power_cuts_in_the_middle_of_the_agents_own_updates() -> Result<()> {
         drop_in(&machine, "limits", "")?;
         reload(&machine)?;
         ship(&factory, &version, &bad.program)?;
-        ring(&broker, &version)?;
+        trigger(&broker, &version)?;
         machine.wait("the new agent is current", |machine| switched(machine, &first))?;
         if bad.during.is_some() {
             machine.wait("probation", |machine| state(machine) == "probation")?;
@@ -389,7 +389,7 @@ fn power_cuts_in_the_middle_of_the_agents_own_updates() -> Result<()> {
     drop_in(&machine, "limits", "")?;
     reload(&machine)?;
     ship(&factory, "v0.5.0", &real("v0.5.0"))?;
-    ring(&broker, "v0.5.0")?;
+    trigger(&broker, "v0.5.0")?;
     machine.wait("the new agent is current", |machine| switched(machine, &first))?;
     machine.cut(|machine| {
         drop_in(machine, "hold", "")?;
@@ -401,7 +401,7 @@ fn power_cuts_in_the_middle_of_the_agents_own_updates() -> Result<()> {
     // A power supply that flickers: the release is left after so many starts of the device, whatever it does in between.
     machine.remove(GATE)?;
     ship(&factory, "v0.6.0", &real("v0.6.0"))?;
-    ring(&broker, "v0.6.0")?;
+    trigger(&broker, "v0.6.0")?;
     for _ in 0..4 {
         machine.wait("probation of v0.6.0", |machine| {
             let component = machine.component(AGENT);

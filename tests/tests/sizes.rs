@@ -3,7 +3,7 @@
 //! The six downloads take 4 to 8 s each: whoever goes on with 4 GiB hashes what is there already first, and the kernel makes zeros of holes.
 
 use anyhow::Result;
-use slipway_agent::fetch::resume::{Answer, Asked, Verdict, judge};
+use slipway_agent::fetch::resume::{RangeRequest, ResponseHead, ResumeDecision, judge};
 use slipway_agent::fetch::{Budget, Client, Download, HttpSettings};
 use slipway_agent::storage::store::{Account, Mark};
 use slipway_agent::storage::unpack::{Packed, extract};
@@ -20,7 +20,7 @@ const GIB: u64 = 1 << 30;
 const REST: u64 = 70_001;
 
 /// Every size at which a number of fewer bits would break, and the first that a wrapped 32-bit one would take for nothing.
-const EDGES: [u64; 7] = [2 * GIB - 1, 2 * GIB, 2 * GIB + 1, 4 * GIB - 1, 4 * GIB, 4 * GIB + 1, 4 * GIB + 5];
+const BOUNDARIES: [u64; 7] = [2 * GIB - 1, 2 * GIB, 2 * GIB + 1, 4 * GIB - 1, 4 * GIB, 4 * GIB + 1, 4 * GIB + 5];
 
 fn client() -> Result<Client> {
     let settings = HttpSettings { allow_http: true, proxy: Some("none".to_owned()), ..HttpSettings::default() };
@@ -126,7 +126,7 @@ fn more_than_4_gib_are_staged() -> Result<()> {
 async fn one_byte_more_or_less_is_refused_before_a_byte_comes() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let server = ReleaseServer::start(dir.path())?;
-    for edge in EDGES {
+    for edge in BOUNDARIES {
         for (authorised, served) in [(edge, edge + 1), (edge, edge - 1), (edge & 0xffff_ffff, edge), (edge, edge & 0x7fff_ffff)] {
             if authorised == served || authorised == 0 {
                 continue;
@@ -158,22 +158,22 @@ async fn one_byte_more_or_less_is_refused_before_a_byte_comes() -> Result<()> {
 /// What a server says about the part that it sends, to the byte.
 #[test]
 fn ranges_are_compared_in_64_bits() {
-    for size in EDGES {
+    for size in BOUNDARIES {
         for offset in [1, size / 2, size - 1] {
-            let asked = Asked { offset, size, etag: Some("\"a\"".to_owned()) };
-            let answer = |first: u64, total: u64| Answer {
+            let asked = RangeRequest { offset, size, etag: Some("\"a\"".to_owned()) };
+            let answer = |first: u64, total: u64| ResponseHead {
                 status: 206,
                 range: Some(format!("bytes {first}-{}/{total}", total - 1)),
                 length: Some(total - first),
                 etag: Some("\"a\"".to_owned()),
-                ..Answer::default()
+                ..ResponseHead::default()
             };
-            assert_eq!(judge(&asked, &answer(offset, size)), Verdict::Append, "{offset} of {size}");
+            assert_eq!(judge(&asked, &answer(offset, size)), ResumeDecision::Append, "{offset} of {size}");
             for (first, total) in [(offset - 1, size), (offset, size + 1), (offset & 0xffff_ffff, size & 0xffff_ffff)] {
                 if (first, total) != (offset, size) && first < total {
                     assert_ne!(
                         judge(&asked, &answer(first, total)),
-                        Verdict::Append,
+                        ResumeDecision::Append,
                         "{first} of {total} for {offset} of {size}"
                     );
                 }
@@ -185,7 +185,7 @@ fn ranges_are_compared_in_64_bits() {
 /// A manifest says such sizes and keeps them; what no file can have is no panic.
 #[test]
 fn manifests_keep_every_size() -> Result<()> {
-    for size in EDGES.into_iter().chain([(1 << 53) - 1]) {
+    for size in BOUNDARIES.into_iter().chain([(1 << 53) - 1]) {
         let digest = Sha256::of(b"");
         let text = format!(
             r#"{{"v":1,"component":"edgecore","version":"v1.0.0","artifacts":[{{"platform":"any","name":"a","size":{size},

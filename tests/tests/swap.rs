@@ -12,7 +12,7 @@ use slipway_testkit::wait;
 use slipway_tests::crash::device::CrashDevice;
 use slipway_tests::crash::scenario::{OLD, Scenario};
 use slipway_tests::crash::verdict;
-use slipway_tests::trouble::{self, Bench, NEW, plant, poison};
+use slipway_tests::faults::{self, Bench, NEW, plant, poison};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -114,7 +114,7 @@ fn attacked(bench: &Bench, foreign: &[u8], row: Row, done: &AtomicUsize) -> Resu
         let attack = scope.spawn(|| exchange(&state, &outside, foreign, row, &over));
         device.start()?;
         // However this try ends, it ends; what is refused for good is not looked for again by itself.
-        let ended = trouble::until(&mut device, "this try ends", |device| {
+        let ended = faults::until(&mut device, "this try ends", |device| {
             device.status().is_ok_and(|status| {
                 status.state == "idle" && (device.settled(NEW) || status.last.is_some_and(|last| last.refusal.is_some()))
             })
@@ -132,31 +132,31 @@ fn attacked(bench: &Bench, foreign: &[u8], row: Row, done: &AtomicUsize) -> Resu
     // Left alone, the node comes to the right release by itself or with one word from a person; what stands in the way is gone.
     device.stop()?;
     device.start()?;
-    trouble::answers(&mut device)?;
+    faults::answers(&mut device)?;
     let status = device.status()?;
-    for condemned in &status.condemned {
-        ensure!(condemned.reason.code.starts_with("SLW-A-"), "{condemned:?}");
+    for blocked in &status.blocked {
+        ensure!(blocked.reason.code.starts_with("SLW-A-"), "{blocked:?}");
     }
-    trouble::check(&device)?;
-    let condemned = device.status()?.condemned.iter().any(|one| one.version.as_str() == NEW);
-    let ends = if condemned { OLD } else { NEW };
-    trouble::until(&mut device, &format!("{ends} runs in the end"), |device| device.settled(ends))?;
+    faults::check(&device)?;
+    let blocked = device.status()?.blocked.iter().any(|one| one.version.as_str() == NEW);
+    let ends = if blocked { OLD } else { NEW };
+    faults::until(&mut device, &format!("{ends} runs in the end"), |device| device.settled(ends))?;
     caught(&device)?;
     device.stop()?;
-    verdict::nothing_is_torn(&bench.world.setting, &device)
+    verdict::nothing_is_torn(&bench.testbed.setting, &device)
 }
 
 /// Nothing foreign ran, or what ran was found out and left.
 fn caught(device: &CrashDevice) -> Result<()> {
-    if !trouble::marked(device) {
+    if !faults::marked(device) {
         return Ok(());
     }
-    let told = trouble::told(device)?;
-    let found_out = told.iter().any(|code| ["SLW-A-SLOT-CHANGED", "SLW-A-CHECK", "SLW-A-DIED"].contains(&code.as_str()));
+    let reported = faults::reported(device)?;
+    let found_out = reported.iter().any(|code| ["SLW-A-SLOT-CHANGED", "SLW-A-CHECK", "SLW-A-DIED"].contains(&code.as_str()));
     let committed = device.history()?.iter().any(|report| {
         report.event == slipway_protocol::Event::Committed && report.to.as_ref().is_some_and(|to| to.as_str() == NEW)
     });
-    ensure!(found_out && !committed, "a foreign program ran, told {told:?}, committed: {committed}\n{}", device.log());
+    ensure!(found_out && !committed, "a foreign program ran, told {reported:?}, committed: {committed}\n{}", device.log());
     Ok(())
 }
 
@@ -167,7 +167,7 @@ fn whatever_is_exchanged_between_verification_and_use_only_verified_bytes_are_co
     let foreign = tarball(NEW, slipway_protocol::Platform::current().arch(), b"#!/bin/sh\n: > \"$2.changed\"\nsleep 1000\n");
     let done = AtomicUsize::new(0);
     let rows = rows();
-    trouble::all(
+    faults::all(
         &rows,
         6,
         |row| format!("{:?}-{}", row.what, row.after).to_lowercase(),

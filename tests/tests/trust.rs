@@ -10,7 +10,7 @@ use slipway_testkit::edgecore::Dials;
 use slipway_testkit::server::ReleaseServer;
 use slipway_testkit::sigstore::PrivateSigstore;
 use slipway_testkit::tuf::Repository;
-use slipway_tests::{LONG, device, device_off, factory, ring, stderr};
+use slipway_tests::{LONG, device, device_off, factory, stderr, trigger};
 
 fn trust(device: &Device) -> Result<Value> {
     let output = device.run("trust", &["--json"])?;
@@ -63,24 +63,24 @@ fn trust_is_shown_with_the_agent_running_and_stopped_and_says_what_is_stale() ->
 }
 
 #[test]
-fn a_notice_of_a_release_that_the_repository_does_not_show_is_told_as_a_possible_freeze_once() -> Result<()> {
+fn a_notice_of_a_release_that_the_repository_does_not_show_is_reported_as_a_possible_freeze_once() -> Result<()> {
     let broker = Mosquitto::start(Access::Plain)?;
     let factory = factory()?;
     factory.ship(&Dials::healthy("v1.22.0"))?;
     let device = device(&factory, Some(&broker.url()), |_| {})?;
     device.wait_committed("v1.22.0", LONG)?;
-    ring(&broker.url(), Some("v1.23.0"))?;
+    trigger(&broker.url(), Some("v1.23.0"))?;
     let report = device.wait_code("SLW-A-FREEZE", LONG)?;
     assert_eq!((report.event, report.to.map(|to| to.to_string()).as_deref()), (Event::Refused, Some("v1.23.0")));
     let status = String::from_utf8(device.run("status", &[])?.stdout)?;
     assert!(status.contains("possible freeze: a notice named v1.23.0") && status.contains("shows v1.22.0"), "{status}");
     // Rung again, it is no news; shown at last, it is forgotten.
-    ring(&broker.url(), Some("v1.23.0"))?;
+    trigger(&broker.url(), Some("v1.23.0"))?;
     factory.ship(&Dials::healthy("v1.23.0"))?;
     device.wait_committed("v1.23.0", LONG)?;
-    let told =
+    let reported =
         device.history()?.iter().filter(|report| report.refusal.as_ref().is_some_and(|r| r.code == "SLW-A-FREEZE")).count();
-    assert_eq!(told, 1);
+    assert_eq!(reported, 1);
     assert!(!String::from_utf8(device.run("status", &[])?.stdout)?.contains("possible freeze"));
     Ok(())
 }
@@ -182,7 +182,7 @@ fn a_sigstore_that_cannot_be_reached_stops_nothing() -> Result<()> {
 }
 
 #[test]
-fn damaged_metadata_on_disk_is_told_and_fetched_again() -> Result<()> {
+fn damaged_metadata_on_disk_is_reported_and_fetched_again() -> Result<()> {
     let factory = factory()?;
     factory.ship(&Dials::healthy("v1.22.0"))?;
     let device = device_off(&factory, None, |_| {})?;

@@ -10,7 +10,7 @@ use slipway_testkit::edgecore::{Behaviour, Dials};
 use slipway_testkit::server::Fault;
 use slipway_testkit::sigstore::{Attestation, PrivateSigstore};
 use slipway_testkit::wait;
-use slipway_tests::{LONG, attempt, device, factory, ring, stderr};
+use slipway_tests::{LONG, attempt, device, factory, stderr, trigger};
 use std::time::Duration;
 
 /// A soak for which nothing waits that ends by itself.
@@ -49,7 +49,7 @@ fn takes_a_good_release_and_returns_from_one_that_dies() -> Result<()> {
 }
 
 #[test]
-fn every_way_to_be_ill_is_rolled_back() -> Result<()> {
+fn every_way_to_be_unhealthy_is_rolled_back() -> Result<()> {
     let factory = factory()?;
     factory.ship(&Dials::healthy("v1.20.0"))?;
     let mut device = device(&factory, None, |_| {})?;
@@ -141,14 +141,14 @@ fn every_refusal_has_its_code_and_nothing_is_installed() -> Result<()> {
 }
 
 #[test]
-fn notices_ring_reports_arrive_and_bad_notices_cost_nothing() -> Result<()> {
+fn notices_trigger_checks_reports_arrive_and_bad_notices_cost_nothing() -> Result<()> {
     let broker = Mosquitto::start(Access::Plain)?;
     let factory = factory()?;
     factory.release(&Dials::healthy("v1.22.0"))?;
     let device = device(&factory, Some(&broker.url()), |_| {})?;
     device.wait("connects", LONG, |device| device.status().is_ok_and(|status| status.broker == Some(true)))?;
     factory.point("v1.22.0")?;
-    ring(&broker.url(), Some("v1.22.0"))?;
+    trigger(&broker.url(), Some("v1.22.0"))?;
     device.wait_committed("v1.22.0", LONG)?;
     device.wait("the broker has every report", LONG, |device| device.status().is_ok_and(|status| status.outbox == 0))?;
     let events: Vec<Event> = device.history()?.into_iter().rev().map(|report| report.event).collect();
@@ -158,7 +158,7 @@ fn notices_ring_reports_arrive_and_bad_notices_cost_nothing() -> Result<()> {
     // The same again, a hundred times: at most one more check, and nothing new to say.
     let before = (device.history()?.len(), factory.server.requests().len());
     for _ in 0..100 {
-        ring(&broker.url(), Some("v1.22.0"))?;
+        trigger(&broker.url(), Some("v1.22.0"))?;
     }
     device.wait("the storm is over", LONG, |device| {
         device.status().is_ok_and(|s| s.outbox == 0 && s.components.first().is_some_and(|c| c.state == "idle"))

@@ -14,7 +14,7 @@ use slipway_protocol::{Refusal, json, manifest};
 
 mod format;
 
-pub(crate) use format::{Bundle, Content, Entry, Envelope, Kind, MessageSignature, Proof, Signer};
+pub(crate) use format::{Bundle, Content, Entry, Envelope, InclusionProof, Kind, MessageSignature, Signer};
 
 /// What evidence of logging is demanded.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

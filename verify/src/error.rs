@@ -2,11 +2,11 @@
 //!
 //! [`Check::refuse`] makes a check's refusal, with the values found and expected. No two causes share a code.
 
-use slipway_protocol::{Actor, Class, Refusal};
+use slipway_protocol::{Category, Refusal, Responsible};
 use std::fmt::Display;
 
 macro_rules! checks {
-    ($($name:ident = $code:literal, $class:ident, $actor:ident, $check:literal, $advice:literal;)+) => {
+    ($($name:ident = $code:literal, $category:ident, $responsible:ident, $check:literal, $advice:literal;)+) => {
         /// One check. Names are alphabetical and so are codes.
         #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
         #[non_exhaustive]
@@ -22,7 +22,7 @@ macro_rules! checks {
             #[must_use]
             pub const fn row(self) -> Refusal {
                 match self {
-                    $(Self::$name => Refusal::of($code, Class::$class, Actor::$actor, $check, $advice),)+
+                    $(Self::$name => Refusal::of($code, Category::$category, Responsible::$responsible, $check, $advice),)+
                 }
             }
 

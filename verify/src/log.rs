@@ -3,7 +3,7 @@
 //! Signer's name, origin, tree size and index must all agree with the trusted root and with each other. A log's time is judged by that log's
 //! window alone; nothing asks what time it is now.
 
-use crate::bundle::{Entry, Proof};
+use crate::bundle::{Entry, InclusionProof};
 use crate::checkpoint::Checkpoint;
 use crate::error::Check;
 use crate::key::Hash;
@@ -58,7 +58,7 @@ pub(crate) fn in_force(log: &Log, times: &[Timestamp]) -> Result<(), Refusal> {
 }
 
 /// Checks that `entry` is in `log`: checkpoint by that log, proof to that checkpoint, and every number that appears twice the same.
-pub(crate) fn included(entry: &Entry, proof: &Proof, log: &Log) -> Result<(), Refusal> {
+pub(crate) fn included(entry: &Entry, proof: &InclusionProof, log: &Log) -> Result<(), Refusal> {
     let second_generation = entry.kind.is_second_generation();
     let checkpoint = Checkpoint::parse(&proof.checkpoint)?;
     if proof.root_hash.as_bytes() != &checkpoint.root {

@@ -15,11 +15,11 @@ const HOLE_LIMIT: usize = 3;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Pattern {
     text: String,
-    parts: Vec<Part>,
+    parts: Vec<PatternPart>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum Part {
+enum PatternPart {
     Literal(String),
     Segment,
     Semver,
@@ -30,7 +30,7 @@ impl Pattern {
     /// Text in which only `{version}` is special.
     pub(crate) fn exact(text: &str) -> Result<Self, String> {
         let pattern = Self::parse(text)?;
-        if pattern.parts.iter().any(|part| matches!(part, Part::Segment | Part::Semver)) {
+        if pattern.parts.iter().any(|part| matches!(part, PatternPart::Segment | PatternPart::Semver)) {
             return Err(format!("{text:?} has placeholders, which only a …_pattern may have"));
         }
         Ok(pattern)
@@ -46,24 +46,24 @@ impl Pattern {
         while let Some(at) = rest.find(['*', '{', '}']) {
             let (before, hole) = rest.split_at_checked(at).unwrap_or((rest, ""));
             if !before.is_empty() {
-                parts.push(Part::Literal(before.to_owned()));
+                parts.push(PatternPart::Literal(before.to_owned()));
             }
-            let known = [("*", Part::Segment), ("{semver}", Part::Semver), ("{version}", Part::Version)];
+            let known = [("*", PatternPart::Segment), ("{semver}", PatternPart::Semver), ("{version}", PatternPart::Version)];
             let found = known.into_iter().find_map(|(name, part)| Some((hole.strip_prefix(name)?, part)));
             let (after, part) = found.ok_or_else(|| format!("{text:?}: only *, {{semver}} and {{version}} are placeholders"))?;
-            if parts.last().is_some_and(|last| !matches!(last, Part::Literal(_))) {
+            if parts.last().is_some_and(|last| !matches!(last, PatternPart::Literal(_))) {
                 return Err(format!("{text:?}: two placeholders need text between them"));
             }
             parts.push(part);
             rest = after;
         }
         if !rest.is_empty() {
-            parts.push(Part::Literal(rest.to_owned()));
+            parts.push(PatternPart::Literal(rest.to_owned()));
         }
-        if parts.iter().filter(|part| !matches!(part, Part::Literal(_))).count() > HOLE_LIMIT {
+        if parts.iter().filter(|part| !matches!(part, PatternPart::Literal(_))).count() > HOLE_LIMIT {
             return Err(format!("{text:?}: at most {HOLE_LIMIT} placeholders"));
         }
-        if !matches!(parts.first(), Some(Part::Literal(head)) if !head.is_empty()) {
+        if !matches!(parts.first(), Some(PatternPart::Literal(head)) if !head.is_empty()) {
             return Err(format!("{text:?} must begin with literal text"));
         }
         Ok(Self { text: text.to_owned(), parts })
@@ -72,14 +72,14 @@ impl Pattern {
     /// The literal text it begins with.
     pub(crate) fn head(&self) -> &str {
         match self.parts.first() {
-            Some(Part::Literal(head)) => head,
+            Some(PatternPart::Literal(head)) => head,
             _ => "",
         }
     }
 
     /// Whether it needs the release's version to be matched.
     pub(crate) fn is_bound(&self) -> bool {
-        self.parts.contains(&Part::Version)
+        self.parts.contains(&PatternPart::Version)
     }
 
     /// Whether `text` as a whole is of this form. Without a version nothing matches a pattern that is bound to one.
@@ -105,17 +105,19 @@ fn bare(version: &Version) -> &str {
     version.as_str().strip_prefix('v').unwrap_or(version.as_str())
 }
 
-fn matches(parts: &[Part], text: &str, version: Option<&str>) -> bool {
+fn matches(parts: &[PatternPart], text: &str, version: Option<&str>) -> bool {
     let Some((part, rest)) = parts.split_first() else {
         return text.is_empty();
     };
     match part {
-        Part::Literal(literal) => text.strip_prefix(literal.as_str()).is_some_and(|after| matches(rest, after, version)),
-        Part::Version => {
+        PatternPart::Literal(literal) => text.strip_prefix(literal.as_str()).is_some_and(|after| matches(rest, after, version)),
+        PatternPart::Version => {
             version.and_then(|version| text.strip_prefix(version)).is_some_and(|after| matches(rest, after, version))
         }
-        Part::Segment => splits(text, |c| c != '/' && c != '@', |_| true).any(|after| matches(rest, after, version)),
-        Part::Semver => splits(text, |c| c.is_ascii_digit() || c == '.', is_semver).any(|after| matches(rest, after, version)),
+        PatternPart::Segment => splits(text, |c| c != '/' && c != '@', |_| true).any(|after| matches(rest, after, version)),
+        PatternPart::Semver => {
+            splits(text, |c| c.is_ascii_digit() || c == '.', is_semver).any(|after| matches(rest, after, version))
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use crate::pattern::Pattern;
 use crate::root::SigstoreRoot;
 use crate::slsa;
 use also::Base;
-use file::{CertificateTable, File, LogTable, Place, ProvenanceTable, on};
+use file::{CertificateTable, File, LogTable, PolicyText, ProvenanceTable, on};
 use keys::KeyRule;
 use profile::Profile;
 use slipway_protocol::{ComponentName, Refusal, Sha256};
@@ -142,7 +142,7 @@ impl Policy {
     /// # Errors
     /// Says what is wrong and in which line.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
-        let place = Place(text);
+        let place = PolicyText(text);
         if text.len() > SIZE_LIMIT {
             return Err(Check::PolicySyntax.refuse(text.len(), format_args!("at most {SIZE_LIMIT} bytes")));
         }
@@ -162,7 +162,8 @@ impl Policy {
             Some((name, text)) => (*text, Some(preset_tables(name, text)?)),
         };
         let base = tables.unwrap_or(Base { certificate: file.certificate, provenance: file.provenance });
-        let (signers, rules) = read(&Place(base_text), profile, base.certificate.clone(), file.keys, base.provenance.clone())?;
+        let (signers, rules) =
+            read(&PolicyText(base_text), profile, base.certificate.clone(), file.keys, base.provenance.clone())?;
         let own = Alternative { name: None, signers, rules };
         let also = also::alternatives(&place, profile, &base, &file.also)?;
         let digest = Sha256::of(text.as_bytes());
@@ -268,7 +269,7 @@ workflow = ".github/workflows/release.yml"
 triggers = "release"
 "#;
 
-fn profile(place: &Place<'_>, name: Option<&Spanned<String>>) -> Result<Option<Profile>, Refusal> {
+fn profile(place: &PolicyText<'_>, name: Option<&Spanned<String>>) -> Result<Option<Profile>, Refusal> {
     let Some(at) = name else { return Ok(None) };
     let known = profile::NAMES.iter().find(|(name, _)| name == at.get_ref());
     let names = || profile::NAMES.map(|(name, _)| name).join(", ");
@@ -277,7 +278,7 @@ fn profile(place: &Place<'_>, name: Option<&Spanned<String>>) -> Result<Option<P
 
 /// The name and the text of a preset, which stands for the tables on signers and provenance.
 fn preset(
-    place: &Place<'_>,
+    place: &PolicyText<'_>,
     at: &Spanned<String>,
     file: &File,
     profile: Option<Profile>,
@@ -308,7 +309,7 @@ fn preset_tables(name: &str, text: &str) -> Result<Base, Refusal> {
 }
 
 fn read(
-    place: &Place<'_>,
+    place: &PolicyText<'_>,
     profile: Option<Profile>,
     certificate: Option<Spanned<CertificateTable>>,
     keys: Option<Spanned<file::KeysTable>>,
@@ -341,7 +342,7 @@ fn read(
 }
 
 fn certificate_rule(
-    place: &Place<'_>,
+    place: &PolicyText<'_>,
     table: Option<&Spanned<CertificateTable>>,
     builders: Option<Workflows>,
     at: Option<&Spanned<file::OneOrMany>>,
@@ -381,7 +382,7 @@ fn certificate_rule(
 }
 
 fn rules(
-    place: &Place<'_>,
+    place: &PolicyText<'_>,
     table: Option<&Spanned<ProvenanceTable>>,
     said: &ProvenanceTable,
     builders: Workflows,
@@ -430,7 +431,11 @@ fn rules(
     })
 }
 
-fn ref_rule(place: &Place<'_>, table: Option<&Spanned<ProvenanceTable>>, said: &ProvenanceTable) -> Result<RefRule, Refusal> {
+fn ref_rule(
+    place: &PolicyText<'_>,
+    table: Option<&Spanned<ProvenanceTable>>,
+    said: &ProvenanceTable,
+) -> Result<RefRule, Refusal> {
     match (&said.tag, &said.reference, on(said.unsafe_any_ref.as_ref())) {
         (Some(tag), None, None) => {
             let bad = |why: &str| place.refuse(Check::PolicySyntax, tag, why, "a tag with {version} in it, v{version}");
@@ -467,7 +472,7 @@ pub(crate) fn is_pull_request(event: &str) -> bool {
     ["pull_request", "merge_request", "external_pull_request"].iter().any(|head| event.starts_with(head))
 }
 
-fn triggers(place: &Place<'_>, said: &ProvenanceTable) -> Result<Vec<String>, Refusal> {
+fn triggers(place: &PolicyText<'_>, said: &ProvenanceTable) -> Result<Vec<String>, Refusal> {
     let Some(at) = &said.triggers else {
         return Ok(vec!["push".to_owned(), "release".to_owned()]);
     };
@@ -482,7 +487,7 @@ fn triggers(place: &Place<'_>, said: &ProvenanceTable) -> Result<Vec<String>, Re
 }
 
 /// What evidence of logging is demanded: the instance's own standard, unless a switch loosens it.
-fn log_rule(place: &Place<'_>, profile: Option<Profile>, table: &LogTable) -> Result<LogRule, Refusal> {
+fn log_rule(place: &PolicyText<'_>, profile: Option<Profile>, table: &LogTable) -> Result<LogRule, Refusal> {
     let switches = [
         (on(table.unsafe_promise_only.as_ref()), LogRule::UnsafePromiseOnly),
         (on(table.unsafe_timestamp_only.as_ref()), LogRule::UnsafeTimestampOnly),

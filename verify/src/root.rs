@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn embedded_roots_load_and_tell_their_profile() {
+    fn embedded_roots_load_and_have_their_profile() {
         let public = SigstoreRoot::public_good().unwrap();
         assert!(public.has_logs() && public.has_certificate_logs());
         let github = SigstoreRoot::github().unwrap();

@@ -23,6 +23,6 @@ mod verified;
 pub use limits::{Limits, MaxLifetimes};
 pub use refresh::Refresh;
 pub use repository::{AuthenticTarget, Repository};
-pub use rules::{Answer, Expiry, Fetch, Kind, Rules, Step, Wanted};
+pub use rules::{Expiry, Fetch, FetchResult, Kind, Rules, Step, Wanted};
 pub use state::{Floors, Slot, Stored};
 pub use verified::{RoleState, TargetInfo};

@@ -11,7 +11,9 @@ use sigstore_trust_root::TrustedRoot;
 use sigstore_types::{Bundle, DerPublicKey, Sha256Hash};
 use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy};
 use slipway_protocol::Sha256;
-use slipway_testkit::sigstore::{Attestation, CertificateLie, Evidence, Lie, ManagedKey, PrivateSigstore, SctLie, TokenLie};
+use slipway_testkit::sigstore::{
+    Attestation, CertificateForgery, Evidence, Forgery, ManagedKey, PrivateSigstore, SctForgery, TokenForgery,
+};
 use slipway_testkit::vectors::vectors;
 use slipway_verify::{Artifact, LogRule, PublicKey, Signer, SigstoreRoot, verify_bundle};
 use std::collections::BTreeMap;
@@ -208,59 +210,60 @@ fn case(what: impl std::fmt::Display, sigstore: &PrivateSigstore, bundle: &Value
 }
 
 #[test]
-fn lies_of_authorities_and_logs() {
+fn forgeries_of_authorities_and_logs() {
     let sigstore = sigstore();
     let mut outcome = Outcome::default();
     let certificates = [
-        CertificateLie::NoUsage,
-        CertificateLie::OtherPurpose,
-        CertificateLie::Authority,
-        CertificateLie::TwoNames,
-        CertificateLie::OtherName,
-        CertificateLie::NameNotCritical,
-        CertificateLie::UnknownCritical,
-        CertificateLie::Twice,
-        CertificateLie::OldVersion,
-        CertificateLie::Forged,
+        CertificateForgery::NoUsage,
+        CertificateForgery::OtherPurpose,
+        CertificateForgery::Authority,
+        CertificateForgery::TwoNames,
+        CertificateForgery::OtherName,
+        CertificateForgery::NameNotCritical,
+        CertificateForgery::UnknownCritical,
+        CertificateForgery::Twice,
+        CertificateForgery::OldVersion,
+        CertificateForgery::Forged,
     ];
     let scts = [
-        SctLie::OnlyUnknown,
-        SctLie::UnknownToo,
-        SctLie::Twice,
-        SctLie::Forged,
-        SctLie::OtherAlgorithm,
-        SctLie::AfterEnd,
-        SctLie::BeforeLog,
-        SctLie::Malformed,
-        SctLie::Empty,
+        SctForgery::OnlyUnknown,
+        SctForgery::UnknownToo,
+        SctForgery::Twice,
+        SctForgery::Forged,
+        SctForgery::OtherAlgorithm,
+        SctForgery::AfterEnd,
+        SctForgery::BeforeLog,
+        SctForgery::Malformed,
+        SctForgery::Empty,
     ];
     let tokens = [
-        TokenLie::OldName,
-        TokenLie::OldNameWrong,
-        TokenLie::NameWrong,
-        TokenLie::OtherSignature,
-        TokenLie::OtherDigest,
-        TokenLie::OtherContentType,
-        TokenLie::Forged,
-        TokenLie::TwoSigners,
-        TokenLie::OtherSerial,
-        TokenLie::Extension,
-        TokenLie::Rejected,
+        TokenForgery::OldName,
+        TokenForgery::OldNameWrong,
+        TokenForgery::NameWrong,
+        TokenForgery::OtherSignature,
+        TokenForgery::OtherDigest,
+        TokenForgery::OtherContentType,
+        TokenForgery::Forged,
+        TokenForgery::TwoSigners,
+        TokenForgery::OtherSerial,
+        TokenForgery::Extension,
+        TokenForgery::Rejected,
     ];
-    let lies = certificates.map(Lie::Certificate).into_iter().chain(scts.map(Lie::Sct)).chain(tokens.map(Lie::Token));
-    for lie in lies {
+    let forgeries =
+        certificates.map(Forgery::Certificate).into_iter().chain(scts.map(Forgery::Sct)).chain(tokens.map(Forgery::Token));
+    for forgery in forgeries {
         for evidence in [Evidence::RekorV1AndTimestamp, Evidence::RekorV2] {
-            let told = sigstore.attest_value(&Attestation { lie: Some(lie), ..release(evidence) });
-            outcome.compare(&case(format_args!("{lie:?}, {evidence:?}"), &sigstore, &told), true);
+            let refused_with = sigstore.attest_value(&Attestation { forgery: Some(forgery), ..release(evidence) });
+            outcome.compare(&case(format_args!("{forgery:?}, {evidence:?}"), &sigstore, &refused_with), true);
         }
     }
     // Signed times that do not fit: before, after, in the future.
     for evidence in [Evidence::RekorV1, Evidence::RekorV2] {
         for signed_at in [1_500_000_000, 1_749_990_000, 1_750_001_000, 2_280_000_000] {
-            let told = sigstore.attest_value(&Attestation { signed_at, ..release(evidence) });
-            outcome.compare(&case(format_args!("signed at {signed_at}, {evidence:?}"), &sigstore, &told), true);
-            let told = sigstore.attest_value(&release(evidence).at(signed_at));
-            outcome.compare(&case(format_args!("all at {signed_at}, {evidence:?}"), &sigstore, &told), true);
+            let refused_with = sigstore.attest_value(&Attestation { signed_at, ..release(evidence) });
+            outcome.compare(&case(format_args!("signed at {signed_at}, {evidence:?}"), &sigstore, &refused_with), true);
+            let refused_with = sigstore.attest_value(&release(evidence).at(signed_at));
+            outcome.compare(&case(format_args!("all at {signed_at}, {evidence:?}"), &sigstore, &refused_with), true);
         }
     }
     outcome.done();
@@ -326,14 +329,14 @@ fn what_the_peer_is_known_to_accept() {
         (Evidence::RekorV1, |b| b["spec"]["signatures"][0]["x"] = json!(1), ""),
     ];
     for (evidence, edit, code) in body {
-        let bundle = sigstore.attest_value(&Attestation { lie: Some(Lie::Body(edit)), ..release(evidence) });
+        let bundle = sigstore.attest_value(&Attestation { forgery: Some(Forgery::Body(edit)), ..release(evidence) });
         let case = case(code, &sigstore, &bundle);
         assert_eq!(case.here(true).unwrap_or_default(), code);
         outcome.compare(&case, true);
     }
     // An entry whose body says that it is of another kind than the entry does.
-    let kind = Lie::Body(|body| body["kind"] = "hashedrekord".into());
-    let mut bundle = sigstore.attest_value(&Attestation { lie: Some(kind), ..release(Evidence::RekorV1) });
+    let kind = Forgery::Body(|body| body["kind"] = "hashedrekord".into());
+    let mut bundle = sigstore.attest_value(&Attestation { forgery: Some(kind), ..release(Evidence::RekorV1) });
     bundle["verificationMaterial"]["tlogEntries"][0]["kindVersion"]["kind"] = "dsse".into();
     let renamed = case("another kind", &sigstore, &bundle);
     assert_eq!(renamed.here(true).as_deref(), Some("LOG-BODY"));

@@ -1,7 +1,7 @@
 //! Shows what a command was answered: a line per event, a bar while bytes come, tables at the end, or JSON lines.
 
 use super::{Stop, ended};
-use crate::control::{Forgiven, Response};
+use crate::control::{Response, Unblocked};
 use crate::text::{columns, kebab, minute};
 use slipway_machine::record::Ending;
 use slipway_protocol::{Event, Report};
@@ -27,7 +27,7 @@ impl Shown {
         self.ending = match response {
             Response::Done(ending) => Some(Ok(ending)),
             Response::Refused(refusal) => Some(Err(refusal.into())),
-            Response::Forgiven(_) | Response::Status(_) | Response::Trust(_) | Response::History(_) => Some(Ok(None)),
+            Response::Unblocked(_) | Response::Status(_) | Response::Trust(_) | Response::History(_) => Some(Ok(None)),
             Response::Report(_) => return,
         };
     }
@@ -51,7 +51,7 @@ impl Shown {
                     lines?.join("\n")
                 }
                 Response::Report(report) => serde_json::to_string(report)?,
-                Response::Forgiven(forgiven) => serde_json::to_string(forgiven)?,
+                Response::Unblocked(unblocked) => serde_json::to_string(unblocked)?,
                 Response::Done(ending) => serde_json::to_string(ending)?,
                 Response::Refused(refusal) => serde_json::to_string(refusal)?,
             };
@@ -61,7 +61,7 @@ impl Shown {
             Response::Status(status) => write!(out, "{}", status.table()),
             Response::Trust(view) => write!(out, "{}", view.table()),
             Response::History(reports) => write!(out, "{}", table(reports)),
-            Response::Forgiven(forgiven) => write!(out, "{}", told(forgiven)),
+            Response::Unblocked(unblocked) => write!(out, "{}", describe(unblocked)),
             Response::Report(report) if report.event == Event::Progress => {
                 if self.terminal {
                     let percent = usize::from(report.percent.unwrap_or(0)).min(100);
@@ -95,8 +95,8 @@ fn line(report: &Report) -> String {
     format!("{} {}{version}{why}", report.component, kebab(report.event))
 }
 
-fn told(forgiven: &Forgiven) -> String {
-    let Forgiven { component, releases, cost, freeze, expired } = forgiven;
+fn describe(unblocked: &Unblocked) -> String {
+    let Unblocked { component, releases, cost, freeze, expired } = unblocked;
     let mut lines: Vec<String> = releases.iter().map(|version| format!("{version} may be tried again")).collect();
     lines.extend(cost.then(|| "what downloads have cost counts no more".to_owned()));
     lines.extend(freeze.as_ref().map(|version| format!("that {version} is not shown is no longer a possible freeze")));

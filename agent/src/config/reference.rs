@@ -36,7 +36,7 @@ http = "http://127.0.0.1:10350/healthz"
 
 /// What a type asks for at a place.
 #[derive(Clone, Debug)]
-enum Found {
+enum KeyKind {
     Table { array: bool, fields: &'static [&'static str] },
     Value(&'static str),
 }
@@ -46,17 +46,17 @@ enum Found {
 struct Probe<'a> {
     path: &'a [String],
     array: bool,
-    found: &'a RefCell<Option<Found>>,
+    found: &'a RefCell<Option<KeyKind>>,
 }
 
 impl Probe<'_> {
-    fn note<T>(self, found: Found) -> Result<T, Error> {
+    fn note<T>(self, found: KeyKind) -> Result<T, Error> {
         *self.found.borrow_mut() = Some(found);
         Err(de::Error::custom("noted"))
     }
 
     fn value<T>(self, kind: &'static str) -> Result<T, Error> {
-        self.note(Found::Value(if self.array { "array" } else { kind }))
+        self.note(KeyKind::Value(if self.array { "array" } else { kind }))
     }
 }
 
@@ -77,7 +77,7 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        if self.path.is_empty() { self.note(Found::Table { array: self.array, fields }) } else { visitor.visit_map(self) }
+        if self.path.is_empty() { self.note(KeyKind::Table { array: self.array, fields }) } else { visitor.visit_map(self) }
     }
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_some(self)
@@ -127,7 +127,7 @@ impl<'de> de::SeqAccess<'de> for Probe<'_> {
     }
 }
 
-fn probe(path: &[String]) -> Found {
+fn probe(path: &[String]) -> KeyKind {
     let found = RefCell::new(None);
     let _ = Config::deserialize(Probe { path, array: false, found: &found });
     found.into_inner().unwrap_or_else(|| panic!("nothing is asked for at {path:?}"))
@@ -138,10 +138,10 @@ fn types() -> (BTreeSet<String>, BTreeMap<String, &'static str>) {
     let (mut tables, mut keys, mut open) = (BTreeSet::new(), BTreeMap::new(), vec![Vec::<String>::new()]);
     while let Some(path) = open.pop() {
         match probe(&path) {
-            Found::Value(kind) => {
+            KeyKind::Value(kind) => {
                 keys.insert(path.join("."), kind);
             }
-            Found::Table { array, fields } => {
+            KeyKind::Table { array, fields } => {
                 match array {
                     _ if path.is_empty() => {}
                     true => drop(tables.insert(format!("[[{}]]", path.join(".")))),

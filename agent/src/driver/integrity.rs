@@ -6,7 +6,7 @@
 //! | something rings | whether it is there |
 //! | a plain process ended | every byte, before it is started again |
 
-use super::{Driver, Live, News};
+use super::{Driver, EffectOutcome, Live};
 use crate::clock;
 use crate::storage::slots::Slots;
 use slipway_machine::Input;
@@ -26,7 +26,7 @@ impl Driver {
     /// What is damaged is fetched again; the agent's own program comes from the one that runs, if that is whole.
     pub(super) fn damaged(&mut self, component: &ComponentName, slot: SlotName, reason: Refusal) {
         let committed = self.committed(component).filter(|committed| committed.slot == slot);
-        let healed = committed.is_some_and(|committed| self.edges.heal(component, &committed));
+        let healed = committed.is_some_and(|committed| self.executor.heal(component, &committed));
         self.input(component, if healed { Input::Healed(reason) } else { Input::Damaged { slot, reason } });
     }
 
@@ -36,10 +36,10 @@ impl Driver {
         if let Some(live) = self.live.get_mut(component) {
             live.read = Some(clock::now().moment);
         }
-        let (edges, news, name) = (Rc::clone(&self.edges), self.news.0.clone(), component.clone());
+        let (executor, outcomes, name) = (Rc::clone(&self.executor), self.outcomes.0.clone(), component.clone());
         tokio::task::spawn_local(async move {
-            if let Some(reason) = damage(edges.sound(&name, &committed).await) {
-                let _ = news.send(News::Damaged { component: name, slot: committed.slot, reason });
+            if let Some(reason) = damage(executor.verify_slot(&name, &committed).await) {
+                let _ = outcomes.send(EffectOutcome::Damaged { component: name, slot: committed.slot, reason });
             }
         });
     }
@@ -47,7 +47,7 @@ impl Driver {
     /// Reads it before anything else happens.
     pub(super) async fn read_slot_now(&mut self, component: &ComponentName) {
         let Some(committed) = self.committed(component) else { return };
-        if let Some(reason) = damage(self.edges.sound(component, &committed).await) {
+        if let Some(reason) = damage(self.executor.verify_slot(component, &committed).await) {
             self.damaged(component, committed.slot, reason);
         }
     }
@@ -63,7 +63,7 @@ impl Driver {
     /// Sees whether the committed release is gone: cheap enough for every ring.
     pub(super) fn miss_slot(&mut self, component: &ComponentName) {
         let Some(committed) = self.committed(component) else { return };
-        if let Some(reason) = self.edges.slots.missing(component, &committed.slot) {
+        if let Some(reason) = self.executor.slots.missing(component, &committed.slot) {
             self.damaged(component, committed.slot, reason);
         }
     }
@@ -78,11 +78,11 @@ impl Driver {
         };
         for live in self.live.values().filter(at_rest) {
             let name = live.config.name.clone();
-            let Some(committed) = self.committed(&name).filter(|_| self.edges.is_due(&name)) else { continue };
-            let (edges, news) = (Rc::clone(&self.edges), self.news.0.clone());
+            let Some(committed) = self.committed(&name).filter(|_| self.executor.is_due(&name)) else { continue };
+            let (executor, outcomes) = (Rc::clone(&self.executor), self.outcomes.0.clone());
             tokio::task::spawn_local(async move {
-                if let Some(reason) = damage(edges.revive(&name, &committed).await) {
-                    let _ = news.send(News::Damaged { component: name, slot: committed.slot, reason });
+                if let Some(reason) = damage(executor.revive(&name, &committed).await) {
+                    let _ = outcomes.send(EffectOutcome::Damaged { component: name, slot: committed.slot, reason });
                 }
             });
         }

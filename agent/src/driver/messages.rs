@@ -2,11 +2,11 @@
 
 use super::{Driver, Durable, Follower, Live, first_refresh, plan_version, report};
 use crate::clock;
-use crate::control::{Forgiven, Request, Response};
+use crate::control::{Request, Response, Unblocked};
 use crate::mqtt::{FromBroker, ToBroker, WINDOW};
 use crate::status::{ComponentStatus, Role, Status, UNKNOWN_COMPONENT};
-use slipway_machine::record::{By, Condemned, Ring, Source, State};
-use slipway_machine::{Input, Told};
+use slipway_machine::record::{Blocked, Source, State, Trigger, TriggerSource};
+use slipway_machine::{Input, ReportDraft};
 use slipway_protocol::{ComponentName, Event, Notice, Report, Sha256};
 use slipway_verify::tuf::RoleState;
 use std::rc::Rc;
@@ -32,10 +32,10 @@ impl Driver {
             return;
         }
         live.progressed = Some(now.moment.clone());
-        let told = Told { event: Event::Progress, to: plan_version(&live.record.state), refusal: None };
+        let draft = ReportDraft { event: Event::Progress, to: plan_version(&live.record.state), refusal: None };
         let state = live.record.state.name();
         let from = live.record.committed.as_ref().map(|installed| installed.version.clone());
-        let mut report = self::report(&self.node, &self.fleet, component, now.wall, state, &told, from, None);
+        let mut report = self::report(&self.node, &self.fleet, component, now.wall, state, &draft, from, None);
         report.percent = Some(percent);
         if let Some((to, _)) = &self.broker
             && self.connected
@@ -52,7 +52,7 @@ impl Driver {
         });
     }
 
-    pub(super) fn tell(&mut self, component: &ComponentName, reports: Vec<Report>) {
+    pub(super) fn send_reports(&mut self, component: &ComponentName, reports: Vec<Report>) {
         let ends = |event| {
             use Event::{Committed, Inconsistent, Refused, RolledBack, UpToDate};
             matches!(event, Committed | Inconsistent | Refused | RolledBack | UpToDate)
@@ -67,7 +67,7 @@ impl Driver {
             State::Idle | State::Inconsistent { .. } => true,
             State::Checking { retry, .. } if retry.at.is_some() => true,
             // What was asked for has ended, and somebody else had rung meanwhile; a person's own ring is yet to be answered.
-            State::Checking { ring, .. } => ended && ring.by != By::Operator,
+            State::Checking { trigger, .. } => ended && trigger.by != TriggerSource::Operator,
             _ => false,
         });
         if settled {
@@ -84,7 +84,7 @@ impl Driver {
     /// Gives the broker's side the oldest reports that it does not have yet, a window at a time.
     fn offer(&mut self) {
         let Some((to, _)) = self.broker.as_ref().filter(|_| self.connected) else { return };
-        let oldest = self.edges.store.borrow().outbox(0, WINDOW);
+        let oldest = self.executor.store.borrow().outbox(0, WINDOW);
         for report in oldest {
             if report.seq <= self.offered {
                 continue;
@@ -102,7 +102,7 @@ impl Driver {
             FromBroker::Connected => {
                 tracing::info!("connected to the broker");
                 self.connected = true;
-                self.edges.connected.set(true);
+                self.executor.connected.set(true);
                 self.offered = 0;
                 self.offer();
                 // Notices may have been lost meanwhile, so look soon; not all devices at once, if it was the broker that was away.
@@ -117,10 +117,10 @@ impl Driver {
             FromBroker::Disconnected(why) => {
                 tracing::debug!(reason = %why, "broker is not reachable");
                 self.connected = false;
-                self.edges.connected.set(false);
+                self.executor.connected.set(false);
             }
             FromBroker::Delivered(seq) => {
-                if let Err(refusal) = self.edges.store.borrow_mut().acknowledge(seq) {
+                if let Err(refusal) = self.executor.store.borrow_mut().acknowledge(seq) {
                     // It will be sent again; its number tells that it is a repeat.
                     tracing::warn!(%refusal, "delivered report not removed from the outbox; it is sent again");
                 }
@@ -147,8 +147,8 @@ impl Driver {
         let components: Vec<_> = self.live.values().filter(|live| meant(live)).map(|live| live.config.name.clone()).collect();
         let mut durable = Durable::Yes;
         for component in components {
-            let ring = Ring { by: By::Notice, source: Source::Network, hint: notice.version.clone() };
-            if self.input(&component, Input::Ring(ring)) == Durable::NotYet {
+            let trigger = Trigger { by: TriggerSource::Notice, source: Source::Network, hint: notice.version.clone() };
+            if self.input(&component, Input::Trigger(trigger)) == Durable::NotYet {
                 durable = Durable::NotYet;
             }
         }
@@ -160,9 +160,9 @@ impl Driver {
     pub fn look_up(&self, request: &Request) -> Option<Response> {
         match request {
             Request::Status => Some(Response::Status(Box::new(self.status()))),
-            Request::Trust => Some(self.edges.view().map_or_else(Response::Refused, |view| Response::Trust(Box::new(view)))),
+            Request::Trust => Some(self.executor.view().map_or_else(Response::Refused, |view| Response::Trust(Box::new(view)))),
             Request::History { component, limit } => {
-                Some(Response::History(self.edges.store.borrow().history(component.as_ref(), *limit)))
+                Some(Response::History(self.executor.store.borrow().history(component.as_ref(), *limit)))
             }
             _ => None,
         }
@@ -175,12 +175,12 @@ impl Driver {
         }
         match request {
             Request::Status | Request::Trust | Request::History { .. } => {}
-            Request::Check { component } => self.ask(component, to, Input::Ring(operator_ring(Source::Network))),
+            Request::Check { component } => self.ask(component, to, Input::Trigger(operator_trigger(Source::Network))),
             Request::Install { component, path } => {
-                self.ask(component, to, Input::Ring(operator_ring(Source::Bundle(path))));
+                self.ask(component, to, Input::Trigger(operator_trigger(Source::Bundle(path))));
             }
             Request::Rollback { component } => self.ask(component, to, Input::Rollback),
-            Request::Forgive { component, artifact } => self.forgive(component, to, artifact),
+            Request::Unblock { component, artifact } => self.unblock(component, to, artifact),
             Request::Dismiss { component } => self.dismiss(component, to),
             Request::ForgetExpired { component } => self.forget_expired(component, to),
         }
@@ -202,37 +202,42 @@ impl Driver {
     }
 
     /// Over at once: how an earlier attempt ended is no answer to it.
-    fn forgive(&mut self, component: ComponentName, to: mpsc::Sender<Response>, artifact: Option<Sha256>) {
-        let Some(live) = self.live.get(&component) else { return self.ask(component, to, Input::Forgive(artifact)) };
-        let meant = |one: &&Condemned| artifact.is_none_or(|artifact| artifact == one.artifact);
-        let releases = live.record.condemned.iter().filter(meant).map(|one| one.version.clone()).collect();
-        let cost = self.edges.store.borrow_mut().forgive_cost(artifact.as_ref(), clock::known().trusted());
-        let told = Response::Forgiven(Forgiven { releases, cost, ..Forgiven::nothing(component.clone()) });
-        self.at_once(&component, &to, Input::Forgive(artifact), told);
+    fn unblock(&mut self, component: ComponentName, to: mpsc::Sender<Response>, artifact: Option<Sha256>) {
+        let Some(live) = self.live.get(&component) else { return self.ask(component, to, Input::Unblock(artifact)) };
+        let meant = |one: &&Blocked| artifact.is_none_or(|artifact| artifact == one.artifact);
+        let releases = live.record.blocked.iter().filter(meant).map(|one| one.version.clone()).collect();
+        let cost = self.executor.store.borrow_mut().reset_cost(artifact.as_ref(), clock::known().trusted());
+        let draft = Response::Unblocked(Unblocked { releases, cost, ..Unblocked::nothing(component.clone()) });
+        self.at_once(&component, &to, Input::Unblock(artifact), draft);
     }
 
     fn dismiss(&mut self, component: ComponentName, to: mpsc::Sender<Response>) {
         let Some(live) = self.live.get(&component) else { return self.ask(component, to, Input::Dismiss) };
-        let freeze = live.record.missed.as_ref().filter(|missed| !missed.dismissed).map(|missed| missed.version.clone());
-        let told = Response::Forgiven(Forgiven { freeze, ..Forgiven::nothing(component.clone()) });
-        self.at_once(&component, &to, Input::Dismiss, told);
+        let freeze = live
+            .record
+            .suspected_freeze
+            .as_ref()
+            .filter(|suspected_freeze| !suspected_freeze.dismissed)
+            .map(|suspected_freeze| suspected_freeze.version.clone());
+        let draft = Response::Unblocked(Unblocked { freeze, ..Unblocked::nothing(component.clone()) });
+        self.at_once(&component, &to, Input::Dismiss, draft);
     }
 
     /// Answered when a check that is under way has ended.
     fn forget_expired(&self, component: ComponentName, to: mpsc::Sender<Response>) {
-        let edges = Rc::clone(&self.edges);
+        let executor = Rc::clone(&self.executor);
         tokio::task::spawn_local(async move {
-            let answer = match edges.forget_expired().await {
-                Ok(expired) => Response::Forgiven(Forgiven { expired, ..Forgiven::nothing(component) }),
+            let answer = match executor.forget_expired().await {
+                Ok(expired) => Response::Unblocked(Unblocked { expired, ..Unblocked::nothing(component) }),
                 Err(refusal) => Response::Refused(refusal),
             };
             let _ = to.send(answer).await;
         });
     }
 
-    fn at_once(&mut self, component: &ComponentName, to: &mpsc::Sender<Response>, input: Input, told: Response) {
+    fn at_once(&mut self, component: &ComponentName, to: &mpsc::Sender<Response>, input: Input, draft: Response) {
         let answer = match self.input(component, input) {
-            Durable::Yes => told,
+            Durable::Yes => draft,
             Durable::NotYet => Response::Refused(NOT_YET),
         };
         let _ = to.try_send(answer);
@@ -242,15 +247,15 @@ impl Driver {
     fn status(&self) -> Status {
         let known = clock::known();
         let role = |role: RoleState| Role { name: role.name, version: role.version, expires: role.expires };
-        let repository = self.edges.memory().and_then(|memory| self.edges.trust.repository(&memory));
+        let repository = self.executor.trust_floors().and_then(|floors| self.executor.trust.repository(&floors));
         let roles = repository.map_or_else(|_| Vec::new(), |repository| repository.roles().into_iter().map(role).collect());
         let component = |live: &Live| ComponentStatus::of(&live.config.channel, &live.record);
         Status {
             node: self.node.clone(),
             fleet: self.fleet.clone(),
             broker: self.broker.as_ref().map(|_| self.connected),
-            broker_configured: self.edges.store.borrow().has_broker(),
-            outbox: self.edges.store.borrow().waiting(),
+            broker_configured: self.executor.store.borrow().has_broker(),
+            outbox: self.executor.store.borrow().waiting(),
             latest_known_time: known.latest,
             time_unsure: known.unsure,
             roles,
@@ -259,6 +264,6 @@ impl Driver {
     }
 }
 
-const fn operator_ring(source: Source) -> Ring {
-    Ring { by: By::Operator, source, hint: None }
+const fn operator_trigger(source: Source) -> Trigger {
+    Trigger { by: TriggerSource::Operator, source, hint: None }
 }

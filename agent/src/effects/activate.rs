@@ -1,30 +1,36 @@
 //! The orders that touch what runs: prepare, switch, and the way back.
 
-use super::{Edges, Part, blocking};
+use super::{Executor, ManagedComponent, blocking};
 use crate::crashpoint::crashpoint;
 use crate::process::supervisor::Run;
 use crate::storage::layout;
 use crate::storage::slots::Slots;
 use crate::storage::{durable, snapshot};
 use slipway_machine::record::{Installed, Plan, SlotName};
-use slipway_machine::{Again, Answer, Failure};
-use slipway_protocol::{Class, ComponentName, Refusal, Sha256};
+use slipway_machine::{EffectAnswer, EffectFailure, RetryAdvice};
+use slipway_protocol::{Category, ComponentName, Refusal, Sha256};
 use std::path::{Path, PathBuf};
 
-impl Edges {
+impl Executor {
     /// Looks at the slot's bytes once more, stops the component, and puts its configuration and data by. What fails before it is stopped
     /// has touched nothing, and may work later.
-    pub(super) async fn prepare(&self, part: &Part, plan: &Plan, payload: Sha256, put_by: bool) -> Result<(), Failure> {
-        let never = |refusal| Failure { refusal, again: Again::Never };
-        let component = &part.config.name;
+    pub(super) async fn prepare(
+        &self,
+        managed: &ManagedComponent,
+        plan: &Plan,
+        payload: Sha256,
+        keep_snapshot: bool,
+    ) -> Result<(), EffectFailure> {
+        let never = |refusal| EffectFailure { refusal, advice: RetryAdvice::Never };
+        let component = &managed.config.name;
         self.authorize(component, plan).await?;
-        self.whole(component, &plan.slot, payload).await.map_err(never)?;
-        if let Some(own) = &part.own {
-            return own.prepare(self.committed(component).as_ref(), plan).await.map_err(never);
+        self.verify_payload(component, &plan.slot, payload).await.map_err(never)?;
+        if let Some(agent) = &managed.agent {
+            return agent.prepare(self.committed(component).as_ref(), plan).await.map_err(never);
         }
-        let (dir, settings) = (self.snapshot_dir(component, &plan.slot), part.config.snapshot.clone());
-        if put_by && dir.exists() {
-            return part.supervisor.stop().await.map_err(never);
+        let (dir, settings) = (self.snapshot_dir(component, &plan.slot), managed.config.snapshot.clone());
+        if keep_snapshot && dir.exists() {
+            return managed.supervisor.stop().await.map_err(never);
         }
         // One from an earlier attempt must never be taken for this one's.
         let link = self.slots.link(component);
@@ -36,32 +42,32 @@ impl Edges {
         let rehearsed = match fresh {
             Ok(()) => {
                 let (dir, settings) = (dir.clone(), settings.clone());
-                blocking(move || snapshot::rehearse(&dir, &settings, &link)).await
+                blocking(move || snapshot::preflight(&dir, &settings, &link)).await
             }
             failed => failed,
         };
         rehearsed.map_err(|refusal| {
-            let again = if refusal.class == Class::System { Again::Later } else { Again::Never };
-            Failure { refusal, again }
+            let advice = if refusal.category == Category::System { RetryAdvice::Later } else { RetryAdvice::Never };
+            EffectFailure { refusal, advice }
         })?;
         crashpoint!("prepare: rehearsed");
-        part.supervisor.stop().await.map_err(never)?;
+        managed.supervisor.stop().await.map_err(never)?;
         crashpoint!("prepare: stopped");
         blocking(move || snapshot::take(&dir, &settings)).await.map_err(never)
     }
 
-    pub(super) async fn switch(&self, part: &Part, plan: &Plan, payload: Sha256) -> Result<(), Refusal> {
-        if let Some(own) = &part.own {
-            return own.switch(plan).await;
+    pub(super) async fn switch(&self, managed: &ManagedComponent, plan: &Plan, payload: Sha256) -> Result<(), Refusal> {
+        if let Some(agent) = &managed.agent {
+            return agent.switch(plan).await;
         }
         // Days may lie between the two halves of an activation.
-        self.whole(&part.config.name, &plan.slot, payload).await?;
+        self.verify_payload(&managed.config.name, &plan.slot, payload).await?;
         // After a reboot the service manager has started whatever the link named.
-        part.supervisor.stop().await?;
+        managed.supervisor.stop().await?;
         crashpoint!("switch: stopped");
-        self.point(&part.config.name, &plan.slot)?;
+        self.point(&managed.config.name, &plan.slot)?;
         crashpoint!("switch: link is swapped");
-        part.supervisor.start().await
+        managed.supervisor.start().await
     }
 
     /// Swaps the link. It takes an inode for a moment: on a disk that has none left the reserve gives one.
@@ -75,20 +81,32 @@ impl Edges {
         }
     }
 
-    pub(super) async fn restore(&self, part: &Part, from: Option<&SlotName>, to: Option<&Installed>, anyway: bool) -> Answer {
+    pub(super) async fn restore(
+        &self,
+        managed: &ManagedComponent,
+        from: Option<&SlotName>,
+        to: Option<&Installed>,
+        anyway: bool,
+    ) -> EffectAnswer {
         // Before anything is stopped: what cannot be started in its place is no reason to.
         if let Some(to) = to
-            && let Err(damage) = self.sound(&part.config.name, to).await
+            && let Err(damage) = self.verify_slot(&managed.config.name, to).await
         {
-            return if Slots::is_damage(&damage) { Answer::Damaged(damage) } else { Answer::Restored(Err(damage)) };
+            return if Slots::is_damage(&damage) { EffectAnswer::Damaged(damage) } else { EffectAnswer::Restored(Err(damage)) };
         }
-        Answer::Restored(self.go_back(part, from, to, anyway).await)
+        EffectAnswer::Restored(self.go_back(managed, from, to, anyway).await)
     }
 
-    async fn go_back(&self, part: &Part, from: Option<&SlotName>, to: Option<&Installed>, anyway: bool) -> Result<(), Refusal> {
-        let component = &part.config.name;
-        if let Some(own) = &part.own {
-            return own.restore(from, to, self.committed(component).as_ref()).await;
+    async fn go_back(
+        &self,
+        managed: &ManagedComponent,
+        from: Option<&SlotName>,
+        to: Option<&Installed>,
+        anyway: bool,
+    ) -> Result<(), Refusal> {
+        let component = &managed.config.name;
+        if let Some(agent) = &managed.agent {
+            return agent.restore(from, to, self.committed(component).as_ref()).await;
         }
         let snapshot = from.map(|slot| self.snapshot_dir(component, slot)).filter(|dir| {
             let there = dir.exists();
@@ -102,12 +120,12 @@ impl Edges {
         let back = to.is_some_and(|to| current.as_ref() == Some(&to.slot));
         if let Some(dir) = snapshot.clone().filter(|_| anyway && back) {
             // It runs already, without its configuration: not stopped again before there is room for that.
-            blocking(move || snapshot::rehearse_restore(&dir)).await?;
+            blocking(move || snapshot::preflight_restore(&dir)).await?;
         }
-        part.supervisor.stop().await?;
+        managed.supervisor.stop().await?;
         crashpoint!("restore: stopped");
         let missing = match snapshot {
-            Some(dir) => self.put_back(part, from, to, dir).await.err(),
+            Some(dir) => self.put_back(managed, from, to, dir).await.err(),
             None => None,
         };
         if let Some(refusal) = missing.clone().filter(|_| !anyway) {
@@ -118,13 +136,13 @@ impl Edges {
             Some(to) => {
                 self.point(component, &to.slot)?;
                 crashpoint!("restore: link is back");
-                part.supervisor.start().await?;
+                managed.supervisor.start().await?;
             }
             None => {
                 self.slots.unpoint(component)?;
                 // A unit may have run a program of its own before us, and nobody else starts it again.
-                if matches!(part.config.run.run, Run::Unit(_))
-                    && let Err(refusal) = part.supervisor.start().await
+                if matches!(managed.config.run.run, Run::Unit(_))
+                    && let Err(refusal) = managed.supervisor.start().await
                 {
                     tracing::warn!(%component, %refusal, "no release to roll back to, and the unit does not start without one");
                 }
@@ -140,13 +158,19 @@ impl Edges {
     }
 
     /// Configuration and data as they were. On a full disk what a way back does not need gives way first.
-    async fn put_back(&self, part: &Part, from: Option<&SlotName>, to: Option<&Installed>, dir: PathBuf) -> Result<(), Refusal> {
+    async fn put_back(
+        &self,
+        managed: &ManagedComponent,
+        from: Option<&SlotName>,
+        to: Option<&Installed>,
+        dir: PathBuf,
+    ) -> Result<(), Refusal> {
         let snapshot = dir.clone();
         let Err(refusal) = blocking(move || snapshot::restore(&snapshot)).await else { return Ok(()) };
         if !durable::is_no_room(&refusal) {
             return Err(refusal);
         }
-        self.make_room(&part.config.name, from, to);
+        self.make_room(&managed.config.name, from, to);
         blocking(move || snapshot::restore(&dir)).await
     }
 
@@ -157,9 +181,9 @@ impl Edges {
         let mut cleared = vec![self.parts_in(&self.state.join(layout::DOWNLOADS), |_| false)];
         let snapshots = layout::snapshots(&self.state, component);
         cleared.push(self.parts_in(&snapshots, |name| from.is_some_and(|slot| slot.as_str() == name)));
-        if let Some(left) = from.filter(|left| to.is_none_or(|to| to.slot != **left)) {
+        if let Some(restored_for) = from.filter(|restored_for| to.is_none_or(|to| to.slot != **restored_for)) {
             // The link names it still, and nothing starts from it: better than the program of one release on the data of another.
-            let path = self.slots.path(component, left);
+            let path = self.slots.path(component, restored_for);
             cleared.push(durable::remove_tree_durable(&path).map_err(|error| durable::refusal(&path, &error)));
         }
         for refusal in cleared.into_iter().filter_map(Result::err) {
@@ -171,11 +195,16 @@ impl Edges {
     ///
     /// # Errors
     /// It is not what was committed: see [`Slots::is_damage`].
-    pub async fn sound(&self, component: &ComponentName, installed: &Installed) -> Result<(), Refusal> {
-        self.whole(component, &installed.slot, installed.payload).await
+    pub async fn verify_slot(&self, component: &ComponentName, installed: &Installed) -> Result<(), Refusal> {
+        self.verify_payload(component, &installed.slot, installed.payload).await
     }
 
-    pub(super) async fn whole(&self, component: &ComponentName, slot: &SlotName, payload: Sha256) -> Result<(), Refusal> {
+    pub(super) async fn verify_payload(
+        &self,
+        component: &ComponentName,
+        slot: &SlotName,
+        payload: Sha256,
+    ) -> Result<(), Refusal> {
         let (slots, name, slot) = (self.slots.clone(), component.clone(), slot.clone());
         blocking(move || slots.check_payload(&name, &slot, &payload)).await
     }

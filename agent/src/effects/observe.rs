@@ -1,6 +1,6 @@
 //! Looks at what runs, and starts again what ended.
 
-use super::{Edges, Part};
+use super::{Executor, ManagedComponent};
 use crate::process::health::Subject;
 use crate::storage::slots::Slots;
 use slipway_machine::record::{CheckResult, Installed, Plan, ProcessState, Sample};
@@ -8,30 +8,30 @@ use slipway_protocol::{ComponentName, Refusal, Sha256};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-impl Edges {
+impl Executor {
     /// One look at a component on probation; a service manager that does not answer is no sign of life or death.
     pub async fn look(&self, component: &ComponentName, plan: &Plan, payload: Sha256) -> Option<(Sample, String)> {
-        let part = self.parts.get(component)?;
+        let managed = self.managed.get(component)?;
         let subject = Subject {
             component: component.clone(),
             version: plan.version.clone(),
             slot: plan.slot.clone(),
             dir: self.slots.path(component, &plan.slot),
         };
-        if part.supervisor.went_down()
-            && let Err(refusal) = self.start_after_boot(part, plan, payload).await
+        if managed.supervisor.went_down()
+            && let Err(refusal) = self.start_after_boot(managed, plan, payload).await
         {
             tracing::warn!(%component, %refusal, "component failed to start after the boot");
         }
-        match self.prober.sample(&part.config.health, &part.supervisor, &subject).await {
+        match self.prober.sample(&managed.config.health, &managed.supervisor, &subject).await {
             Ok(mut sample) => {
                 if let ProcessState::Running(process) = &sample.process
-                    && part.hashed.get() != Some(process.pid)
+                    && managed.hashed.get() != Some(process.pid)
                 {
                     // Between the last look at the bytes and their start somebody may have exchanged them.
                     let pid = process.pid;
-                    match self.whole(component, &plan.slot, payload).await {
-                        Ok(()) => part.hashed.set(Some(pid)),
+                    match self.verify_payload(component, &plan.slot, payload).await {
+                        Ok(()) => managed.hashed.set(Some(pid)),
                         Err(refusal) if Slots::is_damage(&refusal) => {
                             sample.process = ProcessState::Dead(format!("not what was verified: {refusal}"));
                         }
@@ -41,13 +41,13 @@ impl Edges {
                     }
                 }
                 sample.checks.extend(self.runs_it(component, &subject, &sample.process));
-                if part.config.health.broker {
+                if managed.config.health.broker {
                     let outcome = if self.connected.get() { Ok(()) } else { Err("not connected".to_owned()) };
                     sample.checks.push(CheckResult { name: "broker".to_owned(), required: true, outcome });
                 }
-                let ill = matches!(sample.process, ProcessState::Dead(_))
+                let unhealthy = matches!(sample.process, ProcessState::Dead(_))
                     || sample.checks.iter().any(|c| c.required && c.outcome.is_err());
-                let evidence = if ill { part.supervisor.evidence().await } else { String::new() };
+                let evidence = if unhealthy { managed.supervisor.evidence().await } else { String::new() };
                 Some((sample, evidence))
             }
             Err(refusal) => {
@@ -77,18 +77,18 @@ impl Edges {
 
     /// Pause between two looks.
     pub fn interval(&self, component: &ComponentName) -> std::time::Duration {
-        self.parts.get(component).map_or(std::time::Duration::from_secs(2), |part| part.config.health.interval)
+        self.managed.get(component).map_or(std::time::Duration::from_secs(2), |managed| managed.config.health.interval)
     }
 
-    async fn start_after_boot(&self, part: &Part, plan: &Plan, payload: Sha256) -> Result<(), Refusal> {
-        self.whole(&part.config.name, &plan.slot, payload).await?;
-        part.supervisor.start().await
+    async fn start_after_boot(&self, managed: &ManagedComponent, plan: &Plan, payload: Sha256) -> Result<(), Refusal> {
+        self.verify_payload(&managed.config.name, &plan.slot, payload).await?;
+        managed.supervisor.start().await
     }
 
     /// Whether the agent is who runs a component's process, and it ended.
     pub fn is_due(&self, component: &ComponentName) -> bool {
         // While an effect works on the process, whether it should run is that effect's business.
-        self.parts.get(component).is_some_and(|part| part.handled.try_lock().is_ok() && part.supervisor.is_due())
+        self.managed.get(component).is_some_and(|managed| managed.process_lock.try_lock().is_ok() && managed.supervisor.is_due())
     }
 
     /// Starts a committed component's process again, from the bytes that were committed.
@@ -96,14 +96,14 @@ impl Edges {
     /// # Errors
     /// They are not there any more: see [`Slots::is_damage`].
     pub async fn revive(&self, component: &ComponentName, committed: &Installed) -> Result<(), Refusal> {
-        let Some(part) = self.parts.get(component) else { return Ok(()) };
-        let Ok(_free) = part.handled.try_lock() else { return Ok(()) };
+        let Some(managed) = self.managed.get(component) else { return Ok(()) };
+        let Ok(_free) = managed.process_lock.try_lock() else { return Ok(()) };
         // An update may have moved the link since this was asked for.
         if self.slots.current(component)?.as_ref() != Some(&committed.slot) {
             return Ok(());
         }
-        self.sound(component, committed).await?;
-        match part.supervisor.ensure_running() {
+        self.verify_slot(component, committed).await?;
+        match managed.supervisor.ensure_running() {
             Ok(true) => tracing::warn!(%component, "component had exited; restarted"),
             Ok(false) => {}
             Err(refusal) => tracing::warn!(%component, %refusal, "component had exited and could not be restarted"),

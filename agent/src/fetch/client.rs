@@ -1,8 +1,8 @@
 //! HTTP: one client with the configured roots, limits on everything that a server could draw out, and every address in turn.
 
-use super::resume::{self, Answer, Asked, Verdict};
+use super::resume::{self, RangeRequest, ResponseHead, ResumeDecision};
 use super::sink::Sink;
-use super::transport::{Failure, shown, transport};
+use super::transport::{AttemptError, shown, transport};
 use super::{Budget, Download, Downloaded, FetchError, Small, checks};
 use crate::storage::store::{Account, Mark};
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use reqwest::header::{self, HeaderName};
 use reqwest::{Response, redirect};
 use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
-use slipway_machine::Again;
+use slipway_machine::RetryAdvice;
 use slipway_protocol::{Refusal, Sha256, causes};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,7 +26,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Shortest timeout: below it no server can be reached.
 const TIMEOUT_LEAST: Duration = Duration::from_millis(10);
 /// Addresses remembered to have served a wrong file. A release has at most eight.
-const LIARS: usize = 64;
+const DISTRUSTED_ADDRESSES: usize = 64;
 
 /// How servers are reached, and how slow they may be.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -106,7 +106,7 @@ pub struct Client {
     http: reqwest::Client,
     settings: Arc<HttpSettings>,
     /// Which address served which artifact wrongly, until that artifact's download ends: it is not asked again before.
-    liars: Arc<Mutex<Vec<(Sha256, Url)>>>,
+    distrusted: Arc<Mutex<Vec<(Sha256, Url)>>>,
 }
 
 impl Client {
@@ -136,7 +136,7 @@ impl Client {
             }
         };
         let http = builder.build().map_err(|error| checks::SETTINGS.with(causes(&error), "settings that make an HTTP client"))?;
-        Ok(Self { http, settings: Arc::new(settings.clone()), liars: Arc::default() })
+        Ok(Self { http, settings: Arc::new(settings.clone()), distrusted: Arc::default() })
     }
 
     /// How many times its size an artifact may cost in a day.
@@ -200,10 +200,10 @@ impl Client {
         for url in &what.urls {
             let failure = match self.fetch_from(url, what, &mut sink, &mut run).await {
                 Ok(()) => {
-                    self.forgive(&what.sha256);
+                    self.unblock(&what.sha256);
                     return Ok(Downloaded { received: run.received, resumed: run.resumed });
                 }
-                Err(Failure::Here(refusal)) => {
+                Err(AttemptError::ThisDevice(refusal)) => {
                     return Err(FetchError { received: run.received, ..FetchError::later(refusal) });
                 }
                 Err(failure) => FetchError::from(failure),
@@ -214,8 +214,8 @@ impl Client {
         // There was at least one address, and none delivered.
         let mut error = worst.unwrap_or_else(|| FetchError::never(checks::NO_URL));
         error.received = run.received;
-        if error.retry == Again::Never {
-            self.forgive(&what.sha256);
+        if error.retry == RetryAdvice::Never {
+            self.unblock(&what.sha256);
         }
         let kept = sink.leave().await;
         match kept {
@@ -225,13 +225,13 @@ impl Client {
     }
 
     /// One address: the rest of the file, and once the whole of it if the bytes that were there turn out to be wrong.
-    async fn fetch_from<P, C>(&self, url: &Url, what: &Download, sink: &mut Sink<P, C>, run: &mut Run) -> Result<(), Failure>
+    async fn fetch_from<P, C>(&self, url: &Url, what: &Download, sink: &mut Sink<P, C>, run: &mut Run) -> Result<(), AttemptError>
     where
         P: FnMut(u64),
         C: FnMut(Mark) -> Result<(), Refusal>,
     {
         if self.lied(&what.sha256, url) {
-            return Err(Failure::never(
+            return Err(AttemptError::never(
                 checks::DIGEST.with(format_args!("{}: the wrong file, last time", shown(url)), what.sha256),
             ));
         }
@@ -240,13 +240,13 @@ impl Client {
                 afford(what, sink.spent(), sink.missing())?;
                 self.fetch_rest(url, what, sink, run).await?;
             }
-            let Some(refusal) = sink.finish().await.map_err(Failure::Here)? else { return Ok(()) };
+            let Some(refusal) = sink.finish().await.map_err(AttemptError::ThisDevice)? else { return Ok(()) };
             let mixed = run.mixed;
-            sink.restart().await.map_err(Failure::Here)?;
+            sink.restart().await.map_err(AttemptError::ThisDevice)?;
             run.anew();
             if !mixed {
                 self.distrust(what.sha256, url);
-                return Err(Failure::never(Refusal { seen: format!("{} from {}", refusal.seen, shown(url)), ..refusal }));
+                return Err(AttemptError::never(Refusal { seen: format!("{} from {}", refusal.seen, shown(url)), ..refusal }));
             }
             // Some of it came from another address, at another time, or through a failing disk: this one gets a fair chance.
             tracing::warn!(url = %shown(url), %refusal, "resumed download has the wrong digest; starting over");
@@ -254,35 +254,35 @@ impl Client {
     }
 
     /// Asks for what is missing and takes it.
-    async fn fetch_rest<P, C>(&self, url: &Url, what: &Download, sink: &mut Sink<P, C>, run: &mut Run) -> Result<(), Failure>
+    async fn fetch_rest<P, C>(&self, url: &Url, what: &Download, sink: &mut Sink<P, C>, run: &mut Run) -> Result<(), AttemptError>
     where
         P: FnMut(u64),
         C: FnMut(Mark) -> Result<(), Refusal>,
     {
         let mut offset = sink.position();
-        let etag = sink.tag(url).await.map_err(Failure::Here)?;
+        let etag = sink.tag(url).await.map_err(AttemptError::ThisDevice)?;
         let response = loop {
-            let asked = Asked { offset, size: what.size, etag: etag.clone().filter(|_| offset > 0) };
+            let asked = RangeRequest { offset, size: what.size, etag: etag.clone().filter(|_| offset > 0) };
             let response = self.ask(url, offset, asked.etag.as_deref()).await?;
             match resume::judge(&asked, &answer(&response)) {
-                Verdict::Append => break response,
-                Verdict::Restart => {
+                ResumeDecision::Append => break response,
+                ResumeDecision::Restart => {
                     // Before what we have is given up: another address may be able to go on from there.
                     afford(what, sink.spent(), what.size)?;
                     if sink.position() > 0 {
-                        sink.restart().await.map_err(Failure::Here)?;
+                        sink.restart().await.map_err(AttemptError::ThisDevice)?;
                     }
                     run.anew();
                     break response;
                 }
                 // What we have is kept until the server really sends the whole.
-                Verdict::AskAgain => offset = 0,
+                ResumeDecision::AskAgain => offset = 0,
                 verdict => return Err(self.refused(url, verdict)),
             }
         };
         let strong = text(&response, header::ETAG).filter(|tag| resume::strong(tag).is_some());
-        sink.remember_tag(url, strong).await.map_err(Failure::Here)?;
-        sink.reserve().await.map_err(Failure::Here)?;
+        sink.remember_tag(url, strong).await.map_err(AttemptError::ThisDevice)?;
+        sink.reserve().await.map_err(AttemptError::ThisDevice)?;
         run.mixed = sink.position() > 0;
         let mut body = Body::of(response, url, &self.settings);
         let mut save = ticks(SAVE_EVERY);
@@ -292,27 +292,27 @@ impl Client {
                 chunk = body.next() => {
                     let Some(chunk) = chunk? else {
                         let seen = format_args!("{}: end after {} bytes", shown(url), sink.position()).to_string();
-                        return Err(Failure::later(checks::CUT.with(seen, format_args!("{} bytes", what.size))));
+                        return Err(AttemptError::later(checks::CUT.with(seen, format_args!("{} bytes", what.size))));
                     };
                     run.received = run.received.saturating_add(length(chunk.len()));
                     sink.charge(length(chunk.len()));
                     if length(chunk.len()) > sink.missing() {
                         let seen = format_args!("{}: more than that", shown(url)).to_string();
-                        return Err(Failure::never(checks::ENDLESS.with(seen, format_args!("{} bytes", what.size))));
+                        return Err(AttemptError::never(checks::ENDLESS.with(seen, format_args!("{} bytes", what.size))));
                     }
-                    sink.push(chunk).await.map_err(Failure::Here)?;
+                    sink.push(chunk).await.map_err(AttemptError::ThisDevice)?;
                 }
-                _ = save.tick() => sink.save().await.map_err(Failure::Here)?,
+                _ = save.tick() => sink.save().await.map_err(AttemptError::ThisDevice)?,
             }
         }
         Ok(())
     }
 
     /// Sends the request and waits for the head of the answer.
-    async fn ask(&self, url: &Url, offset: u64, etag: Option<&str>) -> Result<Response, Failure> {
+    async fn ask(&self, url: &Url, offset: u64, etag: Option<&str>) -> Result<Response, AttemptError> {
         let wanted = if self.settings.allow_http { "http or https" } else { "https" };
         if url.scheme() != "https" && !(self.settings.allow_http && url.scheme() == "http") {
-            return Err(Failure::never(checks::PLAIN_HTTP.with(shown(url), wanted)));
+            return Err(AttemptError::never(checks::PLAIN_HTTP.with(shown(url), wanted)));
         }
         // The bytes as they are stored: sizes and ranges are of those.
         let mut request = self.http.get(url.clone()).header(header::ACCEPT_ENCODING, "identity");
@@ -327,43 +327,43 @@ impl Client {
             Err(_) => {
                 let wanted =
                     format_args!("an answer within {}", crate::duration::show(self.settings.response_timeout)).to_string();
-                Err(Failure::later(checks::SLOW.with(format_args!("{}: no answer", shown(url)), wanted)))
+                Err(AttemptError::later(checks::SLOW.with(format_args!("{}: no answer", shown(url)), wanted)))
             }
         }
     }
 
     /// The failure that a verdict without bytes is.
-    fn refused(&self, url: &Url, verdict: Verdict) -> Failure {
+    fn refused(&self, url: &Url, verdict: ResumeDecision) -> AttemptError {
         let at = |refusal: Refusal| Refusal { seen: format!("{} from {}", refusal.seen, shown(url)), ..refusal };
         match verdict {
-            Verdict::Later(refusal, Some(seconds)) => Failure::There(at(refusal), Again::After(seconds)),
-            Verdict::Later(refusal, None) => Failure::later(at(refusal)),
-            Verdict::Refuse(refusal) => Failure::never(at(refusal)),
-            Verdict::Append | Verdict::Restart | Verdict::AskAgain => {
-                Failure::later(checks::CUT.with(shown(url), "a complete response"))
+            ResumeDecision::Later(refusal, Some(seconds)) => AttemptError::ThisAddress(at(refusal), RetryAdvice::After(seconds)),
+            ResumeDecision::Later(refusal, None) => AttemptError::later(at(refusal)),
+            ResumeDecision::Refuse(refusal) => AttemptError::never(at(refusal)),
+            ResumeDecision::Append | ResumeDecision::Restart | ResumeDecision::AskAgain => {
+                AttemptError::later(checks::CUT.with(shown(url), "a complete response"))
             }
         }
     }
 
     fn lied(&self, artifact: &Sha256, url: &Url) -> bool {
-        self.with_liars(|liars| liars.iter().any(|(of, at)| of == artifact && at == url))
+        self.with_distrusted_addresses(|distrusted| distrusted.iter().any(|(of, at)| of == artifact && at == url))
     }
 
     fn distrust(&self, artifact: Sha256, url: &Url) {
-        self.with_liars(|liars| {
-            liars.push((artifact, url.clone()));
-            if liars.len() > LIARS {
-                liars.remove(0);
+        self.with_distrusted_addresses(|distrusted| {
+            distrusted.push((artifact, url.clone()));
+            if distrusted.len() > DISTRUSTED_ADDRESSES {
+                distrusted.remove(0);
             }
         });
     }
 
-    fn forgive(&self, artifact: &Sha256) {
-        self.with_liars(|liars| liars.retain(|(of, _)| of != artifact));
+    fn unblock(&self, artifact: &Sha256) {
+        self.with_distrusted_addresses(|distrusted| distrusted.retain(|(of, _)| of != artifact));
     }
 
-    fn with_liars<T>(&self, work: impl FnOnce(&mut Vec<(Sha256, Url)>) -> T) -> T {
-        work(&mut self.liars.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with_distrusted_addresses<T>(&self, work: impl FnOnce(&mut Vec<(Sha256, Url)>) -> T) -> T {
+        work(&mut self.distrusted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -404,7 +404,7 @@ impl<'a> Body<'a> {
     }
 
     /// The next bytes. May be dropped while it waits; nothing is lost.
-    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+    async fn next(&mut self) -> Result<Option<Bytes>, AttemptError> {
         loop {
             tokio::select! {
                 // Bytes that are there come first: a slow disk of ours is not the server's fault.
@@ -418,7 +418,7 @@ impl<'a> Body<'a> {
                     let came = std::mem::take(&mut self.came);
                     if came < self.wanted {
                         let window = crate::duration::show(self.window);
-                        return Err(Failure::later(checks::SLOW.with(
+                        return Err(AttemptError::later(checks::SLOW.with(
                             format_args!("{}: {came} bytes in {window}", shown(self.url)),
                             format_args!("{} bytes in {window}", self.wanted),
                         )));
@@ -437,9 +437,9 @@ fn ticks(every: Duration) -> Interval {
 }
 
 /// Whether the budget covers so many bytes more.
-fn afford(what: &Download, spent: u64, wanted: u64) -> Result<(), Failure> {
+fn afford(what: &Download, spent: u64, wanted: u64) -> Result<(), AttemptError> {
     let account = Account { spent, ..what.budget.account };
-    Budget { account, ..what.budget }.covers(wanted).map_err(Failure::never)
+    Budget { account, ..what.budget }.covers(wanted).map_err(AttemptError::never)
 }
 
 /// Of two failures the one to report: what ends it here, then what may work later, the shorter wait, else the graver.
@@ -448,9 +448,9 @@ fn worse(first: Option<FetchError>, second: FetchError) -> FetchError {
     let rank = |error: &FetchError| match error.retry {
         // To ask on would cost a little each time, and an address that can resume would have done so.
         _ if error.refusal.code == checks::BUDGET.code => (0, 0),
-        Again::Later => (1, 0),
-        Again::After(seconds) => (2, seconds),
-        Again::Never => (3, u64::from(error.refusal.code != checks::DIGEST.code)),
+        RetryAdvice::Later => (1, 0),
+        RetryAdvice::After(seconds) => (2, seconds),
+        RetryAdvice::Never => (3, u64::from(error.refusal.code != checks::DIGEST.code)),
     };
     if rank(&second) < rank(&first) { second } else { first }
 }
@@ -470,8 +470,8 @@ fn redirects(allow_http: bool) -> redirect::Policy {
     })
 }
 
-fn answer(response: &Response) -> Answer {
-    Answer {
+fn answer(response: &Response) -> ResponseHead {
+    ResponseHead {
         status: response.status().as_u16(),
         length: text(response, header::CONTENT_LENGTH).and_then(|text| text.parse().ok()),
         range: text(response, header::CONTENT_RANGE),

@@ -19,7 +19,7 @@ use url::Url;
 /// Bytes hashed at a time when what is on the disk is read again.
 const REHASH_BUFFER: usize = 256 * 1024;
 
-pub(super) struct Part {
+pub(super) struct PartFile {
     file: Flock<File>,
     path: PathBuf,
     /// Durable bytes on disk that are still to be hashed before anything is appended.
@@ -36,7 +36,7 @@ pub(super) struct Part {
     wanted: (Sha256, Option<Sha512>),
 }
 
-impl Part {
+impl PartFile {
     /// Opens the part file, creates it if there is none, and cuts off what may not have survived a power cut.
     pub(super) fn open(what: &Download) -> Result<Self, Refusal> {
         let failed = |error| durable::refusal(&what.part, &error);

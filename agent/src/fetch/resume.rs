@@ -9,7 +9,7 @@ use slipway_protocol::Refusal;
 
 /// What was asked for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Asked {
+pub struct RangeRequest {
     /// Bytes that we have; a range from here on was asked for unless it is 0.
     pub offset: u64,
     /// The authorised size.
@@ -20,7 +20,7 @@ pub struct Asked {
 
 /// The head of the answer, as far as it matters.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Answer {
+pub struct ResponseHead {
     /// The status code.
     pub status: u16,
     /// `Content-Length`, if it is a number.
@@ -37,7 +37,7 @@ pub struct Answer {
 
 /// What to do with it.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
+pub enum ResumeDecision {
     /// The body goes on where our bytes end.
     Append,
     /// The body is the whole file: forget our bytes and begin at 0.
@@ -55,44 +55,44 @@ pub const LONGEST_WAIT: u64 = 24 * 60 * 60;
 
 /// Decides what `answer` to `asked` means.
 #[must_use]
-pub fn judge(asked: &Asked, answer: &Answer) -> Verdict {
+pub fn judge(asked: &RangeRequest, answer: &ResponseHead) -> ResumeDecision {
     match answer.status {
-        200 => whole(asked, answer),
+        200 => full_response(asked, answer),
         206 if asked.offset > 0 => part(asked, answer),
-        416 if asked.offset > 0 => Verdict::AskAgain,
+        416 if asked.offset > 0 => ResumeDecision::AskAgain,
         status => refused(status, answer),
     }
 }
 
 /// What a status that brings no bytes means: temporary or not.
 #[must_use]
-pub fn refused(status: u16, answer: &Answer) -> Verdict {
+pub fn refused(status: u16, answer: &ResponseHead) -> ResumeDecision {
     match status {
-        408 | 425 | 429 | 500..=599 => Verdict::Later(checks::UNAVAILABLE.with(status, "200 or 206"), wait(answer)),
-        _ => Verdict::Refuse(checks::STATUS.with(status, "200 or 206")),
+        408 | 425 | 429 | 500..=599 => ResumeDecision::Later(checks::UNAVAILABLE.with(status, "200 or 206"), wait(answer)),
+        _ => ResumeDecision::Refuse(checks::STATUS.with(status, "200 or 206")),
     }
 }
 
-fn whole(asked: &Asked, answer: &Answer) -> Verdict {
+fn full_response(asked: &RangeRequest, answer: &ResponseHead) -> ResumeDecision {
     match answer.length {
-        Some(length) if length != asked.size => Verdict::Refuse(wrong_size(length, asked.size)),
-        _ => Verdict::Restart,
+        Some(length) if length != asked.size => ResumeDecision::Refuse(wrong_size(length, asked.size)),
+        _ => ResumeDecision::Restart,
     }
 }
 
-fn part(asked: &Asked, answer: &Answer) -> Verdict {
-    let Some(range) = answer.range.as_deref().and_then(ContentRange::parse) else { return Verdict::AskAgain };
+fn part(asked: &RangeRequest, answer: &ResponseHead) -> ResumeDecision {
+    let Some(range) = answer.range.as_deref().and_then(ContentRange::parse) else { return ResumeDecision::AskAgain };
     if let Some(total) = range.total
         && total != asked.size
     {
-        return Verdict::Refuse(wrong_size(total, asked.size));
+        return ResumeDecision::Refuse(wrong_size(total, asked.size));
     }
     // A server that ignores If-Range and has another file now.
     let changed = matches!((&asked.etag, &answer.etag), (Some(ours), Some(theirs)) if ours != theirs);
     // The body must be exactly what the range says, and lie within what was authorised.
     let length = range.last.checked_sub(range.first).and_then(|n| n.checked_add(1));
-    let lies = length.is_none() || range.last >= asked.size || answer.length.is_some_and(|n| Some(n) != length);
-    if changed || lies || range.first != asked.offset { Verdict::AskAgain } else { Verdict::Append }
+    let contradicts = length.is_none() || range.last >= asked.size || answer.length.is_some_and(|n| Some(n) != length);
+    if changed || contradicts || range.first != asked.offset { ResumeDecision::AskAgain } else { ResumeDecision::Append }
 }
 
 fn wrong_size(seen: u64, size: u64) -> Refusal {
@@ -135,7 +135,7 @@ pub fn strong(etag: &str) -> Option<&str> {
 }
 
 /// `Retry-After` in seconds, at most [`LONGEST_WAIT`].
-fn wait(answer: &Answer) -> Option<u64> {
+fn wait(answer: &ResponseHead) -> Option<u64> {
     let text = answer.retry_after.as_deref()?.trim();
     let seconds = number(text).or_else(|| {
         let until = http_date(text)?.as_second();
@@ -155,17 +155,17 @@ mod tests {
 
     const SIZE: u64 = 1000;
 
-    fn asked(offset: u64, etag: Option<&str>) -> Asked {
-        Asked { offset, size: SIZE, etag: etag.map(str::to_owned) }
+    fn asked(offset: u64, etag: Option<&str>) -> RangeRequest {
+        RangeRequest { offset, size: SIZE, etag: etag.map(str::to_owned) }
     }
 
-    fn named(verdict: &Verdict) -> String {
+    fn named(verdict: &ResumeDecision) -> String {
         match verdict {
-            Verdict::Append => "append".to_owned(),
-            Verdict::Restart => "restart".to_owned(),
-            Verdict::AskAgain => "ask again".to_owned(),
-            Verdict::Later(_, after) => after.map_or_else(|| "later".to_owned(), |secs| format!("later {secs}")),
-            Verdict::Refuse(refusal) => format!("refuse {}", refusal.code),
+            ResumeDecision::Append => "append".to_owned(),
+            ResumeDecision::Restart => "restart".to_owned(),
+            ResumeDecision::AskAgain => "ask again".to_owned(),
+            ResumeDecision::Later(_, after) => after.map_or_else(|| "later".to_owned(), |secs| format!("later {secs}")),
+            ResumeDecision::Refuse(refusal) => format!("refuse {}", refusal.code),
         }
     }
 
@@ -221,12 +221,12 @@ mod tests {
             (0, None, (504, None, None, None), "later", "a proxy gave up"),
         ];
         for (offset, sent, (status, length, range, etag), wanted, why) in table {
-            let answer = Answer {
+            let answer = ResponseHead {
                 status: *status,
                 length: *length,
                 range: range.map(str::to_owned),
                 etag: etag.map(str::to_owned),
-                ..Answer::default()
+                ..ResponseHead::default()
             };
             assert_eq!(named(&judge(&asked(*offset, *sent), &answer)), *wanted, "{why}: {answer:?}");
         }
@@ -247,11 +247,11 @@ mod tests {
             ("soon", date, "later"),
             ("-5", None, "later"),
         ] {
-            let answer = Answer {
+            let answer = ResponseHead {
                 status: 503,
                 retry_after: Some(retry_after.to_owned()),
                 date: date.map(str::to_owned),
-                ..Answer::default()
+                ..ResponseHead::default()
             };
             assert_eq!(named(&judge(&asked(0, None), &answer)), wanted, "{retry_after}");
         }

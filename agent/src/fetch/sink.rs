@@ -3,7 +3,7 @@
 //! Memory is bounded by two blocks. A dropped sink leaves a thread that finishes its block, closes the file and ends; everything
 //! up to the last checkpoint is durable.
 
-use super::part::{Finish, Part};
+use super::part::{Finish, PartFile};
 use super::{Download, checks};
 use crate::storage::store::Mark;
 use bytes::Bytes;
@@ -37,8 +37,8 @@ pub(super) struct Sink<P, C> {
 }
 
 enum State {
-    Idle(Box<Part>),
-    Busy(JoinHandle<(Box<Part>, Result<(), Refusal>)>),
+    Idle(Box<PartFile>),
+    Busy(JoinHandle<(Box<PartFile>, Result<(), Refusal>)>),
     Lost,
 }
 
@@ -46,7 +46,7 @@ impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
     /// Opens the part file and hashes what is in it.
     pub(super) async fn open(what: &Download, progress: P, checkpoint: C) -> Result<Self, Refusal> {
         let request = what.clone();
-        let mut part = spawn_blocking(move || Part::open(&request)).await.map_err(lost)??;
+        let mut part = spawn_blocking(move || PartFile::open(&request)).await.map_err(lost)??;
         loop {
             let done;
             (part, done) = spawn_blocking(move || {
@@ -75,7 +75,7 @@ impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
         };
         if position < what.trusted_offset {
             // The file lost bytes that the cursor knows of; those that come in their place are not durable yet.
-            sink.tell(position)?;
+            sink.move_cursor(position)?;
         }
         Ok(sink)
     }
@@ -121,13 +121,13 @@ impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
 
     /// Forgets everything that has arrived.
     pub(super) async fn restart(&mut self) -> Result<(), Refusal> {
-        self.settle().await?;
+        self.finish_flush().await?;
         // First the cursor, then the bytes: a cursor must never point past what is durable.
-        self.tell(0)?;
+        self.move_cursor(0)?;
         self.queue.clear();
         (self.queued, self.position, self.reported) = (0, 0, 0);
         (self.progress)(0);
-        self.run(Part::reset).await
+        self.run(PartFile::reset).await
     }
 
     /// Takes the disk space for what is missing.
@@ -137,7 +137,7 @@ impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
 
     /// The strong entity tag with which `url` served what is here.
     pub(super) async fn tag(&mut self, url: &Url) -> Result<Option<String>, Refusal> {
-        self.settle().await?;
+        self.finish_flush().await?;
         match &self.state {
             State::Idle(part) => Ok(part.tag(url)),
             _ => Err(checks::WORKER),
@@ -158,7 +158,7 @@ impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
     /// Makes the complete file durable and compares digests: `Ok(Some)` says that it is another file than the authorised one.
     pub(super) async fn finish(&mut self) -> Result<Option<Refusal>, Refusal> {
         self.write(false).await?;
-        self.settle().await?;
+        self.finish_flush().await?;
         let mut part = self.take()?;
         let (part, finish) = spawn_blocking(move || {
             let finish = part.finish();
@@ -183,13 +183,13 @@ impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
             self.run(|part| part.discard()).await?;
         } else {
             self.save().await?;
-            self.settle().await?;
+            self.finish_flush().await?;
         }
-        if self.spent > self.accounted { self.tell(self.reported) } else { Ok(()) }
+        if self.spent > self.accounted { self.move_cursor(self.reported) } else { Ok(()) }
     }
 
     async fn write(&mut self, sync: bool) -> Result<(), Refusal> {
-        self.settle().await?;
+        self.finish_flush().await?;
         let blocks = std::mem::take(&mut self.queue);
         self.queued = 0;
         self.start(move |part| {
@@ -200,13 +200,13 @@ impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
         })
     }
 
-    async fn run(&mut self, work: impl FnOnce(&mut Part) -> Result<(), Refusal> + Send + 'static) -> Result<(), Refusal> {
-        self.settle().await?;
+    async fn run(&mut self, work: impl FnOnce(&mut PartFile) -> Result<(), Refusal> + Send + 'static) -> Result<(), Refusal> {
+        self.finish_flush().await?;
         self.start(work)?;
-        self.settle().await
+        self.finish_flush().await
     }
 
-    fn start(&mut self, work: impl FnOnce(&mut Part) -> Result<(), Refusal> + Send + 'static) -> Result<(), Refusal> {
+    fn start(&mut self, work: impl FnOnce(&mut PartFile) -> Result<(), Refusal> + Send + 'static) -> Result<(), Refusal> {
         let mut part = self.take()?;
         self.state = State::Busy(spawn_blocking(move || {
             let result = work(&mut part);
@@ -216,7 +216,7 @@ impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
     }
 
     /// Waits for the block that is being written, and reports a checkpoint if there is a new one.
-    async fn settle(&mut self) -> Result<(), Refusal> {
+    async fn finish_flush(&mut self) -> Result<(), Refusal> {
         let State::Busy(work) = &mut self.state else { return Ok(()) };
         let (part, result) = match work.await {
             Ok(done) => done,
@@ -233,18 +233,18 @@ impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
 
     fn report(&mut self, synced: u64) -> Result<(), Refusal> {
         if synced > self.reported {
-            self.tell(synced)?;
+            self.move_cursor(synced)?;
             self.reported = synced;
         }
         Ok(())
     }
 
-    fn tell(&mut self, at: u64) -> Result<(), Refusal> {
+    fn move_cursor(&mut self, at: u64) -> Result<(), Refusal> {
         self.accounted = self.spent;
         (self.checkpoint)(Mark { at, spent: self.spent })
     }
 
-    fn take(&mut self) -> Result<Box<Part>, Refusal> {
+    fn take(&mut self) -> Result<Box<PartFile>, Refusal> {
         match std::mem::replace(&mut self.state, State::Lost) {
             State::Idle(part) => Ok(part),
             other => {

@@ -8,7 +8,7 @@ use super::sink::Sink;
 use super::{Download, Downloaded, FetchError, Small, checks};
 use crate::storage::store::Mark;
 use bytes::Bytes;
-use slipway_machine::Again;
+use slipway_machine::RetryAdvice;
 use slipway_protocol::Refusal;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -122,7 +122,7 @@ impl TarSource {
             if resumed == 0 {
                 sink.leave().await.map_err(FetchError::later)?;
                 let refusal = Refusal { seen: format!("{} from {name} in {}", refusal.seen, self.path.display()), ..refusal };
-                return Err(FetchError { refusal, retry: Again::Never, received });
+                return Err(FetchError { refusal, retry: RetryAdvice::Never, received });
             }
             resumed = 0;
         }
@@ -379,7 +379,7 @@ mod tests {
         assert_eq!(resumed, Downloaded { received: what.size - 5000, resumed: 5000 });
 
         let error = source.copy_to_part("wrong", &wanted(dir.path(), &bytes, 5000), |_| {}, |_| Ok(())).await.unwrap_err();
-        assert_eq!((&*error.refusal.code, error.retry), ("SLW-A-DIGEST", Again::Never), "{error}");
+        assert_eq!((&*error.refusal.code, error.retry), ("SLW-A-DIGEST", RetryAdvice::Never), "{error}");
         assert!(!what.part.exists(), "nothing of it is kept");
         for (name, size, code) in [
             ("missing", what.size, "SLW-A-BUNDLE-MEMBER"),
@@ -388,7 +388,7 @@ mod tests {
         ] {
             let what = Download { size, ..what.clone() };
             let error = source.copy_to_part(name, &what, |_| {}, |_| Ok(())).await.unwrap_err();
-            assert_eq!((&*error.refusal.code, error.retry), (code, Again::Never), "{error}");
+            assert_eq!((&*error.refusal.code, error.retry), (code, RetryAdvice::Never), "{error}");
         }
     }
 
@@ -414,7 +414,7 @@ mod tests {
             )
             .await
             .unwrap_err();
-        assert_eq!((&*error.refusal.code, error.retry), ("SLW-A-BUNDLE-READ", Again::Later), "{error}");
+        assert_eq!((&*error.refusal.code, error.retry), ("SLW-A-BUNDLE-READ", RetryAdvice::Later), "{error}");
         assert!(cursor > half / 2, "{cursor}");
 
         std::fs::write(&path, copy).unwrap();

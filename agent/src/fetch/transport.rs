@@ -2,43 +2,43 @@
 
 use super::{FetchError, checks};
 use rustls::CertificateError;
-use slipway_machine::Again;
+use slipway_machine::RetryAdvice;
 use slipway_protocol::{Refusal, causes};
 use std::error::Error;
 use std::io;
 use url::Url;
 
 /// Why one address did not deliver.
-pub(super) enum Failure {
+pub(super) enum AttemptError {
     /// This device's fault: other addresses would not help.
-    Here(Refusal),
+    ThisDevice(Refusal),
     /// Another address may.
-    There(Refusal, Again),
+    ThisAddress(Refusal, RetryAdvice),
 }
 
-impl Failure {
+impl AttemptError {
     pub(super) fn later(refusal: Refusal) -> Self {
-        Self::There(refusal, Again::Later)
+        Self::ThisAddress(refusal, RetryAdvice::Later)
     }
     pub(super) fn never(refusal: Refusal) -> Self {
-        Self::There(refusal, Again::Never)
+        Self::ThisAddress(refusal, RetryAdvice::Never)
     }
 }
 
-impl From<Failure> for FetchError {
-    fn from(failure: Failure) -> Self {
+impl From<AttemptError> for FetchError {
+    fn from(failure: AttemptError) -> Self {
         match failure {
-            Failure::Here(refusal) => Self::later(refusal),
-            Failure::There(refusal, retry) => Self { refusal, retry, received: 0 },
+            AttemptError::ThisDevice(refusal) => Self::later(refusal),
+            AttemptError::ThisAddress(refusal, retry) => Self { refusal, retry, received: 0 },
         }
     }
 }
 
 /// What a broken exchange means.
-pub(super) fn transport(url: &Url, error: &reqwest::Error) -> Failure {
+pub(super) fn transport(url: &Url, error: &reqwest::Error) -> AttemptError {
     let at = |check: Refusal, wanted: &str| check.with(format_args!("{}: {}", shown(url), causes(error)), wanted);
     if let Some(tls) = tls_error(error) {
-        return Failure::later(match tls {
+        return AttemptError::later(match tls {
             rustls::Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
                 at(checks::CLOCK_BEHIND, "a certificate that is valid at the device's time")
             }
@@ -46,11 +46,11 @@ pub(super) fn transport(url: &Url, error: &reqwest::Error) -> Failure {
         });
     }
     if error.is_redirect() {
-        Failure::never(at(checks::REDIRECT, "at most 5, and none from https to http"))
+        AttemptError::never(at(checks::REDIRECT, "at most 5, and none from https to http"))
     } else if error.is_connect() {
-        Failure::later(at(checks::CONNECT, "a connection"))
+        AttemptError::later(at(checks::CONNECT, "a connection"))
     } else {
-        Failure::later(at(checks::CUT, "a complete answer"))
+        AttemptError::later(at(checks::CUT, "a complete answer"))
     }
 }
 

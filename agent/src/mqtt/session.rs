@@ -4,7 +4,7 @@
 //! unacknowledged for ever, and after a receive maximum of those the session hears nothing more. Nobody says so, and the session
 //! outlives connections. So the node listens to its own presence: when it does not hear itself, it begins a new session.
 
-use super::flight::{Cargo, Confused, Flight};
+use super::in_flight::{Confused, InFlight, OutgoingPublish};
 use super::settings::Address;
 use super::shared::{DIAL_SECS, Shared};
 use super::{AckToken, FromBroker, ToBroker, WINDOW, reason};
@@ -70,7 +70,7 @@ impl From<Confused> for End {
 /// What belongs to one connection.
 struct Session {
     client: AsyncClient,
-    flight: Flight,
+    in_flight: InFlight,
     waiting: VecDeque<Report>,
     /// Acknowledgements to be handed over, in the order of their notices.
     acks: VecDeque<u16>,
@@ -100,7 +100,7 @@ struct Session {
 pub(super) async fn serve(shared: &mut Shared, client: AsyncClient, mut event_loop: EventLoop, address: &Address) -> End {
     let mut session = Session {
         client,
-        flight: Flight::default(),
+        in_flight: InFlight::default(),
         waiting: VecDeque::new(),
         acks: VecDeque::new(),
         acks_in_line: 0,
@@ -118,7 +118,7 @@ pub(super) async fn serve(shared: &mut Shared, client: AsyncClient, mut event_lo
     let Err(end) = session.run(shared, &mut event_loop, address).await;
     // What arrived together with the end still counts.
     for event in std::mem::take(&mut event_loop.state.events) {
-        if session.happened(shared, event).is_err() {
+        if session.on_event(shared, event).is_err() {
             break;
         }
     }
@@ -145,7 +145,7 @@ impl Session {
                     let check_hearing = tokio::select! {
                         polled = &mut poll => break polled,
                         command = shared.commands.recv(), if !self.stopping => {
-                            self.obey(shared, command.unwrap_or(ToBroker::Stop))?;
+                            self.on_command(shared, command.unwrap_or(ToBroker::Stop))?;
                             goodbye.as_mut().reset(later(GOODBYE));
                             false
                         }
@@ -157,7 +157,7 @@ impl Session {
                             _ => return Err(End::Stopped),
                         },
                         () = &mut silence => return Err(End::Lost("the connection is silent: the network between is gone".into())),
-                        () = &mut owed, if self.met && (!self.up || self.flight.awaits()) => {
+                        () = &mut owed, if self.met && (!self.up || self.in_flight.awaits()) => {
                             return Err(End::Lost("the broker does not acknowledge what it gets".into()));
                         }
                         () = &mut listen, if self.up && !self.stopping => true,
@@ -168,7 +168,7 @@ impl Session {
                         if self.echo_owed {
                             self.not_echoed(shared)?;
                         } else {
-                            self.presence(shared, Cargo::Online)?;
+                            self.presence(shared, OutgoingPublish::Online)?;
                         }
                         listen.as_mut().reset(later(if self.echo_owed { echo_wait } else { shared.hearing_check }));
                     }
@@ -201,7 +201,7 @@ impl Session {
                 _ => {}
             }
             let (was_refused, was_owed) = (self.refused.is_some(), self.echo_owed);
-            self.happened(shared, event)?;
+            self.on_event(shared, event)?;
             if self.echo_owed != was_owed {
                 listen.as_mut().reset(later(if self.echo_owed { echo_wait } else { shared.hearing_check }));
             }
@@ -212,29 +212,31 @@ impl Session {
     }
 
     /// What the driver wants.
-    fn obey(&mut self, shared: &Shared, command: ToBroker) -> Result<(), End> {
+    fn on_command(&mut self, shared: &Shared, command: ToBroker) -> Result<(), End> {
         match command {
             ToBroker::Stop if self.up => {
                 self.stopping = true;
-                self.presence(shared, Cargo::Offline)
+                self.presence(shared, OutgoingPublish::Offline)
             }
             ToBroker::Stop => Err(End::Stopped),
             // A number of an older connection means another notice now, or none. That notice comes again.
             ToBroker::Acknowledge(token) if token.connection == shared.connection => self.acknowledge(token.pkid),
             ToBroker::Report(report) if self.up => self.offer(shared, report),
-            ToBroker::Progress(report) if self.up && self.flight.in_line() == 0 => self.send(shared, Cargo::Progress, report),
+            ToBroker::Progress(report) if self.up && self.in_flight.in_line() == 0 => {
+                self.send(shared, OutgoingPublish::Progress, report)
+            }
             ToBroker::Acknowledge(_) | ToBroker::Report(_) | ToBroker::Progress(_) => Ok(()),
         }
     }
 
     /// What the library says.
-    fn happened(&mut self, shared: &mut Shared, event: Event) -> Result<(), End> {
+    fn on_event(&mut self, shared: &mut Shared, event: Event) -> Result<(), End> {
         match event {
             Event::Incoming(Packet::ConnAck(connack)) => self.connected(shared, &connack),
             Event::Incoming(Packet::SubAck(suback)) => self.subscribed(shared, &suback),
-            Event::Incoming(Packet::Publish(publish)) => self.heard(shared, &publish),
-            Event::Incoming(Packet::PubAck(puback)) => self.landed(shared, &puback),
-            Event::Outgoing(Outgoing::Publish(pkid)) => Ok(self.flight.sent(pkid)?),
+            Event::Incoming(Packet::Publish(publish)) => self.on_publish(shared, &publish),
+            Event::Incoming(Packet::PubAck(puback)) => self.on_puback(shared, &puback),
+            Event::Outgoing(Outgoing::Publish(pkid)) => Ok(self.in_flight.sent(pkid)?),
             Event::Outgoing(Outgoing::PubAck(_)) => {
                 self.acks_in_line = self.acks_in_line.saturating_sub(1);
                 self.hand_over_acks()
@@ -271,7 +273,7 @@ impl Session {
             }
         }
         self.up = true;
-        self.presence(shared, Cargo::Online)?;
+        self.presence(shared, OutgoingPublish::Online)?;
         shared.say_state(FromBroker::Connected);
         Ok(())
     }
@@ -297,7 +299,7 @@ impl Session {
     }
 
     /// A message on one of our topics, or of an older configuration.
-    fn heard(&mut self, shared: &mut Shared, publish: &Publish) -> Result<(), End> {
+    fn on_publish(&mut self, shared: &mut Shared, publish: &Publish) -> Result<(), End> {
         if publish.topic == shared.topics.presence.as_bytes() {
             if publish.payload == ONLINE.as_bytes() {
                 shared.tolerated = 0;
@@ -336,25 +338,25 @@ impl Session {
     }
 
     /// The broker answered a publish of ours.
-    fn landed(&mut self, shared: &mut Shared, puback: &PubAck) -> Result<(), End> {
-        let cargo = self.flight.landed(puback.pkid)?;
+    fn on_puback(&mut self, shared: &mut Shared, puback: &PubAck) -> Result<(), End> {
+        let outgoing = self.in_flight.on_puback(puback.pkid)?;
         self.answered = true;
         let taken = matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
-        match cargo {
-            Cargo::Report(seq) if taken => shared.out.push_back(FromBroker::Delivered(seq)),
-            Cargo::Report(_) | Cargo::Online if !taken => {
-                let topic = if cargo == Cargo::Online { &shared.topics.presence } else { &shared.topics.report };
+        match outgoing {
+            OutgoingPublish::Report(seq) if taken => shared.out.push_back(FromBroker::Delivered(seq)),
+            OutgoingPublish::Report(_) | OutgoingPublish::Online if !taken => {
+                let topic = if outgoing == OutgoingPublish::Online { &shared.topics.presence } else { &shared.topics.report };
                 self.complain(format!(
                     "broker refused a message on {topic} ({:?}); allow it in the broker's access list",
                     puback.reason
                 ));
             }
-            Cargo::Offline => self.client.try_disconnect()?,
-            Cargo::Online | Cargo::Report(_) | Cargo::Progress => {}
+            OutgoingPublish::Offline => self.client.try_disconnect()?,
+            OutgoingPublish::Online | OutgoingPublish::Report(_) | OutgoingPublish::Progress => {}
         }
-        while self.flight.reports() < self.window {
+        while self.in_flight.reports() < self.window {
             let Some(report) = self.waiting.pop_front() else { break };
-            self.send(shared, Cargo::Report(report.seq), report)?;
+            self.send(shared, OutgoingPublish::Report(report.seq), report)?;
         }
         Ok(())
     }
@@ -392,11 +394,11 @@ impl Session {
 
     /// Takes a report unless it is on its way already.
     fn offer(&mut self, shared: &Shared, report: Report) -> Result<(), End> {
-        if self.flight.carries(report.seq) || self.waiting.iter().any(|other| other.seq == report.seq) {
+        if self.in_flight.carries(report.seq) || self.waiting.iter().any(|other| other.seq == report.seq) {
             return Ok(());
         }
-        if self.flight.reports() < self.window {
-            return self.send(shared, Cargo::Report(report.seq), report);
+        if self.in_flight.reports() < self.window {
+            return self.send(shared, OutgoingPublish::Report(report.seq), report);
         }
         if self.waiting.len() < WAITING {
             self.waiting.push_back(report);
@@ -406,7 +408,7 @@ impl Session {
         Ok(())
     }
 
-    fn send(&mut self, shared: &Shared, cargo: Cargo, mut report: Report) -> Result<(), End> {
+    fn send(&mut self, shared: &Shared, outgoing: OutgoingPublish, mut report: Report) -> Result<(), End> {
         let topic = &shared.topics.report;
         // Header, length, topic, identifier and no properties.
         let room = self.largest.saturating_sub(topic.len()).saturating_sub(16);
@@ -420,20 +422,20 @@ impl Session {
             self.complain(format!("broker accepts no packet as large as a report ({} bytes); raise its limit", payload.len()));
             return Ok(());
         }
-        let qos = if cargo == Cargo::Progress { QoS::AtMostOnce } else { QoS::AtLeastOnce };
-        self.publish(cargo, topic, qos, false, payload)
+        let qos = if outgoing == OutgoingPublish::Progress { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+        self.publish(outgoing, topic, qos, false, payload)
     }
 
-    fn presence(&mut self, shared: &Shared, cargo: Cargo) -> Result<(), End> {
-        let payload = if cargo == Cargo::Online { ONLINE } else { OFFLINE };
-        self.echo_owed |= cargo == Cargo::Online;
-        self.publish(cargo, &shared.topics.presence, QoS::AtLeastOnce, true, payload.into())
+    fn presence(&mut self, shared: &Shared, outgoing: OutgoingPublish) -> Result<(), End> {
+        let payload = if outgoing == OutgoingPublish::Online { ONLINE } else { OFFLINE };
+        self.echo_owed |= outgoing == OutgoingPublish::Online;
+        self.publish(outgoing, &shared.topics.presence, QoS::AtLeastOnce, true, payload.into())
     }
 
-    fn publish(&mut self, cargo: Cargo, topic: &str, qos: QoS, retain: bool, payload: Vec<u8>) -> Result<(), End> {
+    fn publish(&mut self, outgoing: OutgoingPublish, topic: &str, qos: QoS, retain: bool, payload: Vec<u8>) -> Result<(), End> {
         self.client.try_publish(topic, qos, retain, payload)?;
-        self.answered |= !self.flight.awaits();
-        self.flight.board(cargo);
+        self.answered |= !self.in_flight.awaits();
+        self.in_flight.enqueue(outgoing);
         Ok(())
     }
 }

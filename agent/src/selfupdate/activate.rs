@@ -13,7 +13,7 @@
 use crate::clock;
 use crate::crashpoint::crashpoint;
 use crate::process::supervisor::{AGENT_UNIT, RESTORE_UNIT, Systemd, Tools};
-use crate::selfupdate::restore::{Armed, Place, copy_verified};
+use crate::selfupdate::restore::{Armed, RestoreDir, copy_verified};
 use crate::storage::slots::Slots;
 use slipway_machine::record::{Installed, Plan, SlotName};
 use slipway_protocol::{ComponentName, Refusal};
@@ -44,7 +44,7 @@ const WATCHMAN_STARTS: u32 = 3;
 
 /// The agent as a component.
 #[derive(Debug)]
-pub struct Own {
+pub struct AgentComponent {
     component: ComponentName,
     state: PathBuf,
     slots: Slots,
@@ -56,7 +56,7 @@ pub struct Own {
     link_at_start: Option<SlotName>,
 }
 
-impl Own {
+impl AgentComponent {
     /// The agent itself, if `settings` say that this component is it.
     #[must_use]
     pub fn of(component: &crate::config::Component, state: &Path, slots: &Slots, tools: &Tools) -> Option<Self> {
@@ -88,7 +88,7 @@ impl Own {
         &self,
         committed: Option<&Installed>,
         testing: &SlotName,
-        condemn: (slipway_protocol::Sha256, slipway_protocol::Version),
+        block: (slipway_protocol::Sha256, slipway_protocol::Version),
     ) -> Result<(), Refusal> {
         let Some(back) = committed else { return Err(NO_WAY_BACK.with("none", "a committed release")) };
         if !self.runs(&back.slot) {
@@ -99,13 +99,13 @@ impl Own {
             format: crate::selfupdate::restore::FORMAT,
             component: self.component.clone(),
             testing: testing.clone(),
-            condemn,
+            block,
             back: back.clone(),
             within: self.within,
             deadline: now.after(self.within),
             boots: 0,
         };
-        let (place, slots) = (Place::new(&self.state), self.slots.clone());
+        let (place, slots) = (RestoreDir::new(&self.state), self.slots.clone());
         let written = tokio::task::spawn_blocking(move || place.arm(&slots, &armed)).await;
         written.unwrap_or_else(|error| Err(UNWATCHED.with(error, "a saved way to roll back")))?;
         crashpoint!("own: armed");
@@ -209,7 +209,7 @@ impl Own {
     /// # Errors
     /// The disk fails.
     pub fn disarm(&self) -> Result<(), Refusal> {
-        Place::new(&self.state).disarm()
+        RestoreDir::new(&self.state).disarm()
     }
 
     /// Whether this very process was started from that slot.

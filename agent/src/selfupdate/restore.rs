@@ -16,7 +16,7 @@ use crate::storage::durable;
 use crate::storage::layout;
 use crate::storage::slots::Slots;
 use crate::storage::store;
-use crate::storage::witness::{self, Memory, Phase, Remembered, Witness};
+use crate::storage::witness::{self, Phase, Remembered, Witness, WitnessData};
 use serde::{Deserialize, Serialize};
 use slipway_machine::record::{Installed, SlotName};
 use slipway_machine::refusals;
@@ -58,7 +58,8 @@ pub struct Armed {
     /// The release under test.
     pub testing: SlotName,
     /// Its artifact and version, to be condemned if it fails.
-    pub condemn: (Sha256, Version),
+    #[serde(rename = "condemn")]
+    pub block: (Sha256, Version),
     /// The release that is put back if it does.
     pub back: Installed,
     /// Seconds from arming, or from a reboot, in which it must be committed.
@@ -83,7 +84,7 @@ pub struct Failed {
 
 /// What can be seen from outside of a new agent.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct AgentObservation {
     /// What the witness says about the agent's component; none if it cannot be read.
     pub remembered: Option<Remembered>,
     /// The slot that is current.
@@ -96,7 +97,7 @@ pub struct Seen {
 
 /// What that means.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
+pub enum RestoreDecision {
     /// The update is over: nothing to watch.
     Over,
     /// It goes on.
@@ -109,19 +110,19 @@ pub enum Verdict {
 
 /// Decides from one look. Before the link has moved the committed agent is at work, and nothing that it does is the new one's failure.
 #[must_use]
-pub fn judge(armed: &Armed, seen: &Seen, now: &Moment) -> Verdict {
+pub fn judge(armed: &Armed, seen: &AgentObservation, now: &Moment) -> RestoreDecision {
     let phase = seen.remembered.as_ref().map(|it| it.phase);
     match phase {
-        Some(Phase::Resting) => return Verdict::Over,
-        Some(Phase::Restored) => return Verdict::Finish,
+        Some(Phase::Resting) => return RestoreDecision::Over,
+        Some(Phase::Restored) => return RestoreDecision::Finish,
         _ => {}
     }
     if seen.link.as_ref() == Some(&armed.back.slot) {
-        return Verdict::Watch;
+        return RestoreDecision::Watch;
     }
     let left = seen.remembered.as_ref().and_then(|it| it.active.as_ref()) == Some(&armed.testing);
     if left && matches!(phase, Some(Phase::RollingBack | Phase::Inconsistent)) {
-        return Verdict::Restore(None);
+        return RestoreDecision::Restore(None);
     }
     let reason = if seen.restarts >= RESTARTS {
         refusals::RESTARTED.with(format_args!("{} restarts by systemd", seen.restarts), "an agent that keeps running")
@@ -132,20 +133,20 @@ pub fn judge(armed: &Armed, seen: &Seen, now: &Moment) -> Verdict {
     } else if armed.deadline.reached(now) {
         refusals::DEADLINE.with("not committed", format_args!("committed within {} s", armed.within))
     } else {
-        return Verdict::Watch;
+        return RestoreDecision::Watch;
     };
-    Verdict::Restore(Some(reason))
+    RestoreDecision::Restore(Some(reason))
 }
 
 // ---- on the disk ---------------------------------------------------------------------------------------------------------------------
 
 /// The directory of all this.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct RestoreDir {
     state: PathBuf,
 }
 
-impl Place {
+impl RestoreDir {
     /// The one of this state directory.
     #[must_use]
     pub fn new(state: &Path) -> Self {
@@ -235,8 +236,8 @@ impl Place {
 
     /// Remembers in the witness that the release failed. One that this agent cannot read gives way to the one from before.
     fn remember(&self, armed: &Armed, own: bool) -> Result<(), Refusal> {
-        let (mut witness, memory) = match Witness::open(&self.witness()) {
-            Ok((witness, Some(memory))) => (witness, memory),
+        let (mut witness, witness_data) = match Witness::open(&self.witness()) {
+            Ok((witness, Some(witness_data))) => (witness, witness_data),
             unusable => {
                 let why = unusable.err();
                 tracing::error!(
@@ -250,18 +251,18 @@ impl Place {
                     std::fs::rename(&to, self.at("witness.refused")).map_err(failed)?;
                 }
                 durable::write_atomic(&to, &bytes, 0o600).map_err(failed)?;
-                let (witness, memory) = Witness::open(&to)?;
-                (witness, memory.unwrap_or_default())
+                let (witness, witness_data) = Witness::open(&to)?;
+                (witness, witness_data.unwrap_or_default())
             }
         };
-        let before = memory.components.get(&armed.component).cloned().unwrap_or_default();
-        let condemn = if own { before.condemn.clone() } else { Some(armed.condemn.clone()) };
-        let committed = Some(witness::Kept::from(&armed.back));
-        let after = Remembered { phase: Phase::Restored, active: Some(armed.testing.clone()), condemn, committed, ..before };
-        let mut components = memory.components.clone();
+        let before = witness_data.components.get(&armed.component).cloned().unwrap_or_default();
+        let block = if own { before.block.clone() } else { Some(armed.block.clone()) };
+        let committed = Some(witness::KeptRelease::from(&armed.back));
+        let after = Remembered { phase: Phase::Restored, active: Some(armed.testing.clone()), block, committed, ..before };
+        let mut components = witness_data.components.clone();
         components.insert(armed.component.clone(), after);
         // Openings that the new agent did not survive are no fault of the database.
-        witness.write_both(&Memory { components, opening: 0, ..memory })
+        witness.write_both(&WitnessData { components, opening: 0, ..witness_data })
     }
 }
 
@@ -295,7 +296,7 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Restorer {
     state: PathBuf,
-    place: Place,
+    place: RestoreDir,
     slots: Slots,
     unit: Systemd,
 }
@@ -306,7 +307,7 @@ impl Restorer {
     pub fn new(state: &Path, tools: &Tools) -> Self {
         Self {
             state: state.to_owned(),
-            place: Place::new(state),
+            place: RestoreDir::new(state),
             slots: Slots::new(state),
             unit: Systemd::new(AGENT_UNIT.to_owned(), tools.clone(), STOP_TIMEOUT, START_TIMEOUT),
         }
@@ -344,10 +345,10 @@ impl Restorer {
 
     async fn look(&self, armed: Armed) -> Result<Outcome, Refusal> {
         match judge(&armed, &self.see(&armed).await, &clock::now().moment) {
-            Verdict::Over => self.place.disarm().map(|()| Outcome::Nothing),
-            Verdict::Watch => Ok(Outcome::Healthy(armed)),
-            Verdict::Restore(reason) => self.put_back(armed, reason).await,
-            Verdict::Finish => {
+            RestoreDecision::Over => self.place.disarm().map(|()| Outcome::Nothing),
+            RestoreDecision::Watch => Ok(Outcome::Healthy(armed)),
+            RestoreDecision::Restore(reason) => self.put_back(armed, reason).await,
+            RestoreDecision::Finish => {
                 self.slots.point(&armed.component, &armed.back.slot)?;
                 self.unit.start().await?;
                 Ok(Outcome::Restored(armed))
@@ -355,11 +356,11 @@ impl Restorer {
         }
     }
 
-    async fn see(&self, armed: &Armed) -> Seen {
-        let memory = Witness::peek(&self.place.witness()).ok().flatten();
+    async fn see(&self, armed: &Armed) -> AgentObservation {
+        let witness_data = Witness::peek(&self.place.witness()).ok().flatten();
         let standing = self.unit.standing().await.ok();
-        Seen {
-            remembered: memory.and_then(|memory| memory.components.get(&armed.component).cloned()),
+        AgentObservation {
+            remembered: witness_data.and_then(|witness_data| witness_data.components.get(&armed.component).cloned()),
             link: self.slots.current(&armed.component).ok().flatten(),
             restarts: standing.as_ref().map_or(0, |standing| standing.restarts),
             given_up: standing.is_some_and(|standing| standing.active == "failed"),
@@ -375,8 +376,8 @@ impl Restorer {
         crashpoint!("restore unit: stopped");
         let lock = self.lock().await?;
         // What it did last: a commit that came a moment before it was stopped is a commit.
-        let seen = Seen { restarts: 0, given_up: false, ..self.see(&armed).await };
-        if judge(&armed, &seen, &clock::now().moment) == Verdict::Over {
+        let seen = AgentObservation { restarts: 0, given_up: false, ..self.see(&armed).await };
+        if judge(&armed, &seen, &clock::now().moment) == RestoreDecision::Over {
             drop(lock);
             self.place.disarm()?;
             self.unit.start().await?;

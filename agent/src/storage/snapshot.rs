@@ -10,11 +10,11 @@
 
 mod copy;
 mod lock;
-mod rehearse;
+mod preflight;
 mod restore;
 mod take;
 
-pub use rehearse::{rehearse, rehearse_restore};
+pub use preflight::{preflight, preflight_restore};
 pub use restore::restore;
 pub use take::take;
 

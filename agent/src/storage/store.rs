@@ -23,8 +23,8 @@ use crate::crashpoint::crashpoint;
 use crate::storage::durable;
 use crate::storage::layout;
 use crate::storage::slots::Slots;
-use crate::storage::witness::{self, Memory, Witness};
-use database::{Changes, Database, Key, Trouble};
+use crate::storage::witness::{self, Witness, WitnessData};
+use database::{Changes, Database, DatabaseError, Key};
 use downloads::Cursor;
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
@@ -112,7 +112,7 @@ pub struct Store {
     _lock: Lock,
     room: Room,
     witness: Witness,
-    memory: Memory,
+    witness_data: WitnessData,
     database: Option<Database>,
     /// Why the database is behind; it is brought up to date as soon as that is possible.
     behind: Option<Refusal>,
@@ -156,7 +156,7 @@ impl Store {
             _lock: lock,
             room,
             witness,
-            memory: remembered.unwrap_or_default(),
+            witness_data: remembered.unwrap_or_default(),
             database: None,
             behind: None,
             read: false,
@@ -256,8 +256,8 @@ impl Store {
 
     /// What must never be lost: trusted time, metadata floors.
     #[must_use]
-    pub const fn memory(&self) -> &Memory {
-        &self.memory
+    pub const fn witness_data(&self) -> &WitnessData {
+        &self.witness_data
     }
 
     /// Remembers, durably, that it is at least this late; an earlier time changes nothing.
@@ -265,10 +265,10 @@ impl Store {
     /// # Errors
     /// The witness cannot be written.
     pub fn remember_time(&mut self, time: Timestamp) -> Result<(), Refusal> {
-        if self.memory.trusted_time >= Some(time) {
+        if self.witness_data.trusted_time >= Some(time) {
             return Ok(());
         }
-        self.tell(Memory { trusted_time: Some(time), ..self.memory.clone() })
+        self.write_witness(WitnessData { trusted_time: Some(time), ..self.witness_data.clone() })
     }
 
     /// Remembers, durably, the versions of the metadata below which nothing is believed.
@@ -276,10 +276,10 @@ impl Store {
     /// # Errors
     /// The witness cannot be written.
     pub fn remember_tuf(&mut self, floors: serde_json::Value) -> Result<(), Refusal> {
-        if self.memory.tuf == floors {
+        if self.witness_data.tuf == floors {
             return Ok(());
         }
-        self.tell(Memory { tuf: floors, ..self.memory.clone() })
+        self.write_witness(WitnessData { tuf: floors, ..self.witness_data.clone() })
     }
 
     /// Gives the reserve to somebody who needs the space more, for as long as the disk is full.
@@ -307,23 +307,24 @@ impl Store {
     /// Tells the witness of a commit, if that changes anything that it remembers.
     fn witness_one(&mut self, record: &Record, generation: u64, saved: bool) -> Result<(), Refusal> {
         let mut remembered = rebuild::remember(record, generation);
-        let before = self.memory.components.get(&record.component);
+        let before = self.witness_data.components.get(&record.component);
         remembered.floor = remembered.floor.max(before.and_then(|it| it.floor.clone()));
         let changed = before.is_none_or(|it| !rebuild::same(it, &remembered));
 
-        let mut memory = Memory { generation, ..self.memory.clone() };
-        memory.components.insert(record.component.clone(), remembered);
+        let mut witness_data = WitnessData { generation, ..self.witness_data.clone() };
+        witness_data.components.insert(record.component.clone(), remembered);
         if saved {
             self.saved = generation;
-            (memory.alone_since, memory.opening) = (None, 0);
+            (witness_data.alone_since, witness_data.opening) = (None, 0);
         } else {
-            memory.alone_since = Some(self.saved);
+            witness_data.alone_since = Some(self.saved);
         }
-        let turned = (memory.alone_since, memory.opening) != (self.memory.alone_since, self.memory.opening);
+        let turned =
+            (witness_data.alone_since, witness_data.opening) != (self.witness_data.alone_since, self.witness_data.opening);
         if !changed && !turned && self.unwitnessed.is_none() {
             return Ok(());
         }
-        match self.tell(memory) {
+        match self.write_witness(witness_data) {
             // The database has it. Only both together could lose it, and the witness is told again.
             Err(refusal) if saved => self.unwitnessed = Some(refusal),
             other => return other,
@@ -333,38 +334,39 @@ impl Store {
 
     /// Tells the witness what the records say, if it has fallen behind: a cut between database and witness is normal.
     fn witness_all(&mut self) {
-        let mut memory = self.memory.clone();
+        let mut witness_data = self.witness_data.clone();
         for (component, stored) in &self.records {
-            let it = memory.components.entry(component.clone()).or_default();
+            let it = witness_data.components.entry(component.clone()).or_default();
             let remembered = rebuild::remember(&stored.record, stored.generation);
             *it = witness::Remembered { floor: remembered.floor.clone().max(it.floor.take()), ..remembered };
         }
         if self.behind.is_none() {
-            memory.alone_since = None;
-            memory.generation = self.saved;
+            witness_data.alone_since = None;
+            witness_data.generation = self.saved;
         }
-        let turned = memory.components != self.memory.components || memory.alone_since != self.memory.alone_since;
+        let turned =
+            witness_data.components != self.witness_data.components || witness_data.alone_since != self.witness_data.alone_since;
         if turned || self.unwitnessed.is_some() {
-            self.unwitnessed = self.tell(memory).err();
+            self.unwitnessed = self.write_witness(witness_data).err();
         }
     }
 
-    fn tell(&mut self, memory: Memory) -> Result<(), Refusal> {
-        if rebuild::raises(&self.memory, &memory) {
-            self.witness.write_both(&memory)?;
+    fn write_witness(&mut self, witness_data: WitnessData) -> Result<(), Refusal> {
+        if rebuild::raises(&self.witness_data, &witness_data) {
+            self.witness.write_both(&witness_data)?;
         } else {
-            self.witness.write(&memory)?;
+            self.witness.write(&witness_data)?;
         }
-        self.memory = memory;
+        self.witness_data = witness_data;
         Ok(())
     }
 
     /// Sees to it that numbers below `next` are never given again, whatever happens to the database.
     fn reserve(&mut self, next: u64) -> Result<(), Refusal> {
-        if next <= self.memory.reports {
+        if next <= self.witness_data.reports {
             return Ok(());
         }
-        self.tell(Memory { reports: next.saturating_add(NUMBERS), ..self.memory.clone() })
+        self.write_witness(WitnessData { reports: next.saturating_add(NUMBERS), ..self.witness_data.clone() })
     }
 
     /// Makes a change durable for which no commit has to wait.
@@ -384,9 +386,9 @@ impl Store {
         self.judge(applied)
     }
 
-    fn judge(&mut self, outcome: Result<(), Trouble>) -> bool {
-        let Err(trouble) = outcome else { return true };
-        self.behind = Some(self.give_up(trouble));
+    fn judge(&mut self, outcome: Result<(), DatabaseError>) -> bool {
+        let Err(error) = outcome else { return true };
+        self.behind = Some(self.give_up(error));
         false
     }
 }
@@ -400,8 +402,8 @@ impl Drop for Store {
         if self.unwitnessed.is_some() {
             self.witness_all();
         }
-        if self.memory.opening > 0 {
-            let _ = self.tell(Memory { opening: 0, ..self.memory.clone() });
+        if self.witness_data.opening > 0 {
+            let _ = self.write_witness(WitnessData { opening: 0, ..self.witness_data.clone() });
         }
     }
 }

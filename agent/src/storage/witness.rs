@@ -49,7 +49,7 @@ slipway_protocol::refusals! {
 /// What must never be lost or go back.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Memory {
+pub struct WitnessData {
     /// The generation of the database that this goes with; one that opens with an older one has lost something.
     pub generation: u64,
     /// The latest time that was ever proven.
@@ -82,19 +82,19 @@ pub struct Remembered {
     pub phase: Phase,
     /// The release that passed probation last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub committed: Option<Kept>,
+    pub committed: Option<KeptRelease>,
     /// The one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous: Option<Kept>,
+    pub previous: Option<KeptRelease>,
     /// The slot being activated, watched or left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<SlotName>,
     /// What is condemned when the rollback under way is over.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub condemn: Option<(Sha256, Version)>,
+    #[serde(default, rename = "condemn", skip_serializing_if = "Option::is_none")]
+    pub block: Option<(Sha256, Version)>,
     /// The artifact condemned last: the one that the channel most likely still names.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub condemned: Option<(Sha256, Version)>,
+    #[serde(default, rename = "condemned", skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<(Sha256, Version)>,
     /// The lowest version accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<Version>,
@@ -122,7 +122,7 @@ pub enum Phase {
 /// [`Installed`] in few bytes, without its slot's name where that follows from the rest: so that four components fit.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Kept {
+pub struct KeptRelease {
     #[serde(rename = "v")]
     version: Version,
     #[serde(rename = "a")]
@@ -133,7 +133,7 @@ pub struct Kept {
     slot: Option<SlotName>,
 }
 
-impl From<&Installed> for Kept {
+impl From<&Installed> for KeptRelease {
     fn from(installed: &Installed) -> Self {
         let Installed { version, artifact, payload, slot, .. } = installed.clone();
         let slot = (slot != SlotName::of(&version, &artifact)).then_some(slot);
@@ -141,9 +141,9 @@ impl From<&Installed> for Kept {
     }
 }
 
-impl From<&Kept> for Installed {
-    fn from(kept: &Kept) -> Self {
-        let Kept { version, artifact, payload, slot } = kept.clone();
+impl From<&KeptRelease> for Installed {
+    fn from(kept: &KeptRelease) -> Self {
+        let KeptRelease { version, artifact, payload, slot } = kept.clone();
         let slot = slot.unwrap_or_else(|| SlotName::of(&version, &artifact));
         Self { version, artifact, payload, slot, adopted: false }
     }
@@ -170,7 +170,7 @@ pub struct Witness {
 enum Slot {
     Good {
         turn: u64,
-        memory: Box<Memory>,
+        witness_data: Box<WitnessData>,
     },
     /// Whole, but of a format that this agent cannot know.
     Newer(String),
@@ -182,32 +182,32 @@ impl Witness {
     ///
     /// # Errors
     /// [`DAMAGED`] when it is there and neither slot can be read; [`NEWER`]; or the disk fails.
-    pub fn open(path: &Path) -> Result<(Self, Option<Memory>), Refusal> {
+    pub fn open(path: &Path) -> Result<(Self, Option<WitnessData>), Refusal> {
         let failed = |error: io::Error| durable::refusal(path, &error);
         let file = match OpenOptions::new().read(true).write(true).open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::create(path).map(|witness| (witness, None)),
             other => other.map_err(failed)?,
         };
-        let (turn, memory, next) = newest(path, &file)?;
-        Ok((Self { path: path.to_owned(), file, turn, next }, Some(*memory)))
+        let (turn, witness_data, next) = newest(path, &file)?;
+        Ok((Self { path: path.to_owned(), file, turn, next }, Some(*witness_data)))
     }
 
     /// What is remembered, for whoever only looks: the agent may be writing meanwhile. None when there is no witness.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn peek(path: &Path) -> Result<Option<Memory>, Refusal> {
+    pub fn peek(path: &Path) -> Result<Option<WitnessData>, Refusal> {
         match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(durable::refusal(path, &error)),
-            Ok(file) => newest(path, &file).map(|(_, memory, _)| Some(*memory)),
+            Ok(file) => newest(path, &file).map(|(_, witness_data, _)| Some(*witness_data)),
         }
     }
 
     /// The file appears under its name only with an empty memory in it, so that a file without any is always damage.
     fn create(path: &Path) -> Result<Self, Refusal> {
         let turn = 1;
-        let mut bytes = encode(turn, &Memory::default())?.to_vec();
+        let mut bytes = encode(turn, &WitnessData::default())?.to_vec();
         bytes.resize(SLOT.saturating_mul(2), 0);
         let failed = |error: io::Error| durable::refusal(path, &error);
         durable::write_atomic(path, &bytes, 0o600).map_err(failed)?;
@@ -219,9 +219,9 @@ impl Witness {
     ///
     /// # Errors
     /// It does not fit, or the disk fails; what was remembered before still is.
-    pub fn write(&mut self, memory: &Memory) -> Result<(), Refusal> {
+    pub fn write(&mut self, witness_data: &WitnessData) -> Result<(), Refusal> {
         let turn = self.turn.saturating_add(1);
-        let bytes = encode(turn, memory)?;
+        let bytes = encode(turn, witness_data)?;
         crashpoint!("witness: before");
         let written = self.file.write_all_at(&bytes, offset(self.next)).and_then(|()| {
             crashpoint!("witness: written");
@@ -239,21 +239,21 @@ impl Witness {
     ///
     /// # Errors
     /// As [`Self::write`].
-    pub fn write_both(&mut self, memory: &Memory) -> Result<(), Refusal> {
-        self.write(memory)?;
-        self.write(memory)
+    pub fn write_both(&mut self, witness_data: &WitnessData) -> Result<(), Refusal> {
+        self.write(witness_data)?;
+        self.write(witness_data)
     }
 }
 
 /// Turn and memory of the newest whole slot, and the slot that is written next.
-fn newest(path: &Path, file: &File) -> Result<(u64, Box<Memory>, u8), Refusal> {
+fn newest(path: &Path, file: &File) -> Result<(u64, Box<WitnessData>, u8), Refusal> {
     let failed = |error: io::Error| durable::refusal(path, &error);
     let read = |index| read_slot(file, index).map_err(failed);
     match (read(0)?, read(1)?) {
         (Slot::Newer(seen), _) | (_, Slot::Newer(seen)) => Err(NEWER.with(seen, format_args!("witness format {FORMAT}"))),
-        (Slot::Good { turn: a, memory }, Slot::Good { turn: b, .. }) if a > b => Ok((a, memory, 1)),
-        (_, Slot::Good { turn, memory }) => Ok((turn, memory, 0)),
-        (Slot::Good { turn, memory }, Slot::Bad) => Ok((turn, memory, 1)),
+        (Slot::Good { turn: a, witness_data }, Slot::Good { turn: b, .. }) if a > b => Ok((a, witness_data, 1)),
+        (_, Slot::Good { turn, witness_data }) => Ok((turn, witness_data, 0)),
+        (Slot::Good { turn, witness_data }, Slot::Bad) => Ok((turn, witness_data, 1)),
         (Slot::Bad, Slot::Bad) => {
             let length = file.metadata().map_err(failed)?.len();
             Err(DAMAGED.with(format_args!("{} ({length} bytes) without a whole slot", path.display()), "one whole slot"))
@@ -265,8 +265,8 @@ fn offset(index: u8) -> u64 {
     if index == 0 { 0 } else { u64::try_from(SLOT).unwrap_or(u64::MAX) }
 }
 
-fn encode(turn: u64, memory: &Memory) -> Result<[u8; SLOT], Refusal> {
-    let payload = payload(memory)?;
+fn encode(turn: u64, witness_data: &WitnessData) -> Result<[u8; SLOT], Refusal> {
+    let payload = payload(witness_data)?;
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     let mut head = Vec::with_capacity(SLOT);
     head.extend(MAGIC);
@@ -283,11 +283,11 @@ fn encode(turn: u64, memory: &Memory) -> Result<[u8; SLOT], Refusal> {
 
 /// JSON that fits. With the longest names there can be, conveniences give way: what was condemned last, then the releases before the
 /// committed ones. Floors and committed releases never do.
-fn payload(memory: &Memory) -> Result<Vec<u8>, Refusal> {
-    let mut less = memory.clone();
+fn payload(witness_data: &WitnessData) -> Result<Vec<u8>, Refusal> {
+    let mut less = witness_data.clone();
     let mut bytes = Vec::new();
     let give_way: [fn(&mut Remembered); 3] =
-        [|_| {}, |component| component.condemned = None, |component| component.previous = None];
+        [|_| {}, |component| component.blocked = None, |component| component.previous = None];
     for give_way in give_way {
         less.components.values_mut().for_each(give_way);
         bytes = serde_json::to_vec(&less).map_err(|error| TOO_LARGE.with(error, "JSON"))?;
@@ -295,7 +295,7 @@ fn payload(memory: &Memory) -> Result<Vec<u8>, Refusal> {
             return Ok(bytes);
         }
     }
-    let seen = format_args!("{} bytes for {} components", bytes.len(), memory.components.len()).to_string();
+    let seen = format_args!("{} bytes for {} components", bytes.len(), witness_data.components.len()).to_string();
     Err(TOO_LARGE.with(seen, format_args!("at most {ROOM} bytes")))
 }
 
@@ -335,7 +335,7 @@ fn decode(bytes: &[u8; SLOT]) -> Option<Slot> {
     }
     let payload = rest.get(..usize::try_from(length).ok()?)?;
     Some(match serde_json::from_slice(payload) {
-        Ok(memory) => Slot::Good { turn, memory: Box::new(memory) },
+        Ok(witness_data) => Slot::Good { turn, witness_data: Box::new(witness_data) },
         // The checksum is right: nobody damaged it, somebody wrote what this agent cannot read.
         Err(error) => Slot::Newer(format!("a witness that does not parse: {error}")),
     })

@@ -6,14 +6,14 @@
 //! forget that.
 
 use super::history::RootHistory;
-use super::transport::Place;
+use super::transport::RepositoryTransport;
 use super::{NoCandidate, read_file};
 use crate::fetch::Small;
 use crate::storage::durable;
 use crate::storage::layout;
-use slipway_machine::{Again, Failure};
-use slipway_protocol::{Class, Refusal};
-use slipway_verify::tuf::{Answer, Floors, Limits, Refresh, Repository, Rules, Slot, Step, Stored};
+use slipway_machine::{EffectFailure, RetryAdvice};
+use slipway_protocol::{Category, Refusal};
+use slipway_verify::tuf::{FetchResult, Floors, Limits, Refresh, Repository, Rules, Slot, Step, Stored};
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -53,7 +53,12 @@ impl Cache {
     }
 
     /// Renews the metadata. What was verified is durable when this returns, and the floors say so even when it ends in a refusal.
-    pub(super) async fn refresh(&self, place: &Place, floors: &mut Floors, rules: Rules) -> Result<Repository, NoCandidate> {
+    pub(super) async fn refresh(
+        &self,
+        place: &RepositoryTransport,
+        floors: &mut Floors,
+        rules: Rules,
+    ) -> Result<Repository, NoCandidate> {
         // The floors come from the witness: what they vouch for needs none of the roots before.
         self.history.prune(floors.root);
         let mut stored = self.stored();
@@ -113,7 +118,7 @@ impl Cache {
 /// # Errors
 /// The refusal that ended it, or why it could not be found out.
 pub async fn follow(
-    place: &Place,
+    place: &RepositoryTransport,
     mut refresh: Refresh,
     floors: &mut Floors,
     mut keep: impl FnMut(Vec<(Slot, Vec<u8>)>) -> Result<(), Refusal>,
@@ -134,10 +139,10 @@ pub async fn follow(
         floors.clone_from(refresh.floors());
         let Some(fetch) = fetch else { break };
         ended = match place.get(fetch.kind, &fetch.path, fetch.limit).await {
-            Ok(Small::Bytes(bytes)) => refresh.answer(Answer::Bytes(&bytes)).map_err(NoCandidate::from),
-            Ok(Small::Missing) => refresh.answer(Answer::Missing).map_err(|why| missing(why, place, &fetch.path).into()),
+            Ok(Small::Bytes(bytes)) => refresh.answer(FetchResult::Bytes(&bytes)).map_err(NoCandidate::from),
+            Ok(Small::Missing) => refresh.answer(FetchResult::Missing).map_err(|why| missing(why, place, &fetch.path).into()),
             // The refresh says no more than that nothing is known; the error says why, and when to try again.
-            Err(error) => refresh.answer(Answer::Failed(&error.refusal.to_string())).map_err(|_stale| error.into()),
+            Err(error) => refresh.answer(FetchResult::Failed(&error.refusal.to_string())).map_err(|_stale| error.into()),
         };
     }
     ended?;
@@ -145,7 +150,7 @@ pub async fn follow(
 }
 
 /// The first file that every repository has: without it, most likely this is none.
-fn missing(why: Refusal, place: &Place, path: &str) -> Refusal {
+fn missing(why: Refusal, place: &RepositoryTransport, path: &str) -> Refusal {
     if path != "timestamp.json" {
         return why;
     }
@@ -160,7 +165,11 @@ fn missing(why: Refusal, place: &Place, path: &str) -> Refusal {
 
 /// A disk that does not take something now may take it later.
 fn later(refusal: Refusal) -> NoCandidate {
-    if refusal.class == Class::System { NoCandidate::Failed(Failure { refusal, again: Again::Later }) } else { refusal.into() }
+    if refusal.category == Category::System {
+        NoCandidate::Failed(EffectFailure { refusal, advice: RetryAdvice::Later })
+    } else {
+        refusal.into()
+    }
 }
 
 /// All files as a tar, so that a person can look into it with what is on every device.

@@ -11,8 +11,8 @@
 //! date is worth a word and stops nothing: whether a release is fresh is the operator's vote.
 
 use super::cache::Cache;
-use super::transport::{Place, Transport};
-use super::{MISSING, Memory, NoCandidate, Trust, read_file};
+use super::transport::{RepositoryTransport, Transport};
+use super::{MISSING, NoCandidate, Trust, TrustFloors, read_file};
 use crate::config::{Config, read_limited};
 use crate::fetch::Small;
 use crate::storage::layout;
@@ -83,13 +83,17 @@ impl Trust {
     ///
     /// # Errors
     /// When the one that was in force is lost and only older ones are there, or it cannot be used.
-    pub(super) fn sigstore_root(&self, repository: &Repository, memory: &Memory) -> Result<(Vec<u8>, Origin), Refusal> {
+    pub(super) fn sigstore_root(
+        &self,
+        repository: &Repository,
+        trust_floors: &TrustFloors,
+    ) -> Result<(Vec<u8>, Origin), Refusal> {
         if let Some(bytes) = &self.sigstore.file {
             return Ok((bytes.clone(), Origin::File));
         }
         let mirrored = || self.optional_target(repository, MIRROR);
-        if self.sigstore.url.is_some() && memory.sigstore.timestamp > 0 {
-            return match self.own_root(memory) {
+        if self.sigstore.url.is_some() && trust_floors.sigstore.timestamp > 0 {
+            return match self.own_root(trust_floors) {
                 Ok(own) => Ok(own),
                 // What the operator vouches for is as good a reason not to wait for the network.
                 Err(lost) => mirrored()?.map(|target| (target.bytes().to_vec(), Origin::Mirror)).ok_or(lost),
@@ -97,16 +101,18 @@ impl Trust {
         }
         match mirrored()? {
             Some(target) => Ok((target.bytes().to_vec(), Origin::Mirror)),
-            None => self.own_root(memory),
+            None => self.own_root(trust_floors),
         }
     }
 
     /// The newest of Sigstore's own that was seen here: followed, or shipped with this agent or a newer one.
-    fn own_root(&self, memory: &Memory) -> Result<(Vec<u8>, Origin), Refusal> {
+    fn own_root(&self, trust_floors: &TrustFloors) -> Result<(Vec<u8>, Origin), Refusal> {
         let shipped = self.sigstore.shipped.map(|version| (version, SigstoreRoot::public_good_json().as_bytes()));
-        let wanted = match (&shipped, memory.trusted_root) {
-            (Some((version, shipped)), None) if *version >= memory.sigstore.root => return Ok((shipped.to_vec(), Origin::Agent)),
-            (Some((version, shipped)), Some(_)) if *version > memory.sigstore.root => {
+        let wanted = match (&shipped, trust_floors.trusted_root) {
+            (Some((version, shipped)), None) if *version >= trust_floors.sigstore.root => {
+                return Ok((shipped.to_vec(), Origin::Agent));
+            }
+            (Some((version, shipped)), Some(_)) if *version > trust_floors.sigstore.root => {
                 return Ok((shipped.to_vec(), Origin::Agent));
             }
             (_, Some(wanted)) => wanted,
@@ -114,7 +120,7 @@ impl Trust {
         };
         let kept = read_file(&self.cache_name(layout::TARGETS, &wanted)).filter(|bytes| Sha256::of(bytes) == wanted);
         match (kept, shipped) {
-            (Some(bytes), _) if memory.sigstore.timestamp > 0 => Ok((bytes, Origin::Sigstore)),
+            (Some(bytes), _) if trust_floors.sigstore.timestamp > 0 => Ok((bytes, Origin::Sigstore)),
             (Some(bytes), _) => Ok((bytes, Origin::Agent)),
             (None, Some((_, shipped))) if Sha256::of(shipped) == wanted => Ok((shipped.to_vec(), Origin::Agent)),
             (None, _) => Err(LOST.with("none that is as new as the one used before", wanted)),
@@ -122,22 +128,28 @@ impl Trust {
     }
 
     /// Remembers the shipped root, so that an older agent, back after this one failed, does not go back to an older root.
-    pub(super) fn remember_shipped(&self, memory: &mut Memory) -> Result<(), Refusal> {
-        if self.sigstore.shipped.is_some_and(|version| version > memory.sigstore.root) && self.sigstore.file.is_none() {
+    pub(super) fn remember_shipped(&self, trust_floors: &mut TrustFloors) -> Result<(), Refusal> {
+        if self.sigstore.shipped.is_some_and(|version| version > trust_floors.sigstore.root) && self.sigstore.file.is_none() {
             let shipped = SigstoreRoot::public_good_json().as_bytes();
             self.keep_target(shipped)?;
-            memory.sigstore = self.sigstore.cache.born(&memory.sigstore)?;
-            memory.trusted_root = Some(Sha256::of(shipped));
+            trust_floors.sigstore = self.sigstore.cache.born(&trust_floors.sigstore)?;
+            trust_floors.trusted_root = Some(Sha256::of(shipped));
         }
         Ok(())
     }
 
     /// Follows Sigstore's own repository, where that is configured.
-    pub(super) async fn follow_sigstore(&self, base: &Transport, rules: Rules, memory: &mut Memory) -> Result<(), NoCandidate> {
-        let place = Place::sigstore(base);
-        let repository = self.sigstore.cache.refresh(&place, &mut memory.sigstore, rules).await?;
+    pub(super) async fn follow_sigstore(
+        &self,
+        base: &Transport,
+        rules: Rules,
+        trust_floors: &mut TrustFloors,
+    ) -> Result<(), NoCandidate> {
+        let place = RepositoryTransport::sigstore(base);
+        let repository = self.sigstore.cache.refresh(&place, &mut trust_floors.sigstore, rules).await?;
         let info = repository.lookup(TARGET)?;
-        if memory.trusted_root.is_some() && info.sha256 == memory.trusted_root && self.own_root(memory).is_ok() {
+        if trust_floors.trusted_root.is_some() && info.sha256 == trust_floors.trusted_root && self.own_root(trust_floors).is_ok()
+        {
             return Ok(());
         }
         let Small::Bytes(bytes) = place.get(Kind::Target, &info.fetch_path, info.length).await? else {
@@ -147,12 +159,12 @@ impl Trust {
         // One that this agent cannot use does not replace one that it can.
         SigstoreRoot::parse(target.bytes())?;
         self.keep_target(target.bytes())?;
-        memory.trusted_root = Some(Sha256::of(target.bytes()));
+        trust_floors.trusted_root = Some(Sha256::of(target.bytes()));
         Ok(())
     }
 
     /// Whether there is none of Sigstore's own yet, or it is lost.
-    pub(super) fn root_is_missing(&self, memory: &Memory) -> bool {
-        self.sigstore.file.is_none() && (memory.sigstore.timestamp == 0 || self.own_root(memory).is_err())
+    pub(super) fn root_is_missing(&self, trust_floors: &TrustFloors) -> bool {
+        self.sigstore.file.is_none() && (trust_floors.sigstore.timestamp == 0 || self.own_root(trust_floors).is_err())
     }
 }

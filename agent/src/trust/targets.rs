@@ -1,7 +1,7 @@
 //! Signed targets and evidence on disk, named by their SHA-256, so that no name from outside is ever a path.
 
 use super::sigstore::MIRROR;
-use super::{CACHE, MISSING, Memory, NoCandidate, Place, Trust, policy_target, read_file};
+use super::{CACHE, MISSING, NoCandidate, RepositoryTransport, Trust, TrustFloors, policy_target, read_file};
 use crate::fetch::Small;
 use crate::storage::durable;
 use crate::storage::layout;
@@ -14,7 +14,7 @@ impl Trust {
     /// A target from the cache, or over the transport and then cached.
     pub(super) async fn target(
         &self,
-        place: &Place,
+        place: &RepositoryTransport,
         repository: &Repository,
         path: &str,
     ) -> Result<AuthenticTarget, NoCandidate> {
@@ -55,9 +55,9 @@ impl Trust {
     ///
     /// # Errors
     /// Of the file system.
-    pub fn collect(&self, memory: &Memory, under_way: &[Sha256]) -> Result<(), Refusal> {
-        let Ok(repository) = self.repository(memory) else { return Ok(()) };
-        let mut keep: BTreeSet<Sha256> = memory.trusted_root.into_iter().collect();
+    pub fn collect(&self, trust_floors: &TrustFloors, under_way: &[Sha256]) -> Result<(), Refusal> {
+        let Ok(repository) = self.repository(trust_floors) else { return Ok(()) };
+        let mut keep: BTreeSet<Sha256> = trust_floors.trusted_root.into_iter().collect();
         for component in &self.components {
             let channel = Channel::target(&component.name, &component.channel);
             let release = self.cached_target(&repository, &channel).and_then(|target| Channel::parse(target.bytes()).ok());

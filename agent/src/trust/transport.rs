@@ -2,7 +2,7 @@
 
 use super::{CACHE, MISSING};
 use crate::fetch::{Client, FetchError, Small, TarSource};
-use slipway_machine::Again;
+use slipway_machine::RetryAdvice;
 use slipway_protocol::Refusal;
 use slipway_verify::tuf::Kind;
 use url::Url;
@@ -18,14 +18,14 @@ pub enum Transport {
 
 /// One TUF repository in a transport.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct RepositoryTransport {
     /// Where its metadata is.
     pub metadata: Transport,
     /// Where its targets are.
     pub targets: Transport,
 }
 
-impl Place {
+impl RepositoryTransport {
     /// The operator's repository, as `slipway` lays it out.
     #[must_use]
     pub fn operator(base: &Transport) -> Self {
@@ -107,5 +107,5 @@ impl Transport {
 }
 
 fn fail(refusal: Refusal, again: bool) -> FetchError {
-    FetchError { refusal, retry: if again { Again::Later } else { Again::Never }, received: 0 }
+    FetchError { refusal, retry: if again { RetryAdvice::Later } else { RetryAdvice::Never }, received: 0 }
 }

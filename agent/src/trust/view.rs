@@ -1,6 +1,6 @@
 //! What `slipway-agent trust` shows: whose word counts here, how old it is, and what time it is taken to be.
 
-use super::{Memory, Origin, Trust, read_file};
+use super::{Origin, Trust, TrustFloors, read_file};
 use crate::clock::Known;
 use crate::storage::durable;
 use crate::storage::layout::SEEN_SUFFIX;
@@ -41,14 +41,15 @@ pub struct RepositoryView {
     /// When it was last verified to its end.
     pub verified: Option<Timestamp>,
     /// Since when that has not worked any more, and why.
-    pub trouble: Option<Trouble>,
+    #[serde(rename = "trouble")]
+    pub failure: Option<RefreshFailure>,
     /// Why what is on disk cannot be used, if so.
     pub damage: Option<Refusal>,
 }
 
 /// Since when something has not worked, and why.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Trouble {
+pub struct RefreshFailure {
     /// Since when.
     pub since: Timestamp,
     /// Why, the last time.
@@ -88,26 +89,27 @@ pub struct SigstoreView {
 
 /// What is written down about a repository, apart from its files: it only serves a person.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-struct Seen {
+struct RefreshState {
     verified: Option<Timestamp>,
-    trouble: Option<Trouble>,
+    #[serde(rename = "trouble")]
+    failure: Option<RefreshFailure>,
 }
 
 impl Trust {
     /// Writes down how a refresh ended. Failing to is no reason for anything.
     pub(super) fn note_seen(&self, name: &str, now: Timestamp, failure: Option<&Refusal>) {
-        let before = self.seen(name);
+        let before = self.state(name);
         let fresh = before.verified.is_some_and(|at| now.duration_since(at).as_secs().abs() < SEEN_AGAIN_SECS);
         let after = match failure {
-            None if before.trouble.is_none() && fresh => return,
-            None => Seen { verified: Some(now), trouble: None },
+            None if before.failure.is_none() && fresh => return,
+            None => RefreshState { verified: Some(now), failure: None },
             Some(refusal) => {
-                let same = before.trouble.as_ref().filter(|trouble| trouble.refusal.code == refusal.code);
+                let same = before.failure.as_ref().filter(|failure| failure.refusal.code == refusal.code);
                 if same.is_some() {
                     return;
                 }
-                let since = before.trouble.as_ref().map_or(now, |trouble| trouble.since);
-                Seen { trouble: Some(Trouble { since, refusal: refusal.clone() }), ..before }
+                let since = before.failure.as_ref().map_or(now, |failure| failure.since);
+                RefreshState { failure: Some(RefreshFailure { since, refusal: refusal.clone() }), ..before }
             }
         };
         let file = self.dir.join(format!("{name}{SEEN_SUFFIX}"));
@@ -117,31 +119,31 @@ impl Trust {
         }
     }
 
-    fn seen(&self, name: &str) -> Seen {
+    fn state(&self, name: &str) -> RefreshState {
         let bytes = read_file(&self.dir.join(format!("{name}{SEEN_SUFFIX}"))).unwrap_or_default();
         serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
     /// What is trusted, from the disk alone.
     #[must_use]
-    pub fn view(&self, memory: &Memory, time: Known) -> View {
+    pub fn view(&self, trust_floors: &TrustFloors, time: Known) -> View {
         let now = time.trusted();
-        let operator = self.operator.open(&memory.operator);
+        let operator = self.operator.open(&trust_floors.operator);
         let root = match &operator {
-            Ok(repository) => self.sigstore_root(repository, memory),
+            Ok(repository) => self.sigstore_root(repository, trust_floors),
             Err(refusal) => Err(refusal.clone()),
         };
         let url = self.url.as_ref().map(ToString::to_string);
-        let mut repositories = vec![self.repository_view(OPERATOR, url, operator, &memory.operator, now)];
+        let mut repositories = vec![self.repository_view(OPERATOR, url, operator, &trust_floors.operator, now)];
         if let Some(url) = &self.sigstore.url {
-            let own = self.sigstore.cache.open(&memory.sigstore);
-            repositories.push(self.repository_view(SIGSTORE, Some(url.to_string()), own, &memory.sigstore, now));
+            let own = self.sigstore.cache.open(&trust_floors.sigstore);
+            repositories.push(self.repository_view(SIGSTORE, Some(url.to_string()), own, &trust_floors.sigstore, now));
         }
         let sigstore_root = SigstoreView {
             origin: root.as_ref().ok().map(|(_, origin)| *origin),
             sha256: root.as_ref().ok().map(|(bytes, _)| Sha256::of(bytes)),
-            tuf_root: memory.sigstore.root,
-            refusal: root.err().filter(|_| memory.operator.timestamp > 0),
+            tuf_root: trust_floors.sigstore.root,
+            refusal: root.err().filter(|_| trust_floors.operator.timestamp > 0),
         };
         View { time, repositories, sigstore_root }
     }
@@ -154,7 +156,7 @@ impl Trust {
         floors: &Floors,
         now: Timestamp,
     ) -> RepositoryView {
-        let Seen { verified, trouble } = self.seen(name);
+        let RefreshState { verified, failure } = self.state(name);
         let judged = |role: &str| floors.expired.get(role).copied();
         let (roles, damage) = match opened {
             Ok(repository) => {
@@ -183,7 +185,7 @@ impl Trust {
                 (known.map(role).collect(), Some(refusal).filter(|_| floors.timestamp > 0))
             }
         };
-        RepositoryView { name: name.to_owned(), url, roles, verified, trouble, damage }
+        RepositoryView { name: name.to_owned(), url, roles, verified, failure, damage }
     }
 }
 
@@ -210,7 +212,7 @@ impl View {
             repository.write(&mut out);
         }
         let of =
-            |repository: &RepositoryView| [repository.trouble.as_ref().map(|it| it.refusal.clone()), repository.damage.clone()];
+            |repository: &RepositoryView| [repository.failure.as_ref().map(|it| it.refusal.clone()), repository.damage.clone()];
         let mut refusals: Vec<Refusal> = self.repositories.iter().flat_map(of).flatten().collect();
         // Without the operator's metadata nothing is known about Sigstore's root either, and that has been said.
         refusals.extend(root.refusal.clone().filter(|lost| refusals.iter().all(|said| said.code != lost.code)));
@@ -225,8 +227,8 @@ impl RepositoryView {
     fn write(&self, out: &mut String) {
         let whose = if self.name == OPERATOR { "Operator's repository" } else { "Sigstore's repository" };
         let _ = writeln!(out, "\n{whose}: {}", self.url.as_deref().unwrap_or("offline bundles only"));
-        let state = match (&self.trouble, self.verified) {
-            (Some(trouble), _) => format!("stale since {}: {}", minute(trouble.since), trouble.refusal.code),
+        let state = match (&self.failure, self.verified) {
+            (Some(failure), _) => format!("stale since {}: {}", minute(failure.since), failure.refusal.code),
             (None, Some(at)) => format!("verified {}", minute(at)),
             (None, None) => "never asked".to_owned(),
         };

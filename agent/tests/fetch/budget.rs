@@ -14,13 +14,13 @@ async fn a_server_that_drops_and_begins_anew_ends_by_budget() {
     let error = loop {
         let error = case.refused(&["a"]).await;
         tries += 1;
-        if error.retry == Again::Never {
+        if error.retry == RetryAdvice::Never {
             break error;
         }
         assert_eq!(code(&error), CUT, "{error}");
         assert_eq!(case.spent.get(), tries * got, "all that came is counted");
     };
-    assert_eq!(code(&error), ("SLW-A-BUDGET", Again::Never));
+    assert_eq!(code(&error), ("SLW-A-BUDGET", RetryAdvice::Never));
     assert_eq!(error.received, 0, "nothing is fetched that can only be thrown away");
     let allowed = 2 * SIZE + MIB;
     assert!(case.spent.get() <= allowed && case.spent.get() + SIZE > allowed, "{} of {allowed}", case.spent.get());
@@ -43,7 +43,7 @@ async fn a_spent_budget_asks_no_server() {
     case.times.set(1);
     case.spent.set(SIZE + MIB);
     let error = case.refused(&["a", "b"]).await;
-    assert_eq!(code(&error), ("SLW-A-BUDGET", Again::Never));
+    assert_eq!(code(&error), ("SLW-A-BUDGET", RetryAdvice::Never));
     assert!(case.server.requests().is_empty());
     // A complete part costs nothing.
     std::fs::write(case.part(), &case.bytes).unwrap();

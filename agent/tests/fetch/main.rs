@@ -12,8 +12,8 @@ mod servers;
 use slipway_agent::fetch::{Budget, Client, Download, Downloaded, FetchError, HttpSettings, Small};
 use slipway_agent::storage::store::{Account, Mark};
 use slipway_agent::tls::{TlsSettings, client_config};
-use slipway_machine::Again;
-use slipway_protocol::{Class, Refusal, Sha256, Sha512};
+use slipway_machine::RetryAdvice;
+use slipway_protocol::{Category, Refusal, Sha256, Sha512};
 use slipway_testkit::server::{Fault, ReleaseServer};
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
@@ -159,11 +159,11 @@ impl Case {
     }
 }
 
-fn code(error: &FetchError) -> (&str, Again) {
+fn code(error: &FetchError) -> (&str, RetryAdvice) {
     (&error.refusal.code, error.retry)
 }
 
-const DIGEST: (&str, Again) = ("SLW-A-DIGEST", Again::Never);
-const CUT: (&str, Again) = ("SLW-A-CUT", Again::Later);
-const SLOW: (&str, Again) = ("SLW-A-SLOW", Again::Later);
-const ENDLESS: (&str, Again) = ("SLW-A-ENDLESS", Again::Never);
+const DIGEST: (&str, RetryAdvice) = ("SLW-A-DIGEST", RetryAdvice::Never);
+const CUT: (&str, RetryAdvice) = ("SLW-A-CUT", RetryAdvice::Later);
+const SLOW: (&str, RetryAdvice) = ("SLW-A-SLOW", RetryAdvice::Later);
+const ENDLESS: (&str, RetryAdvice) = ("SLW-A-ENDLESS", RetryAdvice::Never);

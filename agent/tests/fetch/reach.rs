@@ -8,13 +8,13 @@ async fn schemes_and_connections() {
     let mut what = case.wanted(&["a"]);
     let strict = client(&HttpSettings { allow_http: false, ..settings() }, None);
     let error = strict.download(&what, |_| {}, |_| Ok(())).await.unwrap_err();
-    assert_eq!(code(&error), ("SLW-A-PLAIN-HTTP", Again::Never), "{error}");
+    assert_eq!(code(&error), ("SLW-A-PLAIN-HTTP", RetryAdvice::Never), "{error}");
     let error = strict.get_small(&case.url("a"), 1).await.unwrap_err();
-    assert_eq!(code(&error), ("SLW-A-PLAIN-HTTP", Again::Never), "{error}");
+    assert_eq!(code(&error), ("SLW-A-PLAIN-HTTP", RetryAdvice::Never), "{error}");
 
     what.urls = vec!["http://127.0.0.1:1/a?token=secret".parse().unwrap()];
     let error = case.download(&what).await.unwrap_err();
-    assert_eq!(code(&error), ("SLW-A-CONNECT", Again::Later), "{error}");
+    assert_eq!(code(&error), ("SLW-A-CONNECT", RetryAdvice::Later), "{error}");
     assert!(!error.to_string().contains("secret"), "{error}");
 
     what.urls = vec!["file:///etc/passwd".parse().unwrap()];
@@ -62,7 +62,7 @@ async fn tls_says_what_is_wrong_with_whom() {
         let result = client.download(&what, |_| {}, |_| Ok(())).await;
         match (wanted, result) {
             (None, result) => assert!(result.is_ok(), "{result:?}"),
-            (Some(wanted), result) => assert_eq!(code(&result.unwrap_err()), (wanted, Again::Later), "{identity:?}"),
+            (Some(wanted), result) => assert_eq!(code(&result.unwrap_err()), (wanted, RetryAdvice::Later), "{identity:?}"),
         }
         let _ = std::fs::remove_file(case.part());
     }

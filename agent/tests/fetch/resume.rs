@@ -90,7 +90,7 @@ async fn a_part_shorter_than_its_cursor_moves_the_cursor() {
     std::fs::write(case.part(), &case.bytes[..1000]).unwrap();
     case.cursor.set(2 * MIB);
     case.server.fault_times("/a", Fault::Status(503), 1);
-    assert_eq!(code(&case.refused(&["a"]).await), ("SLW-A-UNAVAILABLE", Again::Later));
+    assert_eq!(code(&case.refused(&["a"]).await), ("SLW-A-UNAVAILABLE", RetryAdvice::Later));
     assert_eq!(case.cursor.get(), 1000);
     assert_eq!(case.get(&["a"]).await, Ok(Downloaded { received: SIZE - 1000, resumed: 1000 }));
 }
@@ -154,12 +154,12 @@ async fn the_devices_own_trouble_is_not_the_servers() {
     let mut what = case.wanted(&["a", "b"]);
     what.part = case.dir.path().join("missing/artifact.part");
     let error = case.download(&what).await.unwrap_err();
-    assert_eq!(code(&error), ("SLW-A-DISK-IO", Again::Later), "{error}");
+    assert_eq!(code(&error), ("SLW-A-DISK-IO", RetryAdvice::Later), "{error}");
     assert!(case.server.requests().is_empty(), "nothing is asked for that cannot be kept");
 
     let what = case.wanted(&["a", "b"]);
     let full = Refusal { seen: "full".to_owned(), ..error.refusal };
     let error = case.client.download(&what, |_| {}, |_| Err(full.clone())).await.unwrap_err();
-    assert_eq!((&error.refusal, error.retry), (&full, Again::Later), "a cursor that cannot be stored ends it");
+    assert_eq!((&error.refusal, error.retry), (&full, RetryAdvice::Later), "a cursor that cannot be stored ends it");
     assert_eq!(case.ranges("b").len(), 0);
 }

@@ -9,7 +9,7 @@ async fn a_server_that_stalls_or_trickles_is_left() {
     case.server.fault_times("/a", Fault::StallAfter(5 * MIB), 1);
     let error = case.refused(&["a"]).await;
     assert_eq!(code(&error), SLOW, "{error}");
-    assert_eq!(error.refusal.class, Class::SlowRetrieval);
+    assert_eq!(error.refusal.category, Category::SlowRetrieval);
     assert_eq!(case.cursor.get(), 5 * MIB, "what came before is kept");
 
     case.server.fault_times("/a", Fault::Throttle(MIB / 64), 1);
@@ -43,15 +43,15 @@ async fn a_server_that_never_answers_is_left() {
 #[tokio::test]
 async fn more_than_was_authorised_is_refused_at_once() {
     let case = Case::new();
-    case.server.fault_times("/a", Fault::LieAboutLength(1), 1);
+    case.server.fault_times("/a", Fault::WrongLength(1), 1);
     let error = case.refused(&["a"]).await;
     assert_eq!((code(&error), error.received), (ENDLESS, 0), "{error}");
-    assert_eq!(error.refusal.class, Class::EndlessData);
+    assert_eq!(error.refusal.category, Category::EndlessData);
     assert!(!case.part().exists(), "nothing is left");
 
-    case.server.fault_times("/a", Fault::LieAboutLength(-1), 1);
+    case.server.fault_times("/a", Fault::WrongLength(-1), 1);
     let error = case.refused(&["a"]).await;
-    assert_eq!((code(&error), error.received), (("SLW-A-SIZE", Again::Never), 0), "{error}");
+    assert_eq!((code(&error), error.received), (("SLW-A-SIZE", RetryAdvice::Never), 0), "{error}");
 
     case.server.fault_times("/a", Fault::Endless, 1);
     let error = case.refused(&["a"]).await;
@@ -75,15 +75,15 @@ async fn a_body_without_length_is_bounded_and_complete() {
 async fn what_the_server_says_decides_whether_to_come_back() {
     let case = Case::new();
     for (fault, wanted) in [
-        (Fault::Status(401), ("SLW-A-STATUS", Again::Never)),
-        (Fault::Status(403), ("SLW-A-STATUS", Again::Never)),
-        (Fault::Status(404), ("SLW-A-STATUS", Again::Never)),
-        (Fault::Status(410), ("SLW-A-STATUS", Again::Never)),
-        (Fault::Status(408), ("SLW-A-UNAVAILABLE", Again::Later)),
-        (Fault::Status(429), ("SLW-A-UNAVAILABLE", Again::Later)),
-        (Fault::Status(500), ("SLW-A-UNAVAILABLE", Again::Later)),
-        (Fault::RetryAfter(7), ("SLW-A-UNAVAILABLE", Again::After(7))),
-        (Fault::RedirectLoop, ("SLW-A-REDIRECT", Again::Never)),
+        (Fault::Status(401), ("SLW-A-STATUS", RetryAdvice::Never)),
+        (Fault::Status(403), ("SLW-A-STATUS", RetryAdvice::Never)),
+        (Fault::Status(404), ("SLW-A-STATUS", RetryAdvice::Never)),
+        (Fault::Status(410), ("SLW-A-STATUS", RetryAdvice::Never)),
+        (Fault::Status(408), ("SLW-A-UNAVAILABLE", RetryAdvice::Later)),
+        (Fault::Status(429), ("SLW-A-UNAVAILABLE", RetryAdvice::Later)),
+        (Fault::Status(500), ("SLW-A-UNAVAILABLE", RetryAdvice::Later)),
+        (Fault::RetryAfter(7), ("SLW-A-UNAVAILABLE", RetryAdvice::After(7))),
+        (Fault::RedirectLoop, ("SLW-A-REDIRECT", RetryAdvice::Never)),
     ] {
         case.server.heal("/a");
         case.server.fault("/a", fault);
@@ -101,7 +101,7 @@ async fn one_flipped_byte_is_refused_and_not_kept() {
     case.server.fault("/a", Fault::FlipByte(SIZE - 1));
     let error = case.refused(&["a"]).await;
     assert_eq!(code(&error), DIGEST, "{error}");
-    assert_eq!(error.refusal.class, Class::ArbitrarySoftware);
+    assert_eq!(error.refusal.category, Category::ArbitrarySoftware);
     assert!(!case.part().exists() && !case.tag().exists());
     assert_eq!((case.cursor.get(), case.server.requests().len()), (0, 1), "not asked twice");
     // Another address has the right one.
@@ -115,13 +115,13 @@ async fn a_server_that_lied_is_not_asked_again_for_that_file() {
     case.server.fault("/a", Fault::FlipByte(1));
     case.server.fault_times("/b", Fault::Status(503), 1);
     let error = case.refused(&["a", "b"]).await;
-    assert_eq!(code(&error), ("SLW-A-UNAVAILABLE", Again::Later), "the one that may work decides");
+    assert_eq!(code(&error), ("SLW-A-UNAVAILABLE", RetryAdvice::Later), "the one that may work decides");
     assert!(case.get(&["a", "b"]).await.is_ok());
     assert_eq!((case.ranges("a").len(), case.ranges("b").len()), (1, 2));
 }
 
 #[tokio::test]
-async fn when_all_addresses_fail_for_good_the_gravest_is_told() {
+async fn when_all_addresses_fail_for_good_the_gravest_refusal_is_reported() {
     let case = Case::new();
     case.server.fault("/a", Fault::FlipByte(1));
     assert_eq!(code(&case.refused(&["nothing", "a", "nothing"]).await), DIGEST);
@@ -152,13 +152,13 @@ async fn small_files_are_bounded_and_may_be_missing() {
     assert_eq!(case.client.get_small(&case.url("nothing"), 5).await, Ok(Small::Missing));
     for (fault, wanted) in [
         (Fault::Status(403), None),
-        (Fault::Status(401), Some(("SLW-A-STATUS", Again::Never))),
-        (Fault::Status(500), Some(("SLW-A-UNAVAILABLE", Again::Later))),
-        (Fault::RetryAfter(9), Some(("SLW-A-UNAVAILABLE", Again::After(9)))),
-        (Fault::LieAboutLength(1), Some(ENDLESS)),
+        (Fault::Status(401), Some(("SLW-A-STATUS", RetryAdvice::Never))),
+        (Fault::Status(500), Some(("SLW-A-UNAVAILABLE", RetryAdvice::Later))),
+        (Fault::RetryAfter(9), Some(("SLW-A-UNAVAILABLE", RetryAdvice::After(9)))),
+        (Fault::WrongLength(1), Some(ENDLESS)),
         (Fault::Endless, Some(ENDLESS)),
         (Fault::CutAfter(3), Some(CUT)),
-        (Fault::RedirectLoop, Some(("SLW-A-REDIRECT", Again::Never))),
+        (Fault::RedirectLoop, Some(("SLW-A-REDIRECT", RetryAdvice::Never))),
     ] {
         case.server.fault_times("/small", fault, if fault == Fault::RedirectLoop { 99 } else { 1 });
         let got = case.client.get_small(&url, 5).await;

@@ -56,7 +56,7 @@ fn report(seq: u64) -> Report {
         text: None,
     }
 }
-fn bell(number: u64) -> String {
+fn notice(number: u64) -> String {
     format!(r#"{{"v":1,"timestamp_version":{number}}}"#)
 }
 
@@ -113,7 +113,7 @@ impl Driver {
         .await
     }
 
-    async fn heard(&mut self) -> u64 {
+    async fn received(&mut self) -> u64 {
         let (number, ack) = self.notice().await;
         self.say(ToBroker::Acknowledge(ack)).await;
         number
@@ -172,7 +172,7 @@ impl Mortal {
 /// The operator: hears everything below `slipway/` and `up/`, and says anything.
 struct Operator {
     client: AsyncClient,
-    heard: Arc<Mutex<Vec<(String, String)>>>,
+    received: Arc<Mutex<Vec<(String, String)>>>,
     acknowledged: Arc<Mutex<usize>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -186,11 +186,11 @@ impl Operator {
         options.set_keep_alive(Duration::from_secs(5));
         options.set_max_packet_size(Some(1 << 20));
         let (client, mut event_loop) = AsyncClient::new(options, 64);
-        let heard = Arc::new(Mutex::new(Vec::new()));
+        let received = Arc::new(Mutex::new(Vec::new()));
         let acknowledged = Arc::new(Mutex::new(0));
         let (ready, mut is_ready) = mpsc::channel(1);
         let task = tokio::spawn({
-            let (client, heard, acknowledged) = (client.clone(), Arc::clone(&heard), Arc::clone(&acknowledged));
+            let (client, received, acknowledged) = (client.clone(), Arc::clone(&received), Arc::clone(&acknowledged));
             async move {
                 loop {
                     match event_loop.poll().await {
@@ -202,7 +202,7 @@ impl Operator {
                         Ok(Event::Incoming(Packet::PubAck(_))) => *acknowledged.lock().unwrap() += 1,
                         Ok(Event::Incoming(Packet::Publish(Publish { topic, payload, .. }))) => {
                             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                            heard.lock().unwrap().push((text(&topic), text(&payload)));
+                            received.lock().unwrap().push((text(&topic), text(&payload)));
                         }
                         Ok(_) => {}
                         Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -211,7 +211,7 @@ impl Operator {
             }
         });
         timeout(SOON, is_ready.recv()).await.unwrap();
-        Self { client, heard, acknowledged, task }
+        Self { client, received, acknowledged, task }
     }
 
     async fn publish(&self, topic: &str, qos: QoS, retain: bool, payload: impl Into<Vec<u8>>) {
@@ -219,12 +219,12 @@ impl Operator {
     }
 
     /// Rings the node's bell at QoS 1.
-    async fn ring(&self, number: u64) {
-        self.publish(&topics::node_notice(&fleet(), &node()), QoS::AtLeastOnce, false, bell(number)).await;
+    async fn trigger(&self, number: u64) {
+        self.publish(&topics::node_notice(&fleet(), &node()), QoS::AtLeastOnce, false, notice(number)).await;
     }
 
     fn on(&self, topic: &str) -> Vec<String> {
-        self.heard.lock().unwrap().iter().filter(|(on, _)| on == topic).map(|(_, payload)| payload.clone()).collect()
+        self.received.lock().unwrap().iter().filter(|(on, _)| on == topic).map(|(_, payload)| payload.clone()).collect()
     }
 
     async fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
@@ -243,7 +243,7 @@ impl Drop for Operator {
     }
 }
 
-async fn world() -> (Mosquitto, Operator) {
+async fn broker_and_operator() -> (Mosquitto, Operator) {
     let broker = Mosquitto::start(Access::Plain).unwrap();
     let operator = Operator::new(&broker).await;
     (broker, operator)

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn oversized_messages_do_not_end_the_connection() {
-    let (broker, operator) = world().await;
+    let (broker, operator) = broker_and_operator().await;
     let topic = topics::node_notice(&fleet(), &node());
     let huge = vec![b'x'; 64 * 1024];
     operator.publish(&topic, QoS::AtLeastOnce, true, huge.clone()).await;
@@ -15,7 +15,7 @@ async fn oversized_messages_do_not_end_the_connection() {
             operator.publish(&topic, qos, false, huge.clone()).await;
         }
     }
-    operator.ring(1).await;
+    operator.trigger(1).await;
     let first = driver
         .until("the notice", |event| match event {
             FromBroker::Notice { notice, ack } => Some(Ok((notice.timestamp_version, ack))),
@@ -28,36 +28,36 @@ async fn oversized_messages_do_not_end_the_connection() {
 /// Mosquitto 2.0.11 delivers nothing more to a session after as many dropped messages as its receive maximum; see `mqtt::session`.
 /// Later versions do, and the test then shows nothing; its twin against a played broker always does.
 #[tokio::test]
-async fn oversized_messages_do_not_make_it_deaf() {
-    let (broker, operator) = world().await;
+async fn oversized_messages_do_not_stop_later_notices() {
+    let (broker, operator) = broker_and_operator().await;
     let mut driver = Driver::connected(settings(&broker.url(), "hearing_check = '2s'")).await;
     let topic = topics::node_notice(&fleet(), &node());
     for _ in 0..40 {
         operator.publish(&topic, QoS::AtLeastOnce, false, vec![b'x'; 64 * 1024]).await;
     }
     operator.until("all of them", |operator| *operator.acknowledged.lock().unwrap() == 40).await;
-    let rings = async {
+    let triggers = async {
         for number in 1.. {
-            operator.ring(number).await;
+            operator.trigger(number).await;
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
     tokio::select! {
-        () = rings => {}
-        _ = driver.heard() => {}
+        () = triggers => {}
+        _ = driver.received() => {}
     }
 }
 
 #[tokio::test]
 async fn a_thousand_malformed_notices_cost_little() {
-    let (broker, operator) = world().await;
+    let (broker, operator) = broker_and_operator().await;
     let mut driver = Driver::connected(settings(&broker.url(), "")).await;
     let topic = topics::node_notice(&fleet(), &node());
     for number in 0..1000 {
         let qos = if number % 2 == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
         operator.publish(&topic, qos, false, format!("{{\"v\":1,\"v\":{number}}}")).await;
     }
-    operator.ring(1).await;
+    operator.trigger(1).await;
     let mut complaints = Vec::new();
     driver
         .until("the good one", |event| match event {
@@ -75,11 +75,11 @@ async fn a_thousand_malformed_notices_cost_little() {
 
 #[tokio::test]
 async fn a_flood_of_good_notices_does_not_grow_and_does_not_deafen() {
-    let (broker, operator) = world().await;
+    let (broker, operator) = broker_and_operator().await;
     let mut driver = Driver::connected(settings(&broker.url(), "")).await;
     let topic = topics::node_notice(&fleet(), &node());
     for number in 1..=150 {
-        operator.publish(&topic, QoS::AtMostOnce, false, bell(number)).await;
+        operator.publish(&topic, QoS::AtMostOnce, false, notice(number)).await;
     }
     // Marks the end: a report goes out behind everything that came in before it.
     operator.publish(&topic, QoS::AtMostOnce, false, "the end").await;
@@ -101,19 +101,19 @@ async fn a_flood_of_good_notices_does_not_grow_and_does_not_deafen() {
     // A report's delivery shows that the acknowledgements were taken.
     driver.say(ToBroker::Report(report(1))).await;
     driver.delivered().await;
-    operator.ring(999).await;
-    assert_eq!(driver.heard().await, 999);
+    operator.trigger(999).await;
+    assert_eq!(driver.received().await, 999);
 }
 
 #[tokio::test]
 async fn a_notice_comes_again_until_it_is_acknowledged_and_waits_while_the_node_is_away() {
-    let (broker, operator) = world().await;
+    let (broker, operator) = broker_and_operator().await;
     let config = || settings(&broker.url(), "");
     // Killed between hearing and recording.
     let (node, ()) = Mortal::live(config(), async |driver: &mut Driver| driver.until_connected().await).await;
     node.die();
     operator.presence("offline").await;
-    operator.ring(1).await;
+    operator.trigger(1).await;
     let (node, number) = Mortal::live(config(), async |driver: &mut Driver| {
         let (number, ack) = driver.notice().await;
         // Neither given back nor dropped, as when the power goes.
@@ -126,11 +126,11 @@ async fn a_notice_comes_again_until_it_is_acknowledged_and_waits_while_the_node_
     operator.presence("offline").await;
 
     let mut driver = Driver::start(config());
-    assert_eq!(driver.heard().await, 1, "it came again");
+    assert_eq!(driver.received().await, 1, "it came again");
     driver.until_connected().await;
     driver.stop().await;
 
-    operator.ring(2).await;
+    operator.trigger(2).await;
     let mut driver = Driver::start(config());
-    assert_eq!(driver.heard().await, 2, "the acknowledged one did not come again");
+    assert_eq!(driver.received().await, 2, "the acknowledged one did not come again");
 }

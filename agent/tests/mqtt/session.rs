@@ -3,8 +3,8 @@
 use super::*;
 
 #[tokio::test]
-async fn hears_notices_delivers_reports_and_shows_presence() {
-    let (broker, operator) = world().await;
+async fn receives_notices_delivers_reports_and_shows_presence() {
+    let (broker, operator) = broker_and_operator().await;
     let extra = "extra_notice_topics = ['edge-ota/notice']\nreport_topic = 'up/status'";
     let mut driver = Driver::connected(settings(&broker.url(), extra)).await;
     operator.presence("online").await;
@@ -13,8 +13,8 @@ async fn hears_notices_delivers_reports_and_shows_presence() {
         [(1, topics::fleet_notice(&fleet())), (2, topics::node_notice(&fleet(), &node())), (3, "edge-ota/notice".into())]
     {
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
-            operator.publish(&topic, qos, false, bell(number)).await;
-            assert_eq!(driver.heard().await, number, "{topic} {qos:?}");
+            operator.publish(&topic, qos, false, notice(number)).await;
+            assert_eq!(driver.received().await, number, "{topic} {qos:?}");
         }
     }
     for seq in 1..=40 {
@@ -94,23 +94,23 @@ async fn says_why_there_is_no_broker_and_does_not_hurry() {
 
 #[tokio::test]
 async fn a_broker_that_forgot_everything_is_subscribed_to_again() {
-    let (mut broker, operator) = world().await;
+    let (mut broker, operator) = broker_and_operator().await;
     let mut driver = Driver::connected(settings(&broker.url(), "")).await;
-    operator.ring(1).await;
-    assert_eq!(driver.heard().await, 1);
+    operator.trigger(1).await;
+    assert_eq!(driver.received().await, 1);
     broker.restart().unwrap();
     driver.reason().await;
     driver.until_connected().await;
     // A new one: the old may still be finding out.
     let operator = Operator::new(&broker).await;
     operator.presence("online").await;
-    operator.ring(2).await;
-    assert_eq!(driver.heard().await, 2);
+    operator.trigger(2).await;
+    assert_eq!(driver.received().await, 2);
 }
 
 #[tokio::test]
 async fn a_report_is_delivered_only_when_the_broker_says_so() {
-    let (mut broker, _operator) = world().await;
+    let (mut broker, _operator) = broker_and_operator().await;
     let mut driver = Driver::connected(settings(&broker.url(), "")).await;
     broker.freeze().unwrap();
     driver.say(ToBroker::Report(report(1))).await;
@@ -135,7 +135,7 @@ async fn a_report_is_delivered_only_when_the_broker_says_so() {
 
 #[tokio::test]
 async fn a_frozen_broker_is_given_up_and_found_again() {
-    let (broker, _operator) = world().await;
+    let (broker, _operator) = broker_and_operator().await;
     let mut driver = Driver::connected(settings(&broker.url(), "")).await;
     broker.freeze().unwrap();
     let reason = driver.reason().await;
@@ -160,7 +160,7 @@ async fn a_report_that_the_broker_refuses_is_not_delivered() {
 
 #[tokio::test]
 async fn the_last_will_says_offline_when_the_process_vanishes() {
-    let (broker, operator) = world().await;
+    let (broker, operator) = broker_and_operator().await;
     let (node, ()) = Mortal::live(settings(&broker.url(), ""), async |driver: &mut Driver| driver.until_connected().await).await;
     operator.presence("online").await;
     node.die();

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use slipway_agent::storage::witness::{Memory, Witness};
+use slipway_agent::storage::witness::{Witness, WitnessData};
 use slipway_fuzz_targets::device::{MEMBER, SLOT};
 use slipway_fuzz_targets::evidence::{NAME, TARBALL};
 use slipway_protocol::Sha256;
@@ -21,7 +21,7 @@ fn main() -> Result<()> {
     evidence()?;
     published()?;
     device()?;
-    talk()?;
+    messages()?;
     for target in ["bundle_mutant", "tuf"] {
         for n in 0..6_u8 {
             let tape: Vec<u8> = (0..3).flat_map(|part| Sha256::of(&[n, part]).0).collect();
@@ -146,7 +146,7 @@ required = true
     let (mut witness, _) = Witness::open(&path)?;
     put("witness", "new", &fs::read(&path)?)?;
     let component = json!({"edgecore": {"generation": 7, "epoch": 3, "phase": "probation", "committed": {"v": "v1.23.0", "a": Sha256::of(b"a"), "p": Sha256::of(b"p")}, "active": SLOT}});
-    let memory: Memory = serde_json::from_value(json!({"generation": 7, "reports": 40, "components": component}))?;
+    let memory: WitnessData = serde_json::from_value(json!({"generation": 7, "reports": 40, "components": component}))?;
     witness.write(&memory)?;
     put("witness", "written", &fs::read(&path)?)?;
 
@@ -172,7 +172,7 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, name: &str, bytes: &[u8]) -> Result<(
     Ok(tar.append_data(&mut header, name, bytes)?)
 }
 
-fn talk() -> Result<()> {
+fn messages() -> Result<()> {
     let notice =
         br#"{"v":1,"component":"edgecore","channel":"stable","version":"v1.23.1","timestamp_version":7,"from_the_future":[1]}"#;
     put("notice", "all", notice)?;

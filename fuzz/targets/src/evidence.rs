@@ -3,8 +3,8 @@
 //! What is valid comes from the private Sigstore of `slipway-testkit`, so a part that its reader accepts goes on to the signatures.
 
 use crate::meaning::Meaning;
+use crate::messages::members_written;
 use crate::mutate::{mutant, remove};
-use crate::talk::members_written;
 use crate::tape::Tape;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,7 +34,7 @@ struct Valid {
 }
 
 /// The fake world.
-struct World {
+struct Fixture {
     sigstore: PrivateSigstore,
     attestation: Attestation,
     root: SigstoreRoot,
@@ -70,8 +70,8 @@ fn bundles(sigstore: &PrivateSigstore) -> Vec<(Value, bool)> {
     ]
 }
 
-fn world() -> &'static World {
-    static WORLD: OnceLock<World> = OnceLock::new();
+fn fixture() -> &'static Fixture {
+    static WORLD: OnceLock<Fixture> = OnceLock::new();
     WORLD.get_or_init(|| {
         let sigstore = PrivateSigstore::new("fuzz");
         let root = SigstoreRoot::parse(&sigstore.trusted_root()).expect("the world's root is valid");
@@ -82,7 +82,7 @@ fn world() -> &'static World {
         // The same signer again: its parts fit everything but this very signature.
         let another = Attestation { subjects: Vec::new(), ..release() }.artifact(NAME, b"another tarball").at(1_750_000_300);
         parts.push(sigstore.attest_value(&Attestation { evidence: sigstore::Evidence::RekorV1AndTimestamp, ..another }));
-        let mut world = World {
+        let mut fixture = Fixture {
             timestamps_only: SigstoreRoot::parse(&sigstore.trusted_root_timestamps_only()).expect("the world's root is valid"),
             key: PublicKey::from_pem(&ManagedKey::new("fuzz").public_pem()).expect("the world's key is valid"),
             policy: Policy::parse("component = \"edgecore\"\npreset = \"kubeedge\"\n").expect("a valid policy"),
@@ -96,15 +96,15 @@ fn world() -> &'static World {
         };
         for (value, with_key) in made {
             let bytes = value.to_string().into_bytes();
-            let evidence = world.verify(&bytes, with_key, LogRule::Proof).expect("the world's bundles are valid");
+            let evidence = fixture.verify(&bytes, with_key, LogRule::Proof).expect("the world's bundles are valid");
             let meaning = Meaning::of(&bytes).expect("the world's bundles say something");
-            world.valid.push(Valid { value, meaning, evidence, with_key });
+            fixture.valid.push(Valid { value, meaning, evidence, with_key });
         }
-        world
+        fixture
     })
 }
 
-impl World {
+impl Fixture {
     fn verify(&self, bundle: &[u8], with_key: bool, rule: LogRule) -> Result<Evidence, Refusal> {
         let Attestation { identity, issuer, .. } = &self.attestation;
         let signer = if with_key { Signer::Key(&self.key) } else { Signer::Identity { identity, issuer } };
@@ -157,90 +157,90 @@ fn members_in(text: &str) -> usize {
 
 /// Any bytes as a bundle. The first byte chooses rule and signer.
 pub fn bundle(data: &[u8]) {
-    let world = world();
+    let fixture = fixture();
     let Some((choice, bytes)) = data.split_first() else { return };
     let rule = [LogRule::Proof, LogRule::UnsafePromiseOnly, LogRule::UnsafeTimestampOnly][usize::from(choice % 3)];
-    let Attestation { identity, issuer, .. } = &world.attestation;
+    let Attestation { identity, issuer, .. } = &fixture.attestation;
     let signer = Signer::Identity { identity, issuer };
     let accepted = match rule {
-        LogRule::UnsafeTimestampOnly => verify_bundle(bytes, &world.timestamps_only, signer, Artifact::Bytes(TARBALL), rule),
-        _ => world.verify(bytes, choice & 128 != 0, rule),
+        LogRule::UnsafeTimestampOnly => verify_bundle(bytes, &fixture.timestamps_only, signer, Artifact::Bytes(TARBALL), rule),
+        _ => fixture.verify(bytes, choice & 128 != 0, rule),
     };
     // The corpus holds bundles of this world, which may have changed since: so not what they say is asked, only that they say something.
     assert!(accepted.is_err() || Meaning::of(bytes).is_some(), "accepted, and says nothing: {accepted:?}");
-    let proven = world.provenance(bytes);
+    let proven = fixture.provenance(bytes);
     assert!(proven.is_err() || Meaning::of(bytes).is_some(), "{proven:?}");
 }
 
 /// A valid bundle, changed in a few places that the bytes choose: it may verify only if it says the same.
 pub fn bundle_mutant(data: &[u8]) {
-    let world = world();
+    let fixture = fixture();
     let mut tape = Tape::new(data);
-    let Some(original) = tape.pick(&world.valid) else { return };
+    let Some(original) = tape.pick(&fixture.valid) else { return };
     let rule = if tape.byte().is_multiple_of(4) { LogRule::UnsafePromiseOnly } else { LogRule::Proof };
-    let changed = mutant(&original.value, &world.parts, &mut tape);
-    world.judge(&changed, original.with_key, rule);
+    let changed = mutant(&original.value, &fixture.parts, &mut tape);
+    fixture.judge(&changed, original.with_key, rule);
 }
 
 /// Any bytes as the signing certificate.
 pub fn certificate(data: &[u8]) {
-    let world = world();
-    world.replaced("/verificationMaterial/certificate/rawBytes", &json!(STANDARD.encode(data)));
-    let mut chained = world.valid[0].value.clone();
+    let fixture = fixture();
+    fixture.replaced("/verificationMaterial/certificate/rawBytes", &json!(STANDARD.encode(data)));
+    let mut chained = fixture.valid[0].value.clone();
     remove(&mut chained, "/verificationMaterial/certificate");
-    let leaf = world.valid[0].value.pointer("/verificationMaterial/certificate").cloned();
+    let leaf = fixture.valid[0].value.pointer("/verificationMaterial/certificate").cloned();
     chained["mediaType"] = json!("application/vnd.dev.sigstore.bundle+json;version=0.2");
     chained["verificationMaterial"]["x509CertificateChain"] =
         json!({"certificates": [leaf, {"rawBytes": STANDARD.encode(data)}]});
-    world.judge(chained.to_string().as_bytes(), false, LogRule::Proof);
+    fixture.judge(chained.to_string().as_bytes(), false, LogRule::Proof);
 }
 
 /// Any text as the log's checkpoint.
 pub fn checkpoint(data: &[u8]) {
     let Ok(note) = std::str::from_utf8(data) else { return };
-    world().replaced(&format!("{PROOF}/checkpoint/envelope"), &json!(note));
+    fixture().replaced(&format!("{PROOF}/checkpoint/envelope"), &json!(note));
 }
 
 /// Any bytes as the RFC 3161 token.
 pub fn timestamp(data: &[u8]) {
     let place = "/verificationMaterial/timestampVerificationData/rfc3161Timestamps/0/signedTimestamp";
-    world().replaced(place, &json!(STANDARD.encode(data)));
+    fixture().replaced(place, &json!(STANDARD.encode(data)));
 }
 
 /// Any bytes as the trusted root; or the valid one, changed where the bytes say. No change makes it trust a stranger.
 pub fn trusted_root(data: &[u8]) {
-    let world = world();
+    let fixture = fixture();
     let _refused_or_not = SigstoreRoot::parse(data);
-    let changed = mutant(&world.sigstore.trusted_root_value(), &[], &mut Tape::new(data));
+    let changed = mutant(&fixture.sigstore.trusted_root_value(), &[], &mut Tape::new(data));
     if let Ok(root) = SigstoreRoot::parse(&changed) {
-        let Attestation { identity, issuer, .. } = &world.attestation;
+        let Attestation { identity, issuer, .. } = &fixture.attestation;
         let signer = Signer::Identity { identity, issuer };
-        let accepted = verify_bundle(&world.stranger, &root, signer, Artifact::Bytes(TARBALL), LogRule::Proof);
+        let accepted = verify_bundle(&fixture.stranger, &root, signer, Artifact::Bytes(TARBALL), LogRule::Proof);
         assert!(accepted.is_err(), "a stranger is trusted: {accepted:?} by {}", String::from_utf8_lossy(&changed));
     }
 }
 
 /// Any bytes as a signed statement, or the valid one changed where the bytes say: what a liar with a valid certificate can write.
 pub fn statement(data: &[u8]) {
-    let world = world();
+    let fixture = fixture();
     let mut tape = Tape::new(data);
     let payload = match tape.byte() % 4 {
         0 => tape.rest().to_vec(),
         1 => {
-            let mut lie = world.attestation.statement();
-            lie["predicate"] = serde_json::from_slice(tape.rest()).unwrap_or_default();
-            lie.to_string().into_bytes()
+            let mut forgery = fixture.attestation.statement();
+            forgery["predicate"] = serde_json::from_slice(tape.rest()).unwrap_or_default();
+            forgery.to_string().into_bytes()
         }
-        _ => mutant(&world.attestation.statement(), &[Attestation::npm("owner/repo", "refs/tags/v1").statement()], &mut tape),
+        _ => mutant(&fixture.attestation.statement(), &[Attestation::npm("owner/repo", "refs/tags/v1").statement()], &mut tape),
     };
-    let bundle = world.sigstore.attest_payload(&world.attestation, &payload);
-    let Ok(provenance) = world.provenance(&bundle) else { return };
+    let bundle = fixture.sigstore.attest_payload(&fixture.attestation, &payload);
+    let Ok(provenance) = fixture.provenance(&bundle) else { return };
     let text = String::from_utf8_lossy(&payload);
     let said: Value = serde_json::from_slice(&payload).unwrap_or_else(|error| panic!("accepted, and no JSON ({error}): {text}"));
     let digest = Sha256::of(TARBALL).to_string();
     let covers = |subject: &Value| subject["name"] == NAME && subject["digest"]["sha256"] == digest.as_str();
     assert!(said["subject"].as_array().is_some_and(|subjects| subjects.iter().any(covers)), "accepted for another file: {text}");
-    assert_eq!(said["predicate"]["builder"]["id"], world.attestation.builder.as_str(), "accepted for another builder: {text}");
+    assert_eq!(said["predicate"]["builder"]["id"], fixture.attestation.builder.as_str(), "accepted for another builder: {text}");
     let uri = &said["predicate"]["invocation"]["configSource"]["uri"];
     assert!(uri.as_str().is_some_and(|uri| uri.starts_with(&format!("git+{SOURCE}@"))), "accepted for another source: {text}");
     assert_eq!(provenance.source, SOURCE, "{text}");
@@ -266,7 +266,7 @@ mod tests {
             "inclusionPromise",
             "messageDigest",
         ];
-        for original in &world().valid {
+        for original in &fixture().valid {
             for place in places(&original.value) {
                 let mut changed = original.value.clone();
                 remove(&mut changed, &place);
@@ -280,9 +280,9 @@ mod tests {
 
     #[test]
     fn another_spelling_says_the_same() {
-        let original = &world().valid[2];
+        let original = &fixture().valid[2];
         let text = serde_json::to_string_pretty(&original.value).unwrap().replace('+', "\\u002b");
         assert_eq!(Meaning::of(text.as_bytes()), Some(original.meaning.clone()));
-        assert!(world().verify(text.as_bytes(), false, LogRule::Proof).is_ok());
+        assert!(fixture().verify(text.as_bytes(), false, LogRule::Proof).is_ok());
     }
 }

@@ -6,7 +6,7 @@
 //! | [`evidence`] | the verifier: bundles, their parts, trusted roots, statements |
 //! | [`release`] | what the operator publishes: TUF metadata, manifest, channel, policy |
 //! | [`device`] | what the device reads back, from its disk or from a medium |
-//! | [`talk`] | what the broker and the socket bring |
+//! | [`messages`] | what the broker and the socket bring |
 //! | [`meaning`] | what a Sigstore bundle says, however it is written: the oracle of the mutants |
 //! | [`mutate`], [`tape`] | changes to valid JSON, chosen by the fuzzer's bytes |
 //!
@@ -16,9 +16,9 @@
 pub mod device;
 pub mod evidence;
 pub mod meaning;
+pub mod messages;
 pub mod mutate;
 pub mod release;
-pub mod talk;
 pub mod tape;
 
 /// One reader.
@@ -45,13 +45,13 @@ pub const TARGETS: &[Target] = &[
     target("channel", release::channel, 2000),
     target("checkpoint", evidence::checkpoint, 100),
     target("config", device::config, 1000),
-    target("control", talk::control, 2000),
-    target("json", talk::json, 2000),
+    target("control", messages::control, 2000),
+    target("json", messages::json, 2000),
     target("manifest", release::manifest, 2000),
-    target("notice", talk::notice, 2000),
+    target("notice", messages::notice, 2000),
     target("offline_bundle", device::offline_bundle, 200),
     target("policy", release::policy, 1000),
-    target("report", talk::report, 2000),
+    target("report", messages::report, 2000),
     target("slot_record", device::slot_record, 500),
     target("statement", evidence::statement, 30),
     target("timestamp", evidence::timestamp, 100),

@@ -6,7 +6,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use slipway_protocol::{Channel, Manifest, Platform, Sha256};
-use slipway_verify::tuf::{Answer, Floors, Refresh, Repository, Rules, Step, Stored};
+use slipway_verify::tuf::{FetchResult, Floors, Refresh, Repository, Rules, Step, Stored};
 use slipway_verify::{Policy, Refusal};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -148,7 +148,7 @@ impl Tuf {
                 Step::Fetch(fetch) => {
                     let most = usize::try_from(fetch.limit).map_or(usize::MAX, |limit| limit.saturating_add(1));
                     let answer = self.files.get(&fetch.path).map(|bytes| &bytes[..bytes.len().min(most)]);
-                    refresh.answer(answer.map_or(Answer::Missing, Answer::Bytes))?;
+                    refresh.answer(answer.map_or(FetchResult::Missing, FetchResult::Bytes))?;
                 }
                 Step::Store { slot, bytes } => stored.put(&slot, bytes),
                 Step::Done => {

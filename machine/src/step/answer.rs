@@ -1,44 +1,51 @@
 //! What the machine does with the answer to an order.
 
-use super::{Again, Answer, Candidate, Draft, Effect, Failure, Held, Hold, Verdict, refusals, shown};
+use super::{
+    Candidate, CheckOutcome, Draft, Effect, EffectAnswer, EffectFailure, HeldRelease, HoldReason, RetryAdvice, refusals, shown,
+};
 use crate::probation::{Judgement, judge};
 use crate::record::{
-    Activation, By, CONDEMNED_LIMIT, Condemned, Installed, Missed, Plan, Retry, Ring, Sample, Source, State, Watch,
+    Activation, BLOCKED_LIMIT, Blocked, Installed, Plan, Retry, Sample, Source, State, SuspectedFreeze, Trigger, TriggerSource,
+    Watch,
 };
-use slipway_protocol::{Class, Event, Refusal, Sha256, Version};
+use slipway_protocol::{Category, Event, Refusal, Sha256, Version};
 
 /// Restores that may fail before the component is called inconsistent.
 const RESTORE_TRIES: u32 = 5;
 
 impl Draft<'_> {
     /// An answer to the current order. One that does not fit the state cannot be (its epoch would be older) and changes nothing.
-    pub(super) fn answer(&mut self, answer: Answer) {
+    pub(super) fn answer(&mut self, answer: EffectAnswer) {
         match (answer, self.next.state.clone()) {
-            (Answer::Checked(verdict), State::Checking { ring, retry }) if retry.at.is_none() => {
-                self.checked(verdict, ring, retry)
+            (EffectAnswer::Checked(outcome), State::Checking { trigger, retry }) if retry.at.is_none() => {
+                self.checked(outcome, trigger, retry)
             }
-            (Answer::Fetched(result), State::Downloading { plan, retry }) if retry.at.is_none() => {
+            (EffectAnswer::Fetched(result), State::Downloading { plan, retry }) if retry.at.is_none() => {
                 self.fetched(result, plan, retry)
             }
-            (Answer::Staged(result), State::Staging { plan }) => self.staged(result, plan),
-            (Answer::Prepared(result), State::Activating { plan, payload, step: Activation::Preparing }) => {
+            (EffectAnswer::Staged(result), State::Staging { plan }) => self.staged(result, plan),
+            (EffectAnswer::Prepared(result), State::Activating { plan, payload, step: Activation::Preparing }) => {
                 self.prepared(result, plan, payload);
             }
-            (Answer::Switched(result), State::Activating { plan, payload, step: Activation::Switching }) => {
+            (EffectAnswer::Switched(result), State::Activating { plan, payload, step: Activation::Switching }) => {
                 self.switched(result, plan, payload);
             }
-            (Answer::Sampled(sample), State::Probation { plan, payload, watch }) => self.sampled(&sample, plan, payload, &watch),
-            (Answer::Restored(result), State::RollingBack { .. } | State::Inconsistent { .. }) => self.restored(result),
-            (Answer::Damaged(reason), State::RollingBack { .. } | State::Inconsistent { .. }) => self.way_back_damaged(&reason),
+            (EffectAnswer::Sampled(sample), State::Probation { plan, payload, watch }) => {
+                self.sampled(&sample, plan, payload, &watch)
+            }
+            (EffectAnswer::Restored(result), State::RollingBack { .. } | State::Inconsistent { .. }) => self.restored(result),
+            (EffectAnswer::Damaged(reason), State::RollingBack { .. } | State::Inconsistent { .. }) => {
+                self.restore_target_damaged(&reason)
+            }
             (
-                Answer::Checked(_)
-                | Answer::Fetched(_)
-                | Answer::Staged(_)
-                | Answer::Prepared(_)
-                | Answer::Switched(_)
-                | Answer::Sampled(_)
-                | Answer::Restored(_)
-                | Answer::Damaged(_),
+                EffectAnswer::Checked(_)
+                | EffectAnswer::Fetched(_)
+                | EffectAnswer::Staged(_)
+                | EffectAnswer::Prepared(_)
+                | EffectAnswer::Switched(_)
+                | EffectAnswer::Sampled(_)
+                | EffectAnswer::Restored(_)
+                | EffectAnswer::Damaged(_),
                 State::Idle
                 | State::Checking { .. }
                 | State::Downloading { .. }
@@ -52,90 +59,90 @@ impl Draft<'_> {
         }
     }
 
-    fn checked(&mut self, verdict: Verdict, ring: Ring, retry: Retry) {
+    fn checked(&mut self, outcome: CheckOutcome, trigger: Trigger, retry: Retry) {
         self.next.checked = Some(self.now.moment.clone());
-        let news = ring.by == By::Operator;
-        match verdict {
-            Verdict::Candidate(candidate) => self.judge_candidate(*candidate, &ring, news),
-            Verdict::Held(held) => self.hold(&held, ring, retry, news),
-            Verdict::Refused { refusal, version } => self.refuse(&refusal, version.as_ref(), news),
-            Verdict::Whole => {
+        let repeat = trigger.by == TriggerSource::Operator;
+        match outcome {
+            CheckOutcome::Candidate(candidate) => self.judge_candidate(*candidate, &trigger, repeat),
+            CheckOutcome::Waiting(held) => self.hold(&held, trigger, retry, repeat),
+            CheckOutcome::Refused { refusal, version } => self.refuse(&refusal, version.as_ref(), repeat),
+            CheckOutcome::AlreadyIntact => {
                 // What was asked for was not looked at, a bundle perhaps.
-                self.keep(ring);
-                self.whole_again();
+                self.keep(trigger);
+                self.restart_repaired();
             }
-            Verdict::Failed(Failure { refusal, again }) => match self.again(retry, again) {
+            CheckOutcome::Failed(EffectFailure { refusal, advice }) => match self.next_retry(retry, advice) {
                 Some(retry) => {
                     self.end(Event::Retrying, None, Some(&refusal), false);
-                    let source = ring.source.clone();
-                    self.next.state = State::Checking { ring, retry };
-                    self.heed_elsewhere(&source);
+                    let source = trigger.source.clone();
+                    self.next.state = State::Checking { trigger, retry };
+                    self.run_trigger_from_elsewhere(&source);
                 }
-                None => self.refuse(&refusal, None, news),
+                None => self.refuse(&refusal, None, repeat),
             },
         }
     }
 
     /// The device's own conditions on an authorised release, in the order in which a person would want to hear of them.
-    fn judge_candidate(&mut self, candidate: Candidate, ring: &Ring, news: bool) {
-        let Candidate { plan, barred } = candidate;
-        self.compare(&plan.version, ring.hint.as_ref());
+    fn judge_candidate(&mut self, candidate: Candidate, trigger: &Trigger, repeat: bool) {
+        let Candidate { plan, obstacle } = candidate;
+        self.compare(&plan.version, trigger.hint.as_ref());
         if let Some(committed) = &self.next.committed {
             // The same archive under a newer version is an update: its manifest may name another member.
             if committed.version == plan.version && committed.artifact == plan.artifact {
-                return match (&self.next.damage, barred) {
-                    (None, _) => self.up_to_date(&plan.version, plan.floor.as_ref(), news),
+                return match (&self.next.damage, obstacle) {
+                    (None, _) => self.up_to_date(&plan.version, plan.floor.as_ref(), repeat),
                     // Told once, and not each time that it is looked for.
-                    (Some(_), Some(refusal)) => self.refuse(&refusal, Some(&plan.version), news),
+                    (Some(_), Some(refusal)) => self.refuse(&refusal, Some(&plan.version), repeat),
                     (Some(_), None) => self.take(plan),
                 };
             }
             if committed.version == plan.version && !committed.adopted {
                 let refusal = refusals::SAME_VERSION.with(plan.artifact, committed.artifact);
-                return self.refuse(&refusal, Some(&plan.version), news);
+                return self.refuse(&refusal, Some(&plan.version), repeat);
             }
         }
         let floor = highest(self.next.floor.as_ref(), plan.floor.as_ref());
         if let Some(floor) = floor.filter(|floor| plan.version < **floor) {
             let refusal = refusals::FLOOR.with(&plan.version, format_args!("{floor} or newer"));
-            return self.refuse(&refusal, Some(&plan.version), news);
+            return self.refuse(&refusal, Some(&plan.version), repeat);
         }
-        if let Some(condemned) = self.next.condemned.iter().find(|condemned| condemned.artifact == plan.artifact) {
-            let refusal = refusals::CONDEMNED.with(&condemned.reason.code, "an artifact that has not failed here");
-            return self.refuse(&refusal, Some(&plan.version), news);
+        if let Some(blocked) = self.next.blocked.iter().find(|blocked| blocked.artifact == plan.artifact) {
+            let refusal = refusals::BLOCKED.with(&blocked.reason.code, "an artifact that has not failed here");
+            return self.refuse(&refusal, Some(&plan.version), repeat);
         }
-        if let Some(refusal) = barred {
-            return self.refuse(&refusal, Some(&plan.version), news);
+        if let Some(refusal) = obstacle {
+            return self.refuse(&refusal, Some(&plan.version), repeat);
         }
-        if let Some(refusal) = self.held_off(&plan, ring) {
-            self.end(Event::Waiting, Some(&plan.version), Some(&refusal), news);
-            return self.settle();
+        if let Some(refusal) = self.backed_off(&plan, trigger) {
+            self.end(Event::Waiting, Some(&plan.version), Some(&refusal), repeat);
+            return self.enter_idle();
         }
         self.take(plan);
     }
 
     /// The operator holds the release back, perhaps because something is wrong with it: what this device would say to it is not asked yet.
-    fn hold(&mut self, held: &Held, ring: Ring, retry: Retry, news: bool) {
+    fn hold(&mut self, held: &HeldRelease, trigger: Trigger, retry: Retry, repeat: bool) {
         let version = &held.version;
-        self.compare(version, ring.hint.as_ref());
+        self.compare(version, trigger.hint.as_ref());
         if self.next.committed.as_ref().is_some_and(|committed| committed.version == *version && !committed.adopted) {
-            return self.up_to_date(version, held.floor.as_ref(), news);
+            return self.up_to_date(version, held.floor.as_ref(), repeat);
         }
         match held.hold {
-            Hold::Halted => self.refuse(&refusals::HALTED.with(version, "a rollout under way"), Some(version), news),
-            Hold::Wave(secs) => {
+            HoldReason::Halted => self.refuse(&refusals::HALTED.with(version, "a rollout under way"), Some(version), repeat),
+            HoldReason::Wave(secs) => {
                 let pause = secs.unwrap_or(self.settings.retry_most).clamp(1, self.settings.retry_most);
                 let refusal =
                     refusals::WAVE.with(shown(secs.map(|secs| format!("{secs} s to go")).as_ref()), "a wave that has begun");
                 // Between two looks into a bundle the network is asked, and its answers would make this news again.
-                let repeated = ring.by == By::Timer && ring.source != Source::Network;
+                let repeated = trigger.by == TriggerSource::Timer && trigger.source != Source::Network;
                 if !repeated {
-                    self.end(Event::Waiting, Some(version), Some(&refusal), news);
+                    self.end(Event::Waiting, Some(version), Some(&refusal), repeat);
                 }
                 // Whoever asked has been told; that it still waits is no news, however often it is looked at.
-                let ring = Ring { by: By::Timer, ..ring };
-                self.next.state = State::Checking { ring, retry: Retry { at: Some(self.now.moment.after(pause)), ..retry } };
-                self.heed();
+                let trigger = Trigger { by: TriggerSource::Timer, ..trigger };
+                self.next.state = State::Checking { trigger, retry: Retry { at: Some(self.now.moment.after(pause)), ..retry } };
+                self.run_pending_trigger();
             }
         }
     }
@@ -143,82 +150,82 @@ impl Draft<'_> {
     /// A notice is never believed. But one that names what the repository does not show is told once: somebody may keep this device
     /// from seeing it.
     fn compare(&mut self, shown: &Version, hint: Option<&Version>) {
-        self.next.missed.take_if(|missed| missed.version <= *shown);
+        self.next.suspected_freeze.take_if(|suspected_freeze| suspected_freeze.version <= *shown);
         let Some(hint) = hint.filter(|hint| *hint > shown) else { return };
-        if self.next.missed.as_ref().is_none_or(|missed| missed.version != *hint) {
-            self.tell(Event::Refused, Some(hint), Some(&refusals::FREEZE.with(shown, hint)));
-            self.next.missed =
-                Some(Missed { version: hint.clone(), shown: shown.clone(), since: self.now.wall, dismissed: false });
+        if self.next.suspected_freeze.as_ref().is_none_or(|suspected_freeze| suspected_freeze.version != *hint) {
+            self.emit(Event::Refused, Some(hint), Some(&refusals::FREEZE.with(shown, hint)));
+            self.next.suspected_freeze =
+                Some(SuspectedFreeze { version: hint.clone(), shown: shown.clone(), since: self.now.wall, dismissed: false });
         }
     }
 
     /// A person knows of it. Remembered, so that the same notice, which anybody can send again, does not bring it back.
     pub(super) fn dismiss(&mut self) {
-        if let Some(missed) = &mut self.next.missed {
-            missed.dismissed = true;
+        if let Some(suspected_freeze) = &mut self.next.suspected_freeze {
+            suspected_freeze.dismissed = true;
         }
     }
 
     fn take(&mut self, plan: Plan) {
-        self.tell(Event::Downloading, Some(&plan.version), None);
+        self.emit(Event::Downloading, Some(&plan.version), None);
         self.fetch(plan, Retry::default());
     }
 
-    fn up_to_date(&mut self, version: &Version, floor: Option<&Version>, news: bool) {
+    fn up_to_date(&mut self, version: &Version, floor: Option<&Version>, repeat: bool) {
         // What the channel demands holds even when there is nothing to install.
         self.next.floor = highest(self.next.floor.as_ref(), floor).cloned();
-        self.end(Event::UpToDate, Some(version), None, news);
-        self.settle();
+        self.end(Event::UpToDate, Some(version), None, repeat);
+        self.enter_idle();
     }
 
-    pub(super) fn refuse(&mut self, refusal: &Refusal, version: Option<&Version>, news: bool) {
-        self.end(Event::Refused, version, Some(refusal), news);
-        self.settle();
+    pub(super) fn refuse(&mut self, refusal: &Refusal, version: Option<&Version>, repeat: bool) {
+        self.end(Event::Refused, version, Some(refusal), repeat);
+        self.enter_idle();
     }
 
-    fn fetched(&mut self, result: Result<(), Failure>, plan: Plan, retry: Retry) {
+    fn fetched(&mut self, result: Result<(), EffectFailure>, plan: Plan, retry: Retry) {
         match result {
             Ok(()) => {
-                self.tell(Event::Staging, Some(&plan.version), None);
+                self.emit(Event::Staging, Some(&plan.version), None);
                 self.stage(plan);
             }
-            Err(Failure { refusal, again }) => match self.again(retry, again) {
+            Err(EffectFailure { refusal, advice }) => match self.next_retry(retry, advice) {
                 Some(retry) => {
                     self.end(Event::Retrying, Some(&plan.version), Some(&refusal), false);
                     self.next.state = State::Downloading { plan, retry };
-                    self.heed();
+                    self.run_pending_trigger();
                 }
                 None => self.refuse(&refusal, Some(&plan.version), true),
             },
         }
     }
 
-    fn staged(&mut self, result: Result<Sha256, Failure>, plan: Plan) {
+    fn staged(&mut self, result: Result<Sha256, EffectFailure>, plan: Plan) {
         match result {
             Ok(payload) => {
-                self.tell(Event::Staged, Some(&plan.version), None);
+                self.emit(Event::Staged, Some(&plan.version), None);
                 if self.next.committed.as_ref().is_some_and(|committed| committed.slot == plan.slot) {
-                    return self.mended(&plan, payload);
+                    return self.repaired(&plan, payload);
                 }
-                self.tell(Event::Activating, Some(&plan.version), None);
+                self.emit(Event::Activating, Some(&plan.version), None);
                 self.prepare(plan, payload);
             }
-            Err(failure) if failure.again != Again::Never => self.not_yet(&failure.refusal, plan),
-            Err(Failure { refusal, .. }) => {
+            Err(failure) if failure.advice != RetryAdvice::Never => self.postpone(&failure.refusal, plan),
+            Err(EffectFailure { refusal, .. }) => {
                 self.collect();
                 self.refuse(&refusal, Some(&plan.version), true);
             }
         }
     }
 
-    fn prepared(&mut self, result: Result<(), Failure>, plan: Plan, payload: Sha256) {
+    fn prepared(&mut self, result: Result<(), EffectFailure>, plan: Plan, payload: Sha256) {
         match result {
             Ok(()) => self.switch(plan, payload),
-            Err(failure) if failure.again != Again::Never => self.not_yet(&failure.refusal, plan),
+            Err(failure) if failure.advice != RetryAdvice::Never => self.postpone(&failure.refusal, plan),
             // The link has not moved, but the component may have been stopped. Nothing of the new release ran: not condemned.
-            Err(Failure { refusal, .. }) => {
+            Err(EffectFailure { refusal, .. }) => {
                 self.blame_the_device(&plan, &refusal);
-                self.undo(plan, refusal, false);
+                self.roll_back(plan, refusal, false);
             }
         }
     }
@@ -226,22 +233,22 @@ impl Draft<'_> {
     fn switched(&mut self, result: Result<(), Refusal>, plan: Plan, payload: Sha256) {
         match result {
             Ok(()) => {
-                self.tell(Event::Activated, Some(&plan.version), None);
+                self.emit(Event::Activated, Some(&plan.version), None);
                 let watch = Watch {
                     deadline: self.now.moment.after(self.settings.deadline),
                     starts: 0,
                     process: None,
                     healthy_since: None,
                     failures: 0,
-                    ill: None,
+                    unhealthy: None,
                 };
                 self.next.state = State::Probation { plan: plan.clone(), payload, watch };
                 self.effects.push(Effect::Watch { plan, payload });
             }
             // A full or failing disk says nothing against the release, nor what became of its slot since.
             Err(refusal) => {
-                let condemn = !self.blame_the_device(&plan, &refusal) && refusal.class != Class::ArbitrarySoftware;
-                self.undo(plan, refusal, condemn);
+                let block = !self.blame_the_device(&plan, &refusal) && refusal.category != Category::ArbitrarySoftware;
+                self.roll_back(plan, refusal, block);
             }
         }
     }
@@ -250,7 +257,7 @@ impl Draft<'_> {
         match judge(self.settings, watch, sample, &self.now.moment) {
             Judgement::Watch(watch) => self.next.state = State::Probation { plan, payload, watch },
             Judgement::Commit => self.commit(plan, payload),
-            Judgement::RollBack(refusal) => self.undo(plan, refusal, true),
+            Judgement::RollBack(refusal) => self.roll_back(plan, refusal, true),
         }
     }
 
@@ -258,18 +265,18 @@ impl Draft<'_> {
         self.next.floor = highest(self.next.floor.as_ref(), highest(plan.floor.as_ref(), Some(&plan.version))).cloned();
         let new = Installed { version: plan.version.clone(), artifact: plan.artifact, payload, slot: plan.slot, adopted: false };
         self.next.previous = self.next.committed.replace(new);
-        (self.next.damage, self.next.trouble) = (None, None);
+        (self.next.damage, self.next.backoff) = (None, None);
         // The watch ends with the epoch that ordered it.
         self.next.epoch = self.next.epoch.wrapping_add(1);
         self.end(Event::Committed, Some(&plan.version), None, true);
         self.collect();
-        self.settle();
+        self.enter_idle();
     }
 
     fn restored(&mut self, result: Result<(), Refusal>) {
         match (result, self.next.state.clone()) {
-            (Ok(()), State::RollingBack { plan, to, reason, condemn, .. }) => {
-                self.condemn(condemn);
+            (Ok(()), State::RollingBack { plan, to, reason, block, .. }) => {
+                self.block(block);
                 self.next.damage = None;
                 if to != self.next.committed {
                     self.next.previous = None;
@@ -278,24 +285,24 @@ impl Draft<'_> {
                 let version = plan.map(|plan| plan.version).or_else(|| to.map(|to| to.version));
                 self.end(Event::RolledBack, version.as_ref(), Some(&reason), true);
                 self.collect();
-                self.settle();
+                self.enter_idle();
             }
             (Ok(()), State::Inconsistent { to, reason, .. }) => {
                 let version = to.as_ref().map(|to| to.version.clone());
                 (self.next.committed, self.next.damage) = (to, None);
                 self.end(Event::RolledBack, version.as_ref(), Some(&reason), true);
-                self.settle();
+                self.enter_idle();
             }
             // A person asked to go back, and there is no going back: what was left runs again, and is no worse for it.
             (Err(refusal), State::RollingBack { to, retry, .. })
                 if retry.failures >= RESTORE_TRIES && to != self.next.committed =>
             {
                 let left = self.next.committed.clone();
-                self.tell(Event::RollingBack, to.map(|to| to.version).as_ref(), Some(&refusal));
+                self.emit(Event::RollingBack, to.map(|to| to.version).as_ref(), Some(&refusal));
                 self.restore(None, None, left, refusal, None);
             }
-            (Err(refusal), State::RollingBack { from, to, retry, condemn, .. }) if retry.failures >= RESTORE_TRIES => {
-                self.condemn(condemn);
+            (Err(refusal), State::RollingBack { from, to, retry, block, .. }) if retry.failures >= RESTORE_TRIES => {
+                self.block(block);
                 self.end(Event::Inconsistent, to.as_ref().map(|to| to.version.clone()).as_ref(), Some(&refusal), true);
                 self.next.state = State::Inconsistent {
                     to,
@@ -303,13 +310,13 @@ impl Draft<'_> {
                     reason: refusal,
                     retry: Retry { failures: RESTORE_TRIES, ..Retry::default() },
                 };
-                self.go_back_now();
+                self.order_restore();
             }
             (Err(refusal), State::RollingBack { .. } | State::Inconsistent { .. }) => {
                 self.end(Event::Retrying, None, Some(&refusal), false);
                 let (settings, now) = (self.settings, self.now);
-                if let Some(retry) = self.way_back() {
-                    retry.at = Some(now.moment.after(super::pause(settings, retry.failures, now.dice, Again::Later)));
+                if let Some(retry) = self.restore_retry() {
+                    retry.at = Some(now.moment.after(super::pause(settings, retry.failures, now.dice, RetryAdvice::Later)));
                     retry.failures = retry.failures.saturating_add(1);
                 }
             }
@@ -318,12 +325,12 @@ impl Draft<'_> {
     }
 
     /// Once each, the newest last, and not without end.
-    pub(super) fn condemn(&mut self, condemned: Option<Condemned>) {
-        let Some(condemned) = condemned else { return };
-        self.next.condemned.retain(|old| old.artifact != condemned.artifact);
-        self.next.condemned.push(condemned);
-        let excess = self.next.condemned.len().saturating_sub(CONDEMNED_LIMIT);
-        self.next.condemned.drain(..excess);
+    pub(super) fn block(&mut self, blocked: Option<Blocked>) {
+        let Some(blocked) = blocked else { return };
+        self.next.blocked.retain(|old| old.artifact != blocked.artifact);
+        self.next.blocked.push(blocked);
+        let excess = self.next.blocked.len().saturating_sub(BLOCKED_LIMIT);
+        self.next.blocked.drain(..excess);
     }
 
     /// Only what a rollback may need stays.

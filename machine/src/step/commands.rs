@@ -1,7 +1,7 @@
 //! What a person on the device may ask for: the release before, the end of an update, another try.
 
 use super::{Draft, refusals, shown};
-use crate::record::{Condemned, State};
+use crate::record::{Blocked, State};
 use slipway_protocol::{Event, Sha256, Version};
 
 impl Draft<'_> {
@@ -12,16 +12,16 @@ impl Draft<'_> {
                 (Some(current), Some(previous)) => {
                     let reason = refusals::ASKED.with(&current.version, &previous.version);
                     // One that was damaged is left for that, and may come back.
-                    let condemn = self.next.damage.is_none().then(|| Condemned {
+                    let block = self.next.damage.is_none().then(|| Blocked {
                         artifact: current.artifact,
                         version: current.version.clone(),
                         reason: reason.clone(),
                         at: self.now.wall,
                     });
-                    self.tell(Event::RollingBack, Some(&current.version), Some(&reason));
-                    self.restore(Some(current.slot), None, Some(previous), reason, condemn);
+                    self.emit(Event::RollingBack, Some(&current.version), Some(&reason));
+                    self.restore(Some(current.slot), None, Some(previous), reason, block);
                 }
-                _ if self.next.state != State::Idle => self.call_off(None),
+                _ if self.next.state != State::Idle => self.cancel(None),
                 (current, _) => {
                     let version = current.map(|installed| installed.version);
                     let refusal = refusals::NOTHING_BEFORE.with("none", "a previous release");
@@ -29,37 +29,36 @@ impl Draft<'_> {
                 }
             },
             State::Downloading { plan, .. } | State::Staging { plan } | State::Staged { plan, .. } => {
-                self.call_off(Some(plan.version))
+                self.cancel(Some(plan.version))
             }
             State::Activating { plan, .. } | State::Probation { plan, .. } => {
                 let reason = refusals::CALLED_OFF.with(&plan.version, "the operator's consent");
-                self.undo(plan, reason, true);
+                self.roll_back(plan, reason, true);
             }
-            State::RollingBack { .. } | State::Inconsistent { .. } => self.go_back_now(),
+            State::RollingBack { .. } | State::Inconsistent { .. } => self.order_restore(),
         }
     }
 
     /// Ends an update that has not touched anything that runs. The epoch moves on, so that what is still under way is not heard.
-    fn call_off(&mut self, version: Option<Version>) {
+    fn cancel(&mut self, version: Option<Version>) {
         let refusal = refusals::CALLED_OFF.with(shown(version.as_ref()), "the operator's consent");
         self.next.state = State::Idle;
-        self.next.ring = None;
+        self.next.trigger = None;
         self.next.epoch = self.next.epoch.wrapping_add(1);
         self.end(Event::Refused, version.as_ref(), Some(&refusal), true);
         self.collect();
-        self.settle();
+        self.enter_idle();
     }
 
-    pub(super) fn forgive(&mut self, artifact: Option<Sha256>) {
-        let (forgiven, kept) = std::mem::take(&mut self.next.condemned)
-            .into_iter()
-            .partition(|c: &Condemned| artifact.is_none_or(|a| a == c.artifact));
-        self.next.condemned = kept;
-        let forgiven: Vec<Condemned> = forgiven;
-        for condemned in &forgiven {
-            self.tell(Event::Forgiven, Some(&condemned.version), Some(&condemned.reason));
+    pub(super) fn unblock(&mut self, artifact: Option<Sha256>) {
+        let (unblocked, kept) =
+            std::mem::take(&mut self.next.blocked).into_iter().partition(|c: &Blocked| artifact.is_none_or(|a| a == c.artifact));
+        self.next.blocked = kept;
+        let unblocked: Vec<Blocked> = unblocked;
+        for blocked in &unblocked {
+            self.emit(Event::Unblocked, Some(&blocked.version), Some(&blocked.reason));
         }
-        if !forgiven.is_empty() {
+        if !unblocked.is_empty() {
             self.next.last = None;
         }
     }

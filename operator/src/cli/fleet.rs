@@ -57,10 +57,10 @@ pub(crate) struct Notify {
 
 impl Notify {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        block_on(self.ring())
+        block_on(self.keyring())
     }
 
-    async fn ring(self) -> anyhow::Result<()> {
+    async fn keyring(self) -> anyhow::Result<()> {
         let timestamp_version = match &self.repo {
             Some(dir) => Some(Repo::open(dir)?.timestamp_version()),
             None => None,

@@ -1,6 +1,6 @@
 //! `slipway verify-image`: what `cosign verify-attestation --type slsaprovenance --policy` does, with the devices' verifier.
 
-use crate::verify::{Against, style, tell, wrong_usage};
+use crate::verify::{Against, print_outcome, style, wrong_usage};
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
@@ -63,10 +63,10 @@ impl VerifyImage {
             }
         });
         match found {
-            Ok((report, verdict)) => tell(Some(shown(&report, style)), verdict),
+            Ok((report, verdict)) => print_outcome(Some(shown(&report, style)), verdict),
             Err(refusal) => {
                 let shown = (style == Style::Json).then(|| json!({ "verified": false, "refusal": refusal }).to_string());
-                tell::<()>(shown, Err(refusal))
+                print_outcome::<()>(shown, Err(refusal))
             }
         }
     }

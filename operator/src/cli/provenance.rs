@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory as _, Subcommand};
 use serde_json::json;
 use slipway_operator::error::{EXISTS, file as file_error};
 use slipway_operator::provenance::{Content, bundle_name};
-use slipway_operator::rekor::{PUBLIC_GOOD, Place, Rekor, Uuid};
+use slipway_operator::rekor::{EntryLocator, PUBLIC_GOOD, Rekor, Uuid};
 use slipway_protocol::Refusal;
 use slipway_protocol::manifest::PROVENANCE_LIMIT;
 use std::fs::{File, Permissions};
@@ -86,7 +86,7 @@ impl Bundle {
             let why = format!("--output, --log-index and --uuid are for one envelope; there are {}", work.len());
             crate::Cli::command().error(clap::error::ErrorKind::ArgumentConflict, why).exit()
         }
-        let place = self.log_index.map(Place::Index).or(self.uuid.map(Place::Uuid));
+        let place = self.log_index.map(EntryLocator::Index).or(self.uuid.map(EntryLocator::Uuid));
         let rekor = Rekor::new(&self.log.rekor_url, Duration::from_secs(self.log.timeout))?;
         for (file, number, of, signed) in work {
             let name = file.file_name().unwrap_or_default().to_string_lossy();

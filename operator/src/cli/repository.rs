@@ -1,6 +1,6 @@
 //! `slipway init`, `status` and `refresh`: the repository as a whole.
 
-use crate::cli::signing::{Passwords, Signing, conclude, tell_idle};
+use crate::cli::signing::{Passwords, Signing, conclude, warn_idle};
 use crate::{now, say};
 use clap::Args;
 use clap::builder::RangedI64ValueParser;
@@ -81,13 +81,13 @@ impl Init {
             snapshot: days.snapshot_days,
             timestamp: days.timestamp_days,
         };
-        let mut ring = Keyring::new(Some(self.passwords.ask()));
+        let mut keyring = Keyring::new(Some(self.passwords.ask()));
         let mut roles: BTreeMap<Role, RoleOptions> = BTreeMap::new();
         for (role, path) in &self.keys {
             let options = roles.entry(*role).or_insert_with(|| RoleOptions { keys: Vec::new(), threshold: 1 });
             options.keys.push(read_public(path)?);
             if std::fs::read_to_string(path).is_ok_and(|pem| pem.contains("PRIVATE KEY")) {
-                ring.add_file(path)?;
+                keyring.add_file(path)?;
             }
         }
         for (role, threshold) in &self.thresholds {
@@ -100,7 +100,7 @@ impl Init {
         }
         let offline_keys_are_made = Role::BY_HAND.iter().any(|role| !self.keys.iter().any(|(known, _)| known == role));
         let password = self.passwords.new_password("the new keys", self.unencrypted || !offline_keys_are_made)?;
-        let repo = Repo::init_with(&self.dir, &InitOptions { days, roles, password }, ring, now())?;
+        let repo = Repo::init_with(&self.dir, &InitOptions { days, roles, password }, keyring, now())?;
         let dir = self.dir.display();
         if !repo.is_published() {
             return conclude(&repo, "");
@@ -167,7 +167,7 @@ impl Refresh {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let mut repo = self.signing.open(&self.dir)?;
         let soon = repo.refresh(now())?;
-        tell_idle(&repo)?;
+        warn_idle(&repo)?;
         say(&format!("timestamp is now version {}", repo.timestamp_version()))?;
         warn(&soon)?;
         Ok(if soon.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(4) })

@@ -1,6 +1,6 @@
 //! `slipway sign`, `publish`, `discard` and `renew`: changes that need more than the keys that are here.
 
-use crate::cli::signing::{Signing, conclude, tell_idle};
+use crate::cli::signing::{Signing, conclude, warn_idle};
 use crate::{now, say};
 use anyhow::Context as _;
 use clap::Args;
@@ -58,10 +58,10 @@ impl Sign {
         if !self.agree(&change)? {
             return Ok(());
         }
-        let mut ring = Keyring::new(Some(self.signing.passwords().ask()));
+        let mut keyring = Keyring::new(Some(self.signing.passwords().ask()));
         for path in &self.signing.keys {
-            let public = ring.unlock_file(path)?;
-            let key = ring.open(&public)?.context("the key")?;
+            let public = keyring.unlock_file(path)?;
+            let key = keyring.open(&public)?.context("the key")?;
             let signed = change.sign(key)?;
             if signed.is_empty() {
                 return Err(ROLE
@@ -122,7 +122,7 @@ impl Publish {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let mut repo = self.signing.open(&self.dir)?;
         repo.publish(&self.files, now())?;
-        tell_idle(&repo)?;
+        warn_idle(&repo)?;
         say(&format!("published; timestamp is now version {}", repo.timestamp_version()))
     }
 }

@@ -83,10 +83,10 @@ pub(crate) struct Signing {
 
 impl Signing {
     /// The named keys, unlocked.
-    pub(crate) fn ring(&self) -> Result<Keyring, Refusal> {
-        let mut ring = Keyring::new(Some(self.passwords.ask()));
-        self.keys.iter().try_for_each(|path| ring.unlock_file(path).map(drop))?;
-        Ok(ring)
+    pub(crate) fn keyring(&self) -> Result<Keyring, Refusal> {
+        let mut keyring = Keyring::new(Some(self.passwords.ask()));
+        self.keys.iter().try_for_each(|path| keyring.unlock_file(path).map(drop))?;
+        Ok(keyring)
     }
 
     pub(crate) fn passwords(&self) -> &Passwords {
@@ -100,12 +100,12 @@ impl Signing {
 
     /// The repository with the named keys and those in its own folder.
     pub(crate) fn open(&self, dir: &Path) -> Result<Repo, Refusal> {
-        Repo::open_with(dir, self.ring()?)
+        Repo::open_with(dir, self.keyring()?)
     }
 }
 
 /// Says which of the named keys had nothing to sign: the wrong file was named, or the wrong role was thought of.
-pub(crate) fn tell_idle(repo: &Repo) -> anyhow::Result<()> {
+pub(crate) fn warn_idle(repo: &Repo) -> anyhow::Result<()> {
     for (key, roles) in repo.idle_keys()? {
         let roles: Vec<&str> = roles.iter().map(|role| role.name()).collect();
         let signs = if roles.is_empty() { "no role of this repository".to_owned() } else { roles.join(", ") };
@@ -116,7 +116,7 @@ pub(crate) fn tell_idle(repo: &Repo) -> anyhow::Result<()> {
 
 /// Says `done`, or for whom the change waits.
 pub(crate) fn conclude(repo: &Repo, done: &str) -> anyhow::Result<()> {
-    tell_idle(repo)?;
+    warn_idle(repo)?;
     let Outcome::Staged(waiting) = repo.outcome() else { return say(done) };
     let file = repo.staged_file();
     if waiting.is_empty() {

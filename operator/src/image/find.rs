@@ -23,7 +23,7 @@ const LIMIT: usize = 64;
 
 /// An attestation, or what is wrong with it.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FoundAttestation {
     /// Where it is, for people.
     pub(super) place: String,
     pub(super) material: Result<Material, Refusal>,
@@ -52,7 +52,7 @@ struct Layer {
 
 /// All attestations of an image, each once. What is wrong with one of them is no reason not to look at the others, but a registry that
 /// does not answer is.
-pub(super) async fn attestations(source: &Source, image: &Sha256) -> Result<Vec<Found>, Refusal> {
+pub(super) async fn attestations(source: &Source, image: &Sha256) -> Result<Vec<FoundAttestation>, Refusal> {
     let mut found = Vec::new();
     let mut layers = Vec::new();
     let tag = format!("sha256-{image}.att");
@@ -87,7 +87,7 @@ pub(super) async fn attestations(source: &Source, image: &Sha256) -> Result<Vec<
             continue;
         }
         match read(source, &layer.descriptor).await {
-            Ok(material) => found.push(Found { place: layer.place, material: Ok(material) }),
+            Ok(material) => found.push(FoundAttestation { place: layer.place, material: Ok(material) }),
             Err(refusal) => found.push(broken(layer.place, refusal)?),
         }
     }
@@ -103,8 +103,8 @@ fn bounded(count: usize) -> Result<(), Refusal> {
 }
 
 /// Something that cannot be read is kept with its refusal. Not so if the registry does not answer: then nobody knows what there is.
-fn broken(place: String, refusal: Refusal) -> Result<Found, Refusal> {
-    if refusal.code == REGISTRY.code { Err(refusal) } else { Ok(Found { place, material: Err(refusal) }) }
+fn broken(place: String, refusal: Refusal) -> Result<FoundAttestation, Refusal> {
+    if refusal.code == REGISTRY.code { Err(refusal) } else { Ok(FoundAttestation { place, material: Err(refusal) }) }
 }
 
 /// The layers of cosign's tag.

@@ -20,8 +20,8 @@ pub use reference::Image;
 
 use crate::error::{ATTESTATION, ATTESTATION_NONE, ENTRY_MISMATCH};
 use crate::provenance::Signed;
-use crate::rekor::{Entry, Place, Rekor};
-use find::{Found, Material};
+use crate::rekor::{Entry, EntryLocator, Rekor};
+use find::{FoundAttestation, Material};
 use reference::{At, Manifest};
 use serde::Serialize;
 use slipway_protocol::refusal::printable;
@@ -107,7 +107,7 @@ pub async fn verify_image(image: &Image, options: &Options<'_>) -> Result<Report
     let verify = |bundle: &[u8]| verify_provenance(bundle, options.root, options.policy, &subject);
     // Those by a key of the policy to which only other keys are missing: which attempt, and the Sigstore bundle.
     let mut parts: Vec<(usize, Vec<u8>)> = Vec::new();
-    for Found { place, material } in find::attestations(&source, &digest).await? {
+    for FoundAttestation { place, material } in find::attestations(&source, &digest).await? {
         let (result, completed) = match bundle(material, options).await? {
             Ok((bundle, completed)) => {
                 let result = verify(&bundle);
@@ -161,7 +161,7 @@ async fn bundle(material: Result<Material, Refusal>, options: &Options<'_>) -> R
 async fn complete(signed: &Signed, promise: Option<&Entry>, rekor: &Rekor, root: &SigstoreRoot) -> Result<Entry, Refusal> {
     match promise {
         Some(promised) => {
-            let entry = rekor.entry(&Place::Index(promised.log_index)).await?;
+            let entry = rekor.entry(&EntryLocator::Index(promised.log_index)).await?;
             if entry.body() == promised.body() {
                 Ok(entry)
             } else {

@@ -6,7 +6,7 @@
 use super::credentials;
 use super::reference::{At, Descriptor, MANIFEST_LIMIT, Manifest, Pick};
 use crate::error::{IMAGE, IMAGE_DIGEST, IMAGE_SIZE, REGISTRY};
-use crate::http::{AGENT, Answer, Http, complaint, install_tls};
+use crate::http::{AGENT, Http, HttpResponse, complaint, install_tls};
 use oci_client::client::{Client, ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
 use oci_client::manifest::OciDescriptor;
@@ -81,8 +81,9 @@ impl Registry {
         let answer = self.get(&format!("referrers/{digest:?}"), INDEX).await?;
         // Older registries answer for paths that they do not know in ways of their own; a list says that it is one.
         let list = answer.filter(|answer| answer.content_type.as_deref().is_some_and(|kind| kind.starts_with(INDEX)));
-        let parse =
-            |answer: Answer| Manifest::parse(&answer.body).map_err(|why| self.refuse(&format!("a list of referrers: {why}")));
+        let parse = |answer: HttpResponse| {
+            Manifest::parse(&answer.body).map_err(|why| self.refuse(&format!("a list of referrers: {why}")))
+        };
         Ok(list.map(parse).transpose()?.map(|list| list.manifests))
     }
 
@@ -115,7 +116,7 @@ impl Registry {
     }
 
     /// Gets something of the repository; none if the registry has no such thing.
-    async fn get(&self, path: &str, accept: &str) -> Result<Option<Answer>, Refusal> {
+    async fn get(&self, path: &str, accept: &str) -> Result<Option<HttpResponse>, Refusal> {
         let url = self.base.join(path).map_err(|error| self.refuse(&error.to_string()))?;
         let request = self.http.get(url).header(ACCEPT, accept);
         let request = match (&self.token, &self.auth) {

@@ -155,9 +155,9 @@ fn a_log_that_completes_wrongly_is_refused() {
         // The same index with another body: a log that tells two stories.
         let mut forged = desk.bundle(&build_by(version, NAME, &images[0]))["verificationMaterial"]["tlogEntries"][0].clone();
         forged["logIndex"] = bundle["verificationMaterial"]["tlogEntries"][0]["logIndex"].clone();
-        let liar = RekorServer::start().unwrap();
-        liar.add(forged);
-        let output = desk.verify(&image, &["--name", NAME, "--rekor-url", &liar.url()]);
+        let forger = RekorServer::start().unwrap();
+        forger.add(forged);
+        let output = desk.verify(&image, &["--name", NAME, "--rekor-url", &forger.url()]);
         assert_eq!(ending(&output), refused("SLW-O-ENTRY-MISMATCH"));
         rekor.add_bundle(&bundle);
         for fault in [RekorFault::Endless, RekorFault::Never, RekorFault::Status(502), RekorFault::NoProof] {

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use slipway_protocol::Refusal;
-use slipway_verify::tuf::{Answer, Floors, Kind, Refresh, Repository, Rules, Step, Stored};
+use slipway_verify::tuf::{FetchResult, Floors, Kind, Refresh, Repository, Rules, Step, Stored};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -75,7 +75,7 @@ impl Device {
                 Step::Fetch(fetch) => {
                     let below = if fetch.kind == Kind::Metadata { "metadata" } else { "targets" };
                     let file = fs::read(public.join(below).join(&fetch.path)).ok();
-                    let answered = refresh.answer(file.as_deref().map_or(Answer::Missing, Answer::Bytes));
+                    let answered = refresh.answer(file.as_deref().map_or(FetchResult::Missing, FetchResult::Bytes));
                     if let Err(refusal) = answered {
                         break Err(refusal);
                     }

@@ -1,7 +1,7 @@
 //! Accepts connections and sends answers, faults applied.
 
 use super::fault::Fault;
-use super::request::{Head, Part, Span, etag_with, file_of, part};
+use super::request::{Head, RangeReply, Span, etag_with, file_of, range_reply};
 use super::{Request, Shared};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::ControlFlow;
@@ -162,28 +162,28 @@ async fn answer<S: AsyncWrite + Unpin>(stream: &mut S, shared: &Shared, head: &H
         return Ok(ControlFlow::Continue(()));
     }
     let ignore_range = faults.contains(&Fault::IgnoreRange) || faults.contains(&Fault::NoLength);
-    let (status, span) = match part(head, size, etag.as_deref()) {
-        Part::Unsatisfiable if !ignore_range => {
+    let (status, span) = match range_reply(head, size, etag.as_deref()) {
+        RangeReply::Unsatisfiable if !ignore_range => {
             record(416);
             tagged.status = 416;
             tagged.with("Content-Range", format!("bytes */{size}")).with("Content-Length", 0).send(stream).await?;
             return Ok(ControlFlow::Continue(()));
         }
-        Part::Partial(span) if !ignore_range => (206, span),
+        RangeReply::Partial(span) if !ignore_range => (206, span),
         _ => (200, (0, size)),
     };
     let bytes_sent = record(status);
     tagged.status = status;
     if status == 206 {
-        let lie = find(&faults, |f| if let Fault::WrongContentRange(n) = f { Some(*n) } else { None }).unwrap_or(0);
-        tagged = tagged.with("Content-Range", format!("bytes {}-{}/{size}", span.0 + lie, span.1 + lie - 1));
+        let forgery = find(&faults, |f| if let Fault::WrongContentRange(n) = f { Some(*n) } else { None }).unwrap_or(0);
+        tagged = tagged.with("Content-Range", format!("bytes {}-{}/{size}", span.0 + forgery, span.1 + forgery - 1));
     }
     let unbounded = faults.contains(&Fault::NoLength) || faults.contains(&Fault::Endless);
     if unbounded {
         tagged = tagged.with("Connection", "close");
     } else {
-        let lie = find(&faults, |f| if let Fault::LieAboutLength(n) = f { Some(*n) } else { None }).unwrap_or(0);
-        tagged = tagged.with("Content-Length", (span.1 - span.0).saturating_add_signed(lie));
+        let forgery = find(&faults, |f| if let Fault::WrongLength(n) = f { Some(*n) } else { None }).unwrap_or(0);
+        tagged = tagged.with("Content-Length", (span.1 - span.0).saturating_add_signed(forgery));
     }
     tagged.send(stream).await?;
     if head.method == "HEAD" {
@@ -262,6 +262,6 @@ async fn send_body<S: AsyncWrite + Unpin>(
         std::future::pending::<()>().await;
     }
     // A connection whose body did not end where its head said it would cannot be kept.
-    let kept = !faults.iter().any(|f| matches!(f, Fault::CutAfter(_) | Fault::LieAboutLength(_) | Fault::NoLength));
+    let kept = !faults.iter().any(|f| matches!(f, Fault::CutAfter(_) | Fault::WrongLength(_) | Fault::NoLength));
     Ok(if kept { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
 }

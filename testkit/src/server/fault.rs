@@ -16,7 +16,7 @@ pub enum Fault {
     /// Answers 503 and asks to come back after so many seconds.
     RetryAfter(u32),
     /// Adds this to `Content-Length`; what is sent stays what it is.
-    LieAboutLength(i64),
+    WrongLength(i64),
     /// Sends no `Content-Length` and no range; the body ends with the connection.
     NoLength,
     /// From now on the file has another `ETag`, as if it had been replaced.

@@ -45,7 +45,7 @@ pub struct Request {
 }
 
 #[derive(Debug)]
-struct Seen {
+struct Received {
     request: Request,
     bytes_sent: Arc<AtomicU64>,
 }
@@ -55,14 +55,14 @@ struct Seen {
 struct Shared {
     dir: PathBuf,
     faults: Mutex<Faults>,
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<Vec<Received>>,
     etags: Mutex<request::Etags>,
 }
 
 impl Shared {
     fn record(&self, request: Request) -> Arc<AtomicU64> {
         let bytes_sent = Arc::new(AtomicU64::new(0));
-        self.seen.lock().expect("no panic in here").push(Seen { request, bytes_sent: bytes_sent.clone() });
+        self.seen.lock().expect("no panic in here").push(Received { request, bytes_sent: bytes_sent.clone() });
         bytes_sent
     }
 }
@@ -151,7 +151,7 @@ impl ReleaseServer {
     /// Every request so far, oldest first.
     pub fn requests(&self) -> Vec<Request> {
         let seen = self.shared.seen.lock().expect("no panic in here");
-        let current = |seen: &Seen| Request { bytes_sent: seen.bytes_sent.load(Ordering::SeqCst), ..seen.request.clone() };
+        let current = |seen: &Received| Request { bytes_sent: seen.bytes_sent.load(Ordering::SeqCst), ..seen.request.clone() };
         seen.iter().map(current).collect()
     }
 

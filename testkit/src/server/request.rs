@@ -47,28 +47,28 @@ pub(super) type Span = (u64, u64);
 
 /// What to answer to a range.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum RangeReply {
     Whole,
     Partial(Span),
     Unsatisfiable,
 }
 
 /// Decides on `Range` and `If-Range` (RFC 9110, section 14). Several ranges at once are answered with the whole, as servers may.
-pub(super) fn part(head: &Head, size: u64, etag: Option<&str>) -> Part {
-    let Some(range) = head.header("range") else { return Part::Whole };
+pub(super) fn range_reply(head: &Head, size: u64, etag: Option<&str>) -> RangeReply {
+    let Some(range) = head.header("range") else { return RangeReply::Whole };
     if let Some(condition) = head.header("if-range")
         && Some(condition) != etag
     {
-        return Part::Whole;
+        return RangeReply::Whole;
     }
-    let Some((first, last)) = range.strip_prefix("bytes=").and_then(|r| r.split_once('-')) else { return Part::Whole };
+    let Some((first, last)) = range.strip_prefix("bytes=").and_then(|r| r.split_once('-')) else { return RangeReply::Whole };
     match (first.parse::<u64>(), last.parse::<u64>()) {
-        (Ok(first), _) if first >= size => Part::Unsatisfiable,
-        (Ok(first), Ok(last)) if last >= first => Part::Partial((first, size.min(last.saturating_add(1)))),
-        (Ok(first), Err(_)) if last.is_empty() => Part::Partial((first, size)),
-        (Err(_), Ok(tail)) if first.is_empty() && (tail == 0 || size == 0) => Part::Unsatisfiable,
-        (Err(_), Ok(tail)) if first.is_empty() => Part::Partial((size.saturating_sub(tail), size)),
-        _ => Part::Whole,
+        (Ok(first), _) if first >= size => RangeReply::Unsatisfiable,
+        (Ok(first), Ok(last)) if last >= first => RangeReply::Partial((first, size.min(last.saturating_add(1)))),
+        (Ok(first), Err(_)) if last.is_empty() => RangeReply::Partial((first, size)),
+        (Err(_), Ok(tail)) if first.is_empty() && (tail == 0 || size == 0) => RangeReply::Unsatisfiable,
+        (Err(_), Ok(tail)) if first.is_empty() => RangeReply::Partial((size.saturating_sub(tail), size)),
+        _ => RangeReply::Whole,
     }
 }
 
@@ -130,26 +130,26 @@ mod tests {
     #[test]
     fn ranges_are_decided_as_the_standard_says() {
         let table = [
-            ("", Part::Whole),
-            ("Range: bytes=0-", Part::Partial((0, 10))),
-            ("Range: bytes=4-", Part::Partial((4, 10))),
-            ("Range: bytes=4-5", Part::Partial((4, 6))),
-            ("Range: bytes=4-99", Part::Partial((4, 10))),
-            ("Range: bytes=-3", Part::Partial((7, 10))),
-            ("Range: bytes=-99", Part::Partial((0, 10))),
-            ("Range: bytes=10-", Part::Unsatisfiable),
-            ("Range: bytes=-0", Part::Unsatisfiable),
-            ("Range: bytes=5-4", Part::Whole),
-            ("Range: bytes=1-2,4-5", Part::Whole),
-            ("Range: lines=1-2", Part::Whole),
-            ("Range: bytes=4-\r\nIf-Range: \"tag\"", Part::Partial((4, 10))),
-            ("Range: bytes=4-\r\nIf-Range: \"old\"", Part::Whole),
+            ("", RangeReply::Whole),
+            ("Range: bytes=0-", RangeReply::Partial((0, 10))),
+            ("Range: bytes=4-", RangeReply::Partial((4, 10))),
+            ("Range: bytes=4-5", RangeReply::Partial((4, 6))),
+            ("Range: bytes=4-99", RangeReply::Partial((4, 10))),
+            ("Range: bytes=-3", RangeReply::Partial((7, 10))),
+            ("Range: bytes=-99", RangeReply::Partial((0, 10))),
+            ("Range: bytes=10-", RangeReply::Unsatisfiable),
+            ("Range: bytes=-0", RangeReply::Unsatisfiable),
+            ("Range: bytes=5-4", RangeReply::Whole),
+            ("Range: bytes=1-2,4-5", RangeReply::Whole),
+            ("Range: lines=1-2", RangeReply::Whole),
+            ("Range: bytes=4-\r\nIf-Range: \"tag\"", RangeReply::Partial((4, 10))),
+            ("Range: bytes=4-\r\nIf-Range: \"old\"", RangeReply::Whole),
         ];
         for (headers, wanted) in table {
-            assert_eq!(part(&ask(headers), 10, Some("\"tag\"")), wanted, "{headers}");
+            assert_eq!(range_reply(&ask(headers), 10, Some("\"tag\"")), wanted, "{headers}");
         }
-        assert_eq!(part(&ask("Range: bytes=-3"), 0, None), Part::Unsatisfiable);
-        assert_eq!(part(&ask("Range: bytes=4-\r\nIf-Range: \"tag\""), 10, None), Part::Whole);
+        assert_eq!(range_reply(&ask("Range: bytes=-3"), 0, None), RangeReply::Unsatisfiable);
+        assert_eq!(range_reply(&ask("Range: bytes=4-\r\nIf-Range: \"tag\""), 10, None), RangeReply::Whole);
     }
 
     #[test]

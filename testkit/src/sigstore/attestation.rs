@@ -3,8 +3,8 @@
 //! Real shapes are [`Attestation::kubeedge`], [`Attestation::npm`] and [`Attestation::maven`].
 
 use super::entries::{EntryKind, entry_kind, kubeedge_generator};
+use super::forgery::Forgery;
 use super::keys::ManagedKey;
-use super::lie::Lie;
 use super::sha256;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha512};
@@ -137,7 +137,7 @@ pub struct Attestation {
     /// Lies of the statement; see [`Attestation::edit`].
     pub statement_edits: Vec<(String, Option<Value>)>,
     /// What certificate authority, logs or timestamp authority get wrong, and sign.
-    pub lie: Option<Lie>,
+    pub forgery: Option<Forgery>,
 }
 
 impl Attestation {
@@ -173,7 +173,7 @@ impl Attestation {
             managed_key: None,
             claim_changes: Vec::new(),
             statement_edits: Vec::new(),
-            lie: None,
+            forgery: None,
         }
     }
 

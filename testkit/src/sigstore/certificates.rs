@@ -1,8 +1,8 @@
 //! The fake Fulcio and its CT log: a root, an intermediate, and ten-minute leaves with an embedded SCT.
 
 use super::asn1;
+use super::forgery::{CertificateForgery, Forgery, IntermediateForgery, SctForgery};
 use super::keys::Key;
-use super::lie::{CertificateLie, IntermediateLie, Lie, SctLie};
 use super::rsa::{RsaKind, RsaSigner};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -161,32 +161,32 @@ pub(crate) struct LeafRequest<'a> {
     /// Fulcio's extensions by their last number; 1 to 6 raw, all others DER UTF8String.
     pub(crate) claims: &'a BTreeMap<u8, String>,
     pub(crate) not_before: i64,
-    pub(crate) lie: Option<Lie>,
+    pub(crate) forgery: Option<Forgery>,
 }
 
 impl Chain {
     /// Another certificate for the key and name of what the root issued.
-    pub(crate) fn intermediate(&self, lie: IntermediateLie) -> Vec<u8> {
+    pub(crate) fn intermediate(&self, forgery: IntermediateForgery) -> Vec<u8> {
         let Self { root, issued } = self;
-        let purpose = if lie == IntermediateLie::OtherPurpose { SERVER_AUTH } else { CODE_SIGNING };
+        let purpose = if forgery == IntermediateForgery::OtherPurpose { SERVER_AUTH } else { CODE_SIGNING };
         let mut extensions = vec![extended_usage(false, purpose), subject_key(&issued.key), authority_key(&root.key)];
-        match lie {
-            IntermediateLie::NoUsage => {}
-            IntermediateLie::OnlySignatures => extensions.push(usage(0x80, 7)),
-            IntermediateLie::OnlyRevocation => extensions.push(usage(0x02, 1)),
+        match forgery {
+            IntermediateForgery::NoUsage => {}
+            IntermediateForgery::OnlySignatures => extensions.push(usage(0x80, 7)),
+            IntermediateForgery::OnlyRevocation => extensions.push(usage(0x02, 1)),
             _ => extensions.push(usage(0x06, 1)),
         }
-        match lie {
-            IntermediateLie::NoConstraints => {}
-            IntermediateLie::NoAuthority => extensions.push(extension("2.5.29.19", true, &asn1::sequence(&[]))),
+        match forgery {
+            IntermediateForgery::NoConstraints => {}
+            IntermediateForgery::NoAuthority => extensions.push(extension("2.5.29.19", true, &asn1::sequence(&[]))),
             _ => extensions.push(authority(Some(0))),
         }
-        if lie == IntermediateLie::UnknownCritical {
+        if forgery == IntermediateForgery::UnknownCritical {
             extensions.push(extension("1.3.6.1.4.1.57264.9", true, &asn1::null()));
         }
-        let end = if lie == IntermediateLie::Expired { WORLD_BEGINS + 86_400 } else { WORLD_ENDS };
+        let end = if forgery == IntermediateForgery::Expired { WORLD_BEGINS + 86_400 } else { WORLD_ENDS };
         Tbs {
-            serial: &serial(&[&issued.serial[..], &[lie as u8]].concat()),
+            serial: &serial(&[&issued.serial[..], &[forgery as u8]].concat()),
             issuer_name: &root.name,
             issuer_key: &root.key,
             subject: &issued.name,
@@ -199,36 +199,36 @@ impl Chain {
     /// Issues a leaf for `key`, with an SCT of `ct_log` unless there is none.
     pub(crate) fn leaf(&self, request: &LeafRequest<'_>, key: &Key, ct_log: Option<&Key>) -> Vec<u8> {
         let issuer = &self.issued;
-        let lie = match request.lie {
-            Some(Lie::Certificate(lie)) => Some(lie),
+        let forgery = match request.forgery {
+            Some(Forgery::Certificate(forgery)) => Some(forgery),
             _ => None,
         };
         let uri = asn1::element(0x86, request.identity.as_bytes());
-        let names = match lie {
-            Some(CertificateLie::TwoNames) => [uri.clone(), uri].concat(),
-            Some(CertificateLie::OtherName) => {
+        let names = match forgery {
+            Some(CertificateForgery::TwoNames) => [uri.clone(), uri].concat(),
+            Some(CertificateForgery::OtherName) => {
                 asn1::element(0xA0, &[asn1::oid("1.3.6.1.4.1.57264.1.7"), asn1::explicit(0, &asn1::utf8("user"))].concat())
             }
-            Some(CertificateLie::EmailOfUri) => asn1::element(0x81, request.identity.as_bytes()),
-            Some(CertificateLie::UriOfEmail) => asn1::element(0x86, b"someone@example.test"),
-            Some(CertificateLie::Email) => asn1::element(0x81, b"someone@example.test"),
+            Some(CertificateForgery::EmailOfUri) => asn1::element(0x81, request.identity.as_bytes()),
+            Some(CertificateForgery::UriOfEmail) => asn1::element(0x86, b"someone@example.test"),
+            Some(CertificateForgery::Email) => asn1::element(0x81, b"someone@example.test"),
             _ => uri,
         };
-        let purpose = if lie == Some(CertificateLie::OtherPurpose) { SERVER_AUTH } else { CODE_SIGNING };
-        let name_critical = lie != Some(CertificateLie::NameNotCritical);
+        let purpose = if forgery == Some(CertificateForgery::OtherPurpose) { SERVER_AUTH } else { CODE_SIGNING };
+        let name_critical = forgery != Some(CertificateForgery::NameNotCritical);
         let mut extensions = vec![
             extended_usage(false, purpose),
             subject_key(key),
             authority_key(&issuer.key),
             extension("2.5.29.17", name_critical, &asn1::sequence(&[&names])),
         ];
-        match lie {
-            Some(CertificateLie::NoUsage) => {}
-            Some(CertificateLie::Authority) => extensions.extend([usage(0x84, 2), authority(None)]),
-            Some(CertificateLie::UnknownCritical) => {
+        match forgery {
+            Some(CertificateForgery::NoUsage) => {}
+            Some(CertificateForgery::Authority) => extensions.extend([usage(0x84, 2), authority(None)]),
+            Some(CertificateForgery::UnknownCritical) => {
                 extensions.extend([usage(0x80, 7), extension("1.3.6.1.4.1.57264.9", true, &asn1::null())]);
             }
-            Some(CertificateLie::Twice) => extensions.extend([usage(0x80, 7), subject_key(key)]),
+            Some(CertificateForgery::Twice) => extensions.extend([usage(0x80, 7), subject_key(key)]),
             _ => extensions.push(usage(0x80, 7)),
         }
         for (number, value) in request.claims {
@@ -246,21 +246,21 @@ impl Chain {
         };
         if let Some(ct_log) = ct_log {
             let logged_ms = request.not_before as u64 * 1000 + 17;
-            let lie = match request.lie {
-                Some(Lie::Sct(lie)) => Some(lie),
+            let forgery = match request.forgery {
+                Some(Forgery::Sct(forgery)) => Some(forgery),
                 _ => None,
             };
-            extensions.push(sct_list(&tbs.der(&extensions), &issuer.key, ct_log, logged_ms, lie));
+            extensions.push(sct_list(&tbs.der(&extensions), &issuer.key, ct_log, logged_ms, forgery));
         }
-        match lie {
-            Some(CertificateLie::OldVersion) => {
+        match forgery {
+            Some(CertificateForgery::OldVersion) => {
                 let new = asn1::explicit(0, &asn1::unsigned(&[2]));
                 let mut signed = tbs.der(&extensions);
                 let at = signed.windows(new.len()).position(|part| part == new).expect("the version is in it");
                 signed[at + new.len() - 1] = 0;
                 certificate_over(&signed, &issuer.key)
             }
-            Some(CertificateLie::Forged) => certificate_over(&tbs.der(&extensions), &self.root.key),
+            Some(CertificateForgery::Forged) => certificate_over(&tbs.der(&extensions), &self.root.key),
             _ => tbs.certificate(&extensions),
         }
     }
@@ -272,35 +272,35 @@ fn certificate_over(tbs: &[u8], issuer: &Key) -> Vec<u8> {
 }
 
 /// The SCT-list extension for a certificate whose TBS, without this extension, is `tbs` (RFC 6962, section 3.2).
-fn sct_list(tbs: &[u8], issuer: &Key, ct_log: &Key, logged_ms: u64, lie: Option<SctLie>) -> Vec<u8> {
+fn sct_list(tbs: &[u8], issuer: &Key, ct_log: &Key, logged_ms: u64, forgery: Option<SctForgery>) -> Vec<u8> {
     let stranger = Key::p256("a certificate log that nobody trusts");
     let honest = sct(tbs, issuer, ct_log, logged_ms);
     let by_stranger = || sct(tbs, issuer, &stranger, logged_ms);
-    let scts = match lie {
-        None | Some(SctLie::Malformed) => vec![honest],
-        Some(SctLie::OnlyUnknown) => vec![by_stranger()],
-        Some(SctLie::UnknownToo) => vec![by_stranger(), honest],
-        Some(SctLie::Twice) => vec![sct(tbs, issuer, ct_log, logged_ms + 1), honest],
-        Some(SctLie::Forged) => {
+    let scts = match forgery {
+        None | Some(SctForgery::Malformed) => vec![honest],
+        Some(SctForgery::OnlyUnknown) => vec![by_stranger()],
+        Some(SctForgery::UnknownToo) => vec![by_stranger(), honest],
+        Some(SctForgery::Twice) => vec![sct(tbs, issuer, ct_log, logged_ms + 1), honest],
+        Some(SctForgery::Forged) => {
             let mut forged = honest;
             forged[40] ^= 1;
             vec![forged]
         }
-        Some(SctLie::OtherAlgorithm) => {
+        Some(SctForgery::OtherAlgorithm) => {
             let mut other = honest;
             // RSA, where the key is on a curve.
             other[44] = 1;
             vec![other]
         }
-        Some(SctLie::AfterEnd) => vec![sct(tbs, issuer, ct_log, logged_ms + (LEAF_LIFETIME as u64 + 1) * 1000)],
-        Some(SctLie::BeforeLog) => vec![sct(tbs, issuer, ct_log, (WORLD_BEGINS as u64 - 1) * 1000)],
-        Some(SctLie::Empty) => Vec::new(),
+        Some(SctForgery::AfterEnd) => vec![sct(tbs, issuer, ct_log, logged_ms + (LEAF_LIFETIME as u64 + 1) * 1000)],
+        Some(SctForgery::BeforeLog) => vec![sct(tbs, issuer, ct_log, (WORLD_BEGINS as u64 - 1) * 1000)],
+        Some(SctForgery::Empty) => Vec::new(),
     };
     let prefixed: Vec<u8> =
         scts.iter().flat_map(|sct| [(sct.len() as u16).to_be_bytes().to_vec(), sct.clone()].concat()).collect();
     let mut list = (prefixed.len() as u16).to_be_bytes().to_vec();
     list.extend(prefixed);
-    if lie == Some(SctLie::Malformed) {
+    if forgery == Some(SctForgery::Malformed) {
         list.push(0);
     }
     extension(SCT_LIST, false, &asn1::octets(&list))

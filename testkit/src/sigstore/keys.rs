@@ -117,7 +117,7 @@ pub struct ManagedKey(pub(crate) Key);
 impl ManagedKey {
     /// The key that belongs to this name.
     pub fn new(name: &str) -> Self {
-        Self(Key::p256(&format!("slipway-world managed key {name}")))
+        Self(Key::p256(&format!("slipway-testkit managed key {name}")))
     }
 
     /// The public key, DER SubjectPublicKeyInfo.

@@ -17,8 +17,8 @@ mod attestation;
 pub mod builders;
 mod certificates;
 mod entries;
+mod forgery;
 mod keys;
-mod lie;
 mod log;
 mod rsa;
 mod timestamp;
@@ -26,8 +26,8 @@ mod timestamp;
 pub use attestation::{Attestation, DEFAULT_SIGNED_AT, Evidence, PredicateKind, Subject, generator_generic};
 pub use certificates::{LEAF_LIFETIME, WORLD_BEGINS, WORLD_ENDS};
 pub use entries::{BUILDERS, EntryKind, LoggedAs, entry_kind};
+pub use forgery::{CertificateForgery, Forgery, IntermediateForgery, SctForgery, TokenForgery};
 pub use keys::ManagedKey;
-pub use lie::{CertificateLie, IntermediateLie, Lie, SctLie, TokenLie};
 pub use rsa::RsaKind;
 
 pub(crate) use asn1::pem;
@@ -99,7 +99,7 @@ impl PrivateSigstore {
     }
 
     fn with(name: &str, rsa: Option<RsaKind>) -> Self {
-        let seed = format!("slipway-world {name}");
+        let seed = format!("slipway-testkit {name}");
         let organization = format!("{name}.test (not for production)");
         Self {
             fulcio: Chain::fulcio(&organization, &seed, rsa),
@@ -153,8 +153,8 @@ impl PrivateSigstore {
 
     /// Another certificate of the intermediate authority, for its key and name, so that it issued every leaf as well: for a bundle's chain, under
     /// a trusted root that names the root alone.
-    pub fn intermediate(&self, lie: IntermediateLie) -> Vec<u8> {
-        self.fulcio.intermediate(lie)
+    pub fn intermediate(&self, forgery: IntermediateForgery) -> Vec<u8> {
+        self.fulcio.intermediate(forgery)
     }
 
     /// A trusted root without logs, like GitHub's for private repositories: for bundles of [`Evidence::TimestampOnly`].
@@ -202,22 +202,22 @@ impl PrivateSigstore {
 
         let log_entry = match attestation.evidence {
             Evidence::RekorV1 | Evidence::RekorV1AndTimestamp => {
-                let body = edited(rekor_body(content, &signature, &verifier, attestation.entry_kind()), attestation.lie);
+                let body = edited(rekor_body(content, &signature, &verifier, attestation.entry_kind()), attestation.forgery);
                 Some(self.rekor.append(&body, attestation.signed_at))
             }
             Evidence::RekorV2 => {
-                let body = edited(rekor2_body(&message, &signature, &verifier), attestation.lie);
+                let body = edited(rekor2_body(&message, &signature, &verifier), attestation.forgery);
                 Some(self.rekor2.append(&body, attestation.signed_at))
             }
             Evidence::TimestampOnly => None,
         };
-        let lie = match attestation.lie {
-            Some(Lie::Token(lie)) => Some(lie),
+        let forgery = match attestation.forgery {
+            Some(Forgery::Token(forgery)) => Some(forgery),
             _ => None,
         };
         let token = match attestation.evidence {
             Evidence::RekorV1 => None,
-            _ => Some(timestamp::token(&self.timestamping, &signature, attestation.signed_at, lie)),
+            _ => Some(timestamp::token(&self.timestamping, &signature, attestation.signed_at, forgery)),
         };
 
         let mut material = serde_json::Map::new();
@@ -268,7 +268,7 @@ impl PrivateSigstore {
             identity: &attestation.identity,
             claims: &claims,
             not_before: attestation.certified_at,
-            lie: attestation.lie,
+            forgery: attestation.forgery,
         };
         let logged = attestation.sct && attestation.evidence != Evidence::TimestampOnly;
         let der = self.fulcio.leaf(&request, &key, logged.then_some(&self.ct_log));
@@ -285,8 +285,8 @@ fn to_bytes(value: &Value) -> Vec<u8> {
     serde_json::to_vec(value).expect("JSON values serialize")
 }
 
-fn edited(mut body: Value, lie: Option<Lie>) -> Value {
-    if let Some(Lie::Body(edit)) = lie {
+fn edited(mut body: Value, forgery: Option<Forgery>) -> Value {
+    if let Some(Forgery::Body(edit)) = forgery {
         edit(&mut body);
     }
     body

@@ -13,7 +13,7 @@ use slipway_testkit::wait;
 use slipway_tests::crash::blocks::{Recorder, Recording, Survivors, run};
 use slipway_tests::crash::device::CrashDevice;
 use slipway_tests::crash::scenario::{Scenario, Setting};
-use slipway_tests::crash::world::World;
+use slipway_tests::crash::testbed::Testbed;
 use slipway_tests::crash::{Progress, verdict};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -105,15 +105,15 @@ fn can(dir: &Path) -> Result<()> {
 
 /// What the agent had told before the cut.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-struct Said {
+struct Statements {
     reports: Vec<Report>,
     committed: Option<Version>,
     floor: Option<Version>,
-    condemned: usize,
+    blocked: usize,
 }
 
 /// What it had told by the time the log was so long.
-type Heard = (u64, Said);
+type Acknowledged = (u64, Statements);
 
 /// One image to be judged.
 #[derive(Debug, Deserialize, Serialize)]
@@ -122,34 +122,35 @@ struct Task {
     scenario: Scenario,
     image: PathBuf,
     mount: PathBuf,
-    said: Said,
+    statements: Statements,
 }
 
 fn cut(options: &Options) -> Result<ExitCode> {
-    let world = World::new(&options.dir)?;
+    let testbed = Testbed::new(&options.dir)?;
     let mut random = Random(options.seed);
     let (mut images, mut bad) = (0, 0);
     let share = options.images.div_ceil(Scenario::ALL.len());
     for scenario in Scenario::ALL {
-        let (recording, heard, end) = record(&world, scenario)?;
+        let (recording, acknowledged, end) = record(&testbed, scenario)?;
         let last = recording.entries(end);
         eprintln!(
             "{}: {last} writes and flushes, {} flushes among them, {} times something was told",
             scenario.name(),
             recording.flushes(),
-            heard.len()
+            acknowledged.len()
         );
-        ensure!(recording.flushes() > 20 && heard.len() > 3, "a recording of a whole update has dozens of flushes");
+        ensure!(recording.flushes() > 20 && acknowledged.len() > 3, "a recording of a whole update has dozens of flushes");
         let cuts: Vec<(usize, Survivors, u64)> = (0..share)
             .map(|n| {
                 let survivors = Survivors::ALL.get(n % Survivors::ALL.len()).copied().unwrap_or(Survivors::Half);
                 // Half of them at any moment, half right after something was told: then it must be there.
                 let any = usize::try_from(random.next() % (last as u64 + 1)).unwrap_or(last);
-                let told = heard.get(n / 6 % heard.len()).map_or(any, |(position, _)| recording.entries(*position));
-                (if n % 6 < 3 { any } else { told }, survivors, random.next())
+                let reported =
+                    acknowledged.get(n / 6 % acknowledged.len()).map_or(any, |(position, _)| recording.entries(*position));
+                (if n % 6 < 3 { any } else { reported }, survivors, random.next())
             })
             .collect();
-        bad += judge_all(&world, scenario, &recording, &heard, &cuts, options.jobs)?;
+        bad += judge_all(&testbed, scenario, &recording, &acknowledged, &cuts, options.jobs)?;
         images += cuts.len();
     }
     println!("images: {images}, bad: {bad}");
@@ -157,72 +158,73 @@ fn cut(options: &Options) -> Result<ExitCode> {
 }
 
 /// One whole update on a recorded disk; what it said by when; and where in the log it was over.
-fn record(world: &World, scenario: Scenario) -> Result<(Recording, Vec<Heard>, u64)> {
-    let dir = world.scratch(&format!("recorded-{}", scenario.name()));
-    let mount = mount_point(world);
+fn record(testbed: &Testbed, scenario: Scenario) -> Result<(Recording, Vec<Acknowledged>, u64)> {
+    let dir = testbed.scratch(&format!("recorded-{}", scenario.name()));
+    let mount = mount_point(testbed);
     let device_dir = mount.join("device");
-    let recorder = Recorder::start(&dir, &mount, || world.device(&device_dir, scenario).map(drop))?;
-    let mut device = CrashDevice::at(&device_dir, scenario, &world.setting)?;
+    let recorder = Recorder::start(&dir, &mount, || testbed.device(&device_dir, scenario).map(drop))?;
+    let mut device = CrashDevice::at(&device_dir, scenario, &testbed.setting)?;
     run("sync", &["-f", &mount.display().to_string()])?;
     device.start()?;
-    let mut heard = Vec::new();
+    let mut acknowledged = Vec::new();
     wait::try_until("the agent answers", DEADLINE, || device.status().is_ok()).with_context(|| device.log())?;
     // The log is measured the moment a report comes, before the agent can write what comes next.
     device.follow(|report| {
-        heard.push(recorder.position().map(|position| (position, Said { reports: vec![report], ..Said::default() })));
+        acknowledged
+            .push(recorder.position().map(|position| (position, Statements { reports: vec![report], ..Statements::default() })));
     })?;
     wait::try_until("the update that is recorded ends", DEADLINE, || device.finished()).with_context(|| device.log())?;
-    let said = listen(&device)?;
+    let statements = listen(&device)?;
     let end = recorder.position()?;
-    heard.push(Ok((end, said)));
-    let heard = heard.into_iter().collect::<Result<Vec<Heard>>>()?;
+    acknowledged.push(Ok((end, statements)));
+    let acknowledged = acknowledged.into_iter().collect::<Result<Vec<Acknowledged>>>()?;
     device.stop()?;
     drop(device);
-    Ok((recorder.finish()?, heard, end))
+    Ok((recorder.finish()?, acknowledged, end))
 }
 
 /// Everything that was told before the log was so long.
-fn said_by(heard: &[Heard], position: u64) -> Said {
-    let mut all = Said::default();
-    for (_, said) in heard.iter().filter(|(at, _)| *at <= position) {
-        all.reports.extend(said.reports.iter().cloned());
+fn said_by(acknowledged: &[Acknowledged], position: u64) -> Statements {
+    let mut all = Statements::default();
+    for (_, statements) in acknowledged.iter().filter(|(at, _)| *at <= position) {
+        all.reports.extend(statements.reports.iter().cloned());
         // A report of a commit or a rollback says what the status would.
-        for report in &said.reports {
+        for report in &statements.reports {
             match report.event {
                 Event::Committed => {
                     all.committed = all.committed.max(report.to.clone());
                     all.floor = all.floor.max(report.to.clone());
                 }
-                Event::RolledBack => all.condemned = all.condemned.max(1),
+                Event::RolledBack => all.blocked = all.blocked.max(1),
                 _ => {}
             }
         }
-        all.committed = all.committed.max(said.committed.clone());
-        all.floor = all.floor.max(said.floor.clone());
-        all.condemned = all.condemned.max(said.condemned);
+        all.committed = all.committed.max(statements.committed.clone());
+        all.floor = all.floor.max(statements.floor.clone());
+        all.blocked = all.blocked.max(statements.blocked);
     }
     all
 }
 
-fn listen(device: &CrashDevice) -> Result<Said> {
+fn listen(device: &CrashDevice) -> Result<Statements> {
     let status = device.status()?;
     // Asked for after the rest, so that it holds at least what the rest says.
     let mut reports = device.history()?;
     reports.reverse();
     let committed = status.committed.map(|installed| installed.version);
-    Ok(Said { reports, committed, floor: status.floor, condemned: status.condemned.len() })
+    Ok(Statements { reports, committed, floor: status.floor, blocked: status.blocked.len() })
 }
 
 /// The same for the recording and every image: snapshots know absolute paths.
-fn mount_point(world: &World) -> PathBuf {
-    world.scratch("disk")
+fn mount_point(testbed: &Testbed) -> PathBuf {
+    testbed.scratch("disk")
 }
 
 fn judge_all(
-    world: &World,
+    testbed: &Testbed,
     scenario: Scenario,
     recording: &Recording,
-    heard: &[Heard],
+    acknowledged: &[Acknowledged],
     cuts: &[(usize, Survivors, u64)],
     jobs: usize,
 ) -> Result<usize> {
@@ -231,12 +233,12 @@ fn judge_all(
     let program = std::env::current_exe()?;
     let one = |n: usize, (count, survivors, seed): (usize, Survivors, u64)| -> Result<()> {
         let at = recording.position(count);
-        let said = said_by(heard, at);
-        let (image, mount) = (world.scratch(&format!("image-{n}")), mount_point(world));
+        let statements = said_by(acknowledged, at);
+        let (image, mount) = (testbed.scratch(&format!("image-{n}")), mount_point(testbed));
         let mut dice = Random(seed);
         recording.image(count, survivors, || dice.next().is_multiple_of(2), &image)?;
-        let task = Task { setting: world.setting.clone(), scenario, image: image.clone(), mount, said };
-        let file = world.scratch(&format!("task-{n}"));
+        let task = Task { setting: testbed.setting.clone(), scenario, image: image.clone(), mount, statements };
+        let file = testbed.scratch(&format!("task-{n}"));
         std::fs::write(&file, serde_json::to_vec(&task)?)?;
         let mut unshare = Command::new("unshare");
         unshare.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"]);
@@ -305,25 +307,25 @@ fn judge_device(task: &Task, device: &mut CrashDevice) -> Result<()> {
     std::fs::write(device.dir().join("agent.log"), "")?;
     device.start()?;
     let now = wait::try_until_some("the agent answers after the cut", DEADLINE, || listen(device).ok())?;
-    kept(&task.said, &now)?;
+    kept(&task.statements, &now)?;
     wait::try_until("the update ends after the cut", DEADLINE, || device.finished())?;
     verdict::nothing_was_healed(device)?;
-    kept(&task.said, &listen(device)?)?;
+    kept(&task.statements, &listen(device)?)?;
     verdict::all_agree(&task.setting, device)
 }
 
 /// Nothing that was told is gone, or taken back.
-fn kept(said: &Said, now: &Said) -> Result<()> {
-    for report in &said.reports {
+fn kept(statements: &Statements, now: &Statements) -> Result<()> {
+    for report in &statements.reports {
         match now.reports.iter().find(|one| one.seq == report.seq) {
             None => bail!("report {} ({:?}) is gone", report.seq, report.event),
             Some(other) if other != report => bail!("report {} was {report:?}, is {other:?}", report.seq),
             Some(_) => {}
         }
     }
-    ensure!(now.floor >= said.floor, "the floor was {:?}, is {:?}", said.floor, now.floor);
-    ensure!(now.committed >= said.committed, "committed was {:?}, is {:?}", said.committed, now.committed);
-    ensure!(now.condemned >= said.condemned, "{} releases were condemned, {} are", said.condemned, now.condemned);
+    ensure!(now.floor >= statements.floor, "the floor was {:?}, is {:?}", statements.floor, now.floor);
+    ensure!(now.committed >= statements.committed, "committed was {:?}, is {:?}", statements.committed, now.committed);
+    ensure!(now.blocked >= statements.blocked, "{} releases were condemned, {} are", statements.blocked, now.blocked);
     Ok(())
 }
 

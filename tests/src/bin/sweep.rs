@@ -10,9 +10,9 @@ use slipway_testkit::wait;
 use slipway_tests::crash::Progress;
 use slipway_tests::crash::device::CrashDevice;
 use slipway_tests::crash::scenario::Scenario;
-use slipway_tests::crash::strace::{self, Fault, Place};
+use slipway_tests::crash::strace::{self, Fault, InjectionPoint};
+use slipway_tests::crash::testbed::Testbed;
 use slipway_tests::crash::verdict;
-use slipway_tests::crash::world::World;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,7 +47,7 @@ const QUICK: usize = 120;
 struct Point {
     scenario: Scenario,
     fault: Fault,
-    place: Place,
+    place: InjectionPoint,
 }
 
 impl fmt::Display for Point {
@@ -59,9 +59,9 @@ impl fmt::Display for Point {
 /// What became of a point.
 #[derive(Debug)]
 enum Outcome {
-    /// Interrupted, and all is well. `Missed` is: all is well, but this run never came there.
+    /// Interrupted, and all is well. `NotReached` is: all is well, but this run never came there.
     Survived,
-    Missed,
+    NotReached,
     /// Something on the disk is neither the old nor the new, or two things disagree.
     Torn(String),
     /// The update did not end.
@@ -124,8 +124,8 @@ fn main() -> ExitCode {
 
 /// Whether all went well.
 fn sweep(options: &Options) -> Result<bool> {
-    let world = World::new(&options.dir)?;
-    let mut points = points(&world, options)?;
+    let testbed = Testbed::new(&options.dir)?;
+    let mut points = points(&testbed, options)?;
     match &options.point {
         Some(wanted) => {
             points.retain(|point| point.to_string() == *wanted);
@@ -144,7 +144,7 @@ fn sweep(options: &Options) -> Result<bool> {
         for _ in 0..options.jobs.min(points.len()) {
             scope.spawn(|| {
                 while let Some(point) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcome = run(&world, point, options.point.is_some());
+                    let outcome = run(&testbed, point, options.point.is_some());
                     let (mut counts, mut progress) = (lock(&counts), lock(&progress));
                     let bad = |kind: &str, why: &str| {
                         progress.say(&format!(
@@ -154,7 +154,7 @@ fn sweep(options: &Options) -> Result<bool> {
                     };
                     match &outcome {
                         Outcome::Survived => {}
-                        Outcome::Missed => counts.2 += 1,
+                        Outcome::NotReached => counts.2 += 1,
                         Outcome::Torn(why) => {
                             counts.0 += 1;
                             bad("TORN ", why);
@@ -193,14 +193,14 @@ fn spread(points: Vec<Point>, sample: Option<usize>) -> Vec<Point> {
 }
 
 /// Every point there is, by recording each scenario once.
-fn points(world: &World, options: &Options) -> Result<Vec<Point>> {
+fn points(testbed: &Testbed, options: &Options) -> Result<Vec<Point>> {
     let mut all = Vec::new();
     for scenario in &options.scenarios {
-        let mut device = world.device(&world.scratch(&format!("recorded-{}", scenario.name())), *scenario)?;
+        let mut device = testbed.device(&testbed.scratch(&format!("recorded-{}", scenario.name())), *scenario)?;
         let output = device.dir().join("strace");
         device.start_under(&strace::recorder(&output))?;
         wait::try_until("the update that is recorded ends", DEADLINE, || device.finished()).with_context(|| device.log())?;
-        verdict::all_agree(&world.setting, &mut device).context("an update that nobody interrupted")?;
+        verdict::all_agree(&testbed.setting, &mut device).context("an update that nobody interrupted")?;
         let recorded = strace::recorded(&String::from_utf8_lossy(&std::fs::read(&output)?), device.dir())?;
         eprintln!(
             "{}: {} calls that change something, {} places to interrupt it",
@@ -217,11 +217,11 @@ fn points(world: &World, options: &Options) -> Result<Vec<Point>> {
     Ok(all)
 }
 
-fn run(world: &World, point: &Point, keep: bool) -> Outcome {
+fn run(testbed: &Testbed, point: &Point, keep: bool) -> Outcome {
     static FOLDERS: AtomicUsize = AtomicUsize::new(0);
-    let dir = world.scratch(&format!("p{}", FOLDERS.fetch_add(1, Ordering::Relaxed)));
-    let outcome = match world.device(&dir, point.scenario) {
-        Ok(mut device) => interrupt(world, &mut device, point),
+    let dir = testbed.scratch(&format!("p{}", FOLDERS.fetch_add(1, Ordering::Relaxed)));
+    let outcome = match testbed.device(&dir, point.scenario) {
+        Ok(mut device) => interrupt(testbed, &mut device, point),
         Err(error) => Outcome::Stuck(format!("no device: {error:#}")),
     };
     let outcome = match outcome {
@@ -232,7 +232,7 @@ fn run(world: &World, point: &Point, keep: bool) -> Outcome {
     };
     if keep {
         let kept = std::env::temp_dir().join(format!("slipway-sweep-{}", std::process::id()));
-        if std::fs::rename(&dir, &kept).is_ok() || slipway_tests::crash::world::copy(&dir, &kept).is_ok() {
+        if std::fs::rename(&dir, &kept).is_ok() || slipway_tests::crash::testbed::copy(&dir, &kept).is_ok() {
             eprintln!("kept: {}", kept.display());
         }
     }
@@ -246,31 +246,31 @@ fn tail(dir: &std::path::Path) -> String {
     lines[lines.len().saturating_sub(25)..].join("\n")
 }
 
-fn interrupt(world: &World, device: &mut CrashDevice, point: &Point) -> Outcome {
+fn interrupt(testbed: &Testbed, device: &mut CrashDevice, point: &Point) -> Outcome {
     let output = device.dir().join("strace");
     if let Err(error) = device.start_under(&strace::injector(&output, device.dir(), &point.place, point.fault)) {
         return Outcome::Stuck(format!("{error:#}"));
     }
     // It may end by itself over an error, or be killed while it says goodbye: whoever runs it then starts it again.
-    let mut happened = false;
+    let mut observed = false;
     let ended = wait::try_until_some("the update ends, or the agent", DEADLINE, || {
         // Once is what is asked; strace counts in each thread anew.
-        if !happened && point.fault != Fault::Kill && strace::happened(&output) {
-            happened = true;
+        if !observed && point.fault != Fault::Kill && strace::observed(&output) {
+            observed = true;
             device.let_go();
         }
-        if happened {
+        if observed {
             device.check_if_held_off();
         }
         device.ended().map(|_| true).or_else(|| device.finished().then_some(false))
     });
     let crashed = match ended {
         Err(error) => return Outcome::Stuck(format!("{error:#}; {}", state(device))),
-        Ok(crashed) => crashed || device.stop().is_err() && strace::happened(&output),
+        Ok(crashed) => crashed || device.stop().is_err() && strace::observed(&output),
     };
-    let hit = strace::happened(&output);
+    let hit = strace::observed(&output);
     if crashed {
-        if let Err(error) = verdict::nothing_is_torn(&world.setting, device) {
+        if let Err(error) = verdict::nothing_is_torn(&testbed.setting, device) {
             return Outcome::Torn(format!("right after the crash: {error:#}"));
         }
         if let Err(error) = recover(device) {
@@ -278,10 +278,10 @@ fn interrupt(world: &World, device: &mut CrashDevice, point: &Point) -> Outcome 
         }
     }
     let healed = if point.fault == Fault::Kill { verdict::nothing_was_healed(device) } else { Ok(()) };
-    match healed.and_then(|()| verdict::all_agree(&world.setting, device)) {
+    match healed.and_then(|()| verdict::all_agree(&testbed.setting, device)) {
         Err(error) => Outcome::Torn(format!("at the end: {error:#}")),
         Ok(()) if hit => Outcome::Survived,
-        Ok(()) => Outcome::Missed,
+        Ok(()) => Outcome::NotReached,
     }
 }
 

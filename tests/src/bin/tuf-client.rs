@@ -17,7 +17,7 @@ use sigstore_crypto::{CryptoProvider, Error, HashContext, SigningScheme};
 use slipway_agent::fetch::{Client, HttpSettings, Small};
 use slipway_agent::storage::durable::write_atomic;
 use slipway_agent::tls::{self, TlsSettings};
-use slipway_agent::trust::{NoCandidate, Place, RootHistory, Transport, follow};
+use slipway_agent::trust::{NoCandidate, RepositoryTransport, RootHistory, Transport, follow};
 use slipway_protocol::Sha256;
 use slipway_verify::tuf::{Floors, Kind, Limits, Refresh, Repository, Rules, Slot, Stored, Wanted};
 use std::path::{Path, PathBuf};
@@ -93,7 +93,7 @@ fn init(args: &Args) -> Result<()> {
     Ok(())
 }
 
-async fn refresh(args: &Args, targets: Vec<String>) -> Result<(Repository, Place)> {
+async fn refresh(args: &Args, targets: Vec<String>) -> Result<(Repository, RepositoryTransport)> {
     let dir = &args.metadata_dir;
     let initial_root = std::fs::read(dir.join(INITIAL_ROOT)).context("init comes first")?;
     let mut floors: Floors = match std::fs::read(dir.join(FLOORS)) {
@@ -142,7 +142,7 @@ fn stored(dir: &Path) -> Result<Stored> {
     Ok(stored)
 }
 
-fn place(args: &Args) -> Result<Place> {
+fn place(args: &Args) -> Result<RepositoryTransport> {
     let http = HttpSettings { allow_http: true, proxy: Some("none".to_owned()), ..HttpSettings::default() };
     let client = Client::new(&http, &*tls::client_config(&TlsSettings::default())?)?;
     let at = |url: &str| -> Result<Transport> {
@@ -151,7 +151,7 @@ fn place(args: &Args) -> Result<Place> {
     };
     let metadata = at(args.metadata_url.as_deref().context("missing --metadata-url")?)?;
     let targets = args.target_base_url.as_deref().map(at).transpose()?.unwrap_or_else(|| metadata.clone());
-    Ok(Place { metadata, targets })
+    Ok(RepositoryTransport { metadata, targets })
 }
 
 async fn download(args: &Args) -> Result<()> {

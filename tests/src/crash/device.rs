@@ -214,14 +214,14 @@ interval = "100ms"
     }
 
     /// Asks for a check, and hands on every report that the agent makes until the update has ended.
-    pub fn follow(&self, mut hear: impl FnMut(Report)) -> Result<()> {
+    pub fn follow(&self, mut on_report: impl FnMut(Report)) -> Result<()> {
         let mut stream = UnixStream::connect(self.dir.join("agent.sock"))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let check = Request::Check { component: slipway_sim::factory::edgecore_name() };
         stream.write_all(format!("{}\n", serde_json::to_string(&check)?).as_bytes())?;
         for line in BufReader::new(stream).lines() {
             match serde_json::from_str(&line?)? {
-                Response::Report(report) if report.event != Event::Progress => hear(report),
+                Response::Report(report) if report.event != Event::Progress => on_report(report),
                 Response::Report(_) => {}
                 _ => break,
             }
@@ -270,8 +270,8 @@ interval = "100ms"
     #[must_use]
     pub fn finished(&self) -> bool {
         let new = self.scenario.new_version();
-        let condemned = || self.status().is_ok_and(|status| status.condemned.iter().any(|one| one.version.as_str() == new));
-        self.settled(self.scenario.ends_at()) && (self.scenario == Scenario::Commit || condemned())
+        let blocked = || self.status().is_ok_and(|status| status.blocked.iter().any(|one| one.version.as_str() == new));
+        self.settled(self.scenario.ends_at()) && (self.scenario == Scenario::Commit || blocked())
     }
 
     /// The slots whose programs run.

@@ -2,7 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`world`] | a factory with three releases of a component that is a shell script, and a device that runs the first of them |
+//! | [`testbed`] | a factory with three releases of a component that is a shell script, and a device that runs the first of them |
 //! | [`scenario`] | what happens to the device, and what it has to know |
 //! | [`device`] | one copy of that device: its agent, its component, what they say |
 //! | [`verdict`] | what must hold after a crash, before and after the agent was started again |
@@ -15,8 +15,8 @@ pub mod blocks;
 pub mod device;
 pub mod scenario;
 pub mod strace;
+pub mod testbed;
 pub mod verdict;
-pub mod world;
 
 /// What a program of this crate shows while it works: overwritten on a terminal, a line now and then elsewhere.
 #[derive(Debug)]

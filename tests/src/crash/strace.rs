@@ -104,7 +104,7 @@ impl std::str::FromStr for Fault {
 
 /// The n-th time that a thread makes this call on this path.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Place {
+pub struct InjectionPoint {
     /// The system call.
     pub call: String,
     /// Below the device's folder; empty for calls about processes.
@@ -115,7 +115,7 @@ pub struct Place {
     pub shown: String,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for InjectionPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)
     }
@@ -166,8 +166,8 @@ pub fn recorder(output: &Path) -> Vec<OsString> {
 
 /// The tracer that has one call go wrong.
 #[must_use]
-pub fn injector(output: &Path, dir: &Path, place: &Place, fault: Fault) -> Vec<OsString> {
-    let Place { call, path, n, .. } = place;
+pub fn injector(output: &Path, dir: &Path, place: &InjectionPoint, fault: Fault) -> Vec<OsString> {
+    let InjectionPoint { call, path, n, .. } = place;
     let mut words = strace(output);
     words.push(format!("--trace={call}").into());
     words.push(format!("--inject={call}:{}:when={n}", fault.injection()).into());
@@ -179,7 +179,7 @@ pub fn injector(output: &Path, dir: &Path, place: &Place, fault: Fault) -> Vec<O
 
 /// Whether the fault of [`injector`] happened, by what it wrote.
 #[must_use]
-pub fn happened(output: &Path) -> bool {
+pub fn observed(output: &Path) -> bool {
     let text = std::fs::read_to_string(output).unwrap_or_default();
     text.contains("(INJECTED)") || text.contains("killed by SIGKILL")
 }
@@ -190,7 +190,7 @@ pub struct Recorded {
     /// Changing calls in all.
     pub calls: usize,
     /// Where they can be interrupted, in the order in which they were first made.
-    pub places: Vec<Place>,
+    pub places: Vec<InjectionPoint>,
 }
 
 /// Reads a recording: the changing calls below `dir`, each at a place where it can be met again. Calls that two threads make at one
@@ -212,7 +212,7 @@ pub fn recorded(text: &str, dir: &Path) -> Result<Recorded> {
             let counter = counters.entry((thread, call.to_owned(), path.clone())).or_default();
             *counter += 1;
             let shown = format!("{call}:{}:{counter}", digests.hide(&path));
-            places.push(Place { call: call.to_owned(), path, n: *counter, shown });
+            places.push(InjectionPoint { call: call.to_owned(), path, n: *counter, shown });
         }
         if !changes(call, rest) || places.is_empty() {
             continue;

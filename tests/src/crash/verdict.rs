@@ -5,7 +5,7 @@ use super::scenario::{OLD, Scenario, Setting};
 use anyhow::{Context as _, Result, bail, ensure};
 use slipway_agent::storage::slots::Slots;
 use slipway_agent::storage::store::Store;
-use slipway_agent::storage::witness::{Memory, Witness};
+use slipway_agent::storage::witness::{Witness, WitnessData};
 use slipway_machine::record::{Installed, Record, SlotName, State};
 use slipway_protocol::ComponentName;
 use slipway_sim::factory::edgecore_name;
@@ -14,12 +14,12 @@ use slipway_sim::factory::edgecore_name;
 pub fn nothing_is_torn(setting: &Setting, device: &CrashDevice) -> Result<()> {
     let (component, slots) = (edgecore_name(), Slots::new(&device.state()));
     for slot in slots.list(&component)? {
-        whole(setting, &slots, &component, &slot)?;
+        verify_installed(setting, &slots, &component, &slot)?;
     }
     let link = device.link()?;
     ensure!(names(&link, OLD) || names(&link, device.scenario().new_version()), "current names {link}");
     // A slot that is current is there, or the component could not start at boot.
-    whole(setting, &slots, &component, &slot_name(&link)?)?;
+    verify_installed(setting, &slots, &component, &slot_name(&link)?)?;
     match device.running().as_slice() {
         [] => {}
         [slot] if names(slot, OLD) || names(slot, device.scenario().new_version()) => {}
@@ -59,15 +59,15 @@ pub fn all_agree(setting: &Setting, device: &mut CrashDevice) -> Result<()> {
             ensure!(config == "format: 2\n", "the new release runs on the configuration {config:?}");
             let previous = record.previous.as_ref().context("the release before is not kept")?;
             ensure!(previous.version.as_str() == OLD, "the release before is {}", previous.version);
-            whole(setting, &slots, &component, &previous.slot)?;
-            ensure!(record.condemned.is_empty(), "a good release is condemned: {:?}", record.condemned);
+            verify_installed(setting, &slots, &component, &previous.slot)?;
+            ensure!(record.blocked.is_empty(), "a good release is condemned: {:?}", record.blocked);
         }
         Scenario::RollBack => {
             ensure!(config == "format: 1\n", "the old release is left with the configuration {config:?}");
             ensure!(!data.contains("new"), "the old release is left with the new one's data: {data:?}");
-            let condemned = |condemned: &[_]| condemned.len() == 1;
-            ensure!(condemned(&record.condemned), "condemned: {:?}", record.condemned);
-            let witnessed = remembered.condemned.as_ref().map(|(_, version)| version.as_str());
+            let blocked = |blocked: &[_]| blocked.len() == 1;
+            ensure!(blocked(&record.blocked), "condemned: {:?}", record.blocked);
+            let witnessed = remembered.blocked.as_ref().map(|(_, version)| version.as_str());
             ensure!(witnessed == Some(scenario.new_version()), "the witness says condemned: {witnessed:?}");
         }
     }
@@ -90,7 +90,7 @@ fn record(device: &CrashDevice, slots: &Slots) -> Result<Record> {
     store.record(&edgecore_name()).context("no record")
 }
 
-fn memory(device: &CrashDevice) -> Result<Memory> {
+fn memory(device: &CrashDevice) -> Result<WitnessData> {
     let (_, memory) = Witness::open(&device.state().join("witness"))?;
     memory.context("the witness was gone")
 }
@@ -99,7 +99,7 @@ fn memory(device: &CrashDevice) -> Result<Memory> {
 ///
 /// # Errors
 /// It is not, and why.
-pub fn whole(setting: &Setting, slots: &Slots, component: &ComponentName, slot: &SlotName) -> Result<()> {
+pub fn verify_installed(setting: &Setting, slots: &Slots, component: &ComponentName, slot: &SlotName) -> Result<()> {
     let record = slots.read(component, slot)?;
     slots.check_payload(component, slot, &record.payload)?;
     let version = setting.programs.get(&record.payload.to_string()).map(String::as_str);

@@ -85,13 +85,13 @@ pub(crate) struct Entry {
     pub(crate) integrated_time: Option<Timestamp>,
     /// The signed entry timestamp (SET).
     pub(crate) promise: Option<SignedTimestamp>,
-    pub(crate) proof: Option<Proof>,
+    pub(crate) proof: Option<InclusionProof>,
     pub(crate) body: CanonicalizedBody,
 }
 
 /// A proof of inclusion in the log's tree (RFC 6962 section 2.1.1).
 #[derive(Debug)]
-pub(crate) struct Proof {
+pub(crate) struct InclusionProof {
     /// In the shard's own tree.
     pub(crate) log_index: u64,
     pub(crate) root_hash: Sha256Hash,
@@ -301,7 +301,7 @@ impl EntryMessage {
             Kind::of(&kind, &version).ok_or_else(|| Check::LogKind.refuse(format_args!("{kind} {version}"), Kind::all()))?;
         let time = self.integrated_time.map(LogIndex::as_i64).filter(|seconds| *seconds != 0);
         let time = time.map(Timestamp::from_second).transpose();
-        let proof = self.inclusion_proof.map(|proof| Proof {
+        let proof = self.inclusion_proof.map(|proof| InclusionProof {
             log_index: proof.log_index.unwrap_or_default().get(),
             root_hash: proof.root_hash,
             tree_size: proof.tree_size.get(),

@@ -4,7 +4,7 @@
 //! the rest. Evidence must satisfy one alternative in all its parts: the builder of one never
 //! counts beside the trigger of another.
 
-use super::file::{AlsoTable, CertificateTable, Place, ProvenanceTable};
+use super::file::{AlsoTable, CertificateTable, PolicyText, ProvenanceTable};
 use super::{Alternative, Profile, read};
 use crate::error::Check;
 use slipway_protocol::Refusal;
@@ -26,7 +26,7 @@ pub(super) struct Base {
 
 /// Reads the alternatives.
 pub(super) fn alternatives(
-    place: &Place<'_>,
+    place: &PolicyText<'_>,
     profile: Option<Profile>,
     base: &Base,
     also: &[Spanned<AlsoTable>],
@@ -54,7 +54,7 @@ pub(super) fn alternatives(
 }
 
 /// What reports and refusals call it.
-fn name(place: &Place<'_>, table: &Spanned<AlsoTable>, known: &[Alternative]) -> Result<String, Refusal> {
+fn name(place: &PolicyText<'_>, table: &Spanned<AlsoTable>, known: &[Alternative]) -> Result<String, Refusal> {
     let at = table.get_ref().name.as_ref().ok_or_else(|| place.missing(Some(table), "[also]", "name"))?;
     let name = at.get_ref();
     let plain = !name.trim().is_empty() && name.chars().count() <= NAME_LIMIT && name.chars().all(|c| visible(c) == c);

@@ -102,9 +102,9 @@ pub(super) fn on(value: Option<&Spanned<bool>>) -> Option<&Spanned<bool>> {
 }
 
 /// Where a policy is being read, for messages that name the line.
-pub(super) struct Place<'t>(pub(super) &'t str);
+pub(super) struct PolicyText<'t>(pub(super) &'t str);
 
-impl Place<'_> {
+impl PolicyText<'_> {
     pub(super) fn line(&self, span: &Range<usize>) -> usize {
         let before = self.0.as_bytes().iter().take(span.start);
         before.filter(|byte| **byte == b'\n').count().saturating_add(1)

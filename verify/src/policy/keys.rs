@@ -1,6 +1,6 @@
 //! Keys of one's own in place of certificates: which, and how many of them must vouch for the same build.
 
-use super::file::{KeysTable, Place};
+use super::file::{KeysTable, PolicyText};
 use crate::error::Check;
 use crate::key::PublicKey;
 use sigstore_types::DerPublicKey;
@@ -32,7 +32,7 @@ pub(crate) struct NamedKey {
 }
 
 /// Reads the table.
-pub(super) fn read(place: &Place<'_>, table: &Spanned<KeysTable>) -> Result<KeyRule, Refusal> {
+pub(super) fn read(place: &PolicyText<'_>, table: &Spanned<KeysTable>) -> Result<KeyRule, Refusal> {
     let KeysTable { threshold, public } = table.get_ref();
     let mut keys: Vec<NamedKey> = Vec::new();
     for (name, pem) in public {

@@ -84,11 +84,11 @@ impl Profile {
     /// Checks that proven evidence is this instance's.
     pub(crate) fn accepts(self, bundle: &Bundle, proven: &Proven) -> Result<(), Refusal> {
         let log = proven.evidence.log.as_deref();
-        let seen = Seen::of(proven.authority.as_deref(), log);
+        let seen = InstanceKind::of(proven.authority.as_deref(), log);
         let wanted = match self {
-            Self::PublicGood | Self::PublicGoodRekorV1 | Self::PublicGoodRekorV2 => Seen::PublicGood,
-            Self::GitHub => Seen::GitHub,
-            Self::Private => Seen::Other,
+            Self::PublicGood | Self::PublicGoodRekorV1 | Self::PublicGoodRekorV2 => InstanceKind::PublicGood,
+            Self::GitHub => InstanceKind::GitHub,
+            Self::Private => InstanceKind::Other,
             Self::Keys => return Ok(()),
         };
         if seen != wanted {
@@ -111,13 +111,13 @@ impl Profile {
 
 /// The instance that evidence came from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Seen {
+enum InstanceKind {
     PublicGood,
     GitHub,
     Other,
 }
 
-impl Seen {
+impl InstanceKind {
     fn of(authority: Option<&str>, log: Option<&str>) -> Self {
         let public_log = log.is_some_and(|log| {
             log.strip_suffix(PUBLIC_GOOD_LOG).is_some_and(|before| before.is_empty() || before.ends_with('.'))
@@ -143,19 +143,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_instance_is_told_by_authority_and_log_together() {
+    fn an_instance_is_identified_by_authority_and_log_together() {
         for (authority, log, seen) in [
-            (Some("sigstore.dev"), Some("rekor.sigstore.dev"), Seen::PublicGood),
-            (Some("sigstore.dev"), Some("log2025-1.rekor.sigstore.dev"), Seen::PublicGood),
-            (Some("sigstore.dev"), Some("rekor.sigstage.dev"), Seen::Other),
-            (Some("sigstore.dev"), Some("evilrekor.sigstore.dev"), Seen::Other),
-            (Some("sigstore.dev"), None, Seen::Other),
-            (Some("example.test"), Some("rekor.sigstore.dev"), Seen::Other),
-            (Some("GitHub, Inc."), None, Seen::GitHub),
-            (Some("GitHub, Inc"), None, Seen::Other),
-            (None, None, Seen::Other),
+            (Some("sigstore.dev"), Some("rekor.sigstore.dev"), InstanceKind::PublicGood),
+            (Some("sigstore.dev"), Some("log2025-1.rekor.sigstore.dev"), InstanceKind::PublicGood),
+            (Some("sigstore.dev"), Some("rekor.sigstage.dev"), InstanceKind::Other),
+            (Some("sigstore.dev"), Some("evilrekor.sigstore.dev"), InstanceKind::Other),
+            (Some("sigstore.dev"), None, InstanceKind::Other),
+            (Some("example.test"), Some("rekor.sigstore.dev"), InstanceKind::Other),
+            (Some("GitHub, Inc."), None, InstanceKind::GitHub),
+            (Some("GitHub, Inc"), None, InstanceKind::Other),
+            (None, None, InstanceKind::Other),
         ] {
-            assert_eq!(Seen::of(authority, log), seen, "{authority:?} {log:?}");
+            assert_eq!(InstanceKind::of(authority, log), seen, "{authority:?} {log:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Who may have signed or built: patterns, and for workflows that are named without a ref the versions they may have.
 
-use super::file::{OneOrMany, Place};
+use super::file::{OneOrMany, PolicyText};
 use super::{RUNNER, versions};
 use crate::error::Check;
 use crate::pattern::Pattern;
@@ -57,7 +57,7 @@ impl Workflows {
     }
 
     pub(super) fn read(
-        place: &Place<'_>,
+        place: &PolicyText<'_>,
         exact: Option<&Spanned<OneOrMany>>,
         pattern: Option<&Spanned<OneOrMany>>,
         versions: Option<&Spanned<OneOrMany>>,

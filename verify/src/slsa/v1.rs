@@ -8,7 +8,7 @@ use slipway_protocol::Refusal;
 
 /// What `externalParameters` says about the source.
 #[derive(Default)]
-struct Asked {
+struct StatedBuild {
     source: Option<Source>,
     /// What in the source was run.
     workflow: Option<String>,
@@ -22,22 +22,22 @@ pub(super) fn read(mut predicate: Members<'_>) -> Result<Claims, Refusal> {
     let mut external = definition.need_object("externalParameters")?;
     let dependencies = definition.list("resolvedDependencies")?;
     let mut inputs = Inputs::default();
-    let (asked, material) = match conventions {
+    let (stated, material) = match conventions {
         Conventions::Tekton => {
             let (material, workflow) = tekton::v1(&mut external, dependencies, &mut inputs)?;
-            (Asked { source: None, workflow }, material)
+            (StatedBuild { source: None, workflow }, material)
         }
         Conventions::BuildKit => {
             let config = external.object("configSource")?;
             let (material, workflow) = build_kit(config, "configSource", "path", dependencies, &mut inputs)?;
-            (Asked { source: None, workflow }, material)
+            (StatedBuild { source: None, workflow }, material)
         }
         Conventions::GitLab => {
-            let asked = asked(&mut external, &mut inputs)?;
-            let material = gitlab_material(dependencies, asked.source.as_ref())?;
-            (asked, material)
+            let stated = stated(&mut external, &mut inputs)?;
+            let material = gitlab_material(dependencies, stated.source.as_ref())?;
+            (stated, material)
         }
-        Conventions::FirstMaterial => (asked(&mut external, &mut inputs)?, Source::first(dependencies, "resolvedDependencies")?),
+        Conventions::FirstMaterial => (stated(&mut external, &mut inputs)?, Source::first(dependencies, "resolvedDependencies")?),
     };
     let (environment, mut runs) = environment::github(definition.object("internalParameters")?, &mut inputs)?;
     let invocation = details.object("metadata")?.fact(&["invocationId"], Check::ClaimRun)?;
@@ -46,9 +46,9 @@ pub(super) fn read(mut predicate: Members<'_>) -> Result<Claims, Refusal> {
         builder: details.need_object("builder")?.need("id")?,
         build_type,
         material,
-        stated: asked.source.into_iter().collect(),
+        stated: stated.source.into_iter().collect(),
         environment,
-        workflow: asked.workflow,
+        workflow: stated.workflow,
         runs,
         inputs: Default::default(),
     };
@@ -73,7 +73,7 @@ pub(super) fn read(mut predicate: Members<'_>) -> Result<Claims, Refusal> {
 /// - `source: URL, entryPoint: JOB`: GitLab;
 /// - `repository, ref`: SLSA's own example;
 /// - none: slsa-github-generator's delegator, whose source is among the dependencies alone.
-fn asked(external: &mut Members<'_>, inputs: &mut Inputs) -> Result<Asked, Refusal> {
+fn stated(external: &mut Members<'_>, inputs: &mut Inputs) -> Result<StatedBuild, Refusal> {
     if external.has("workflow") {
         let mut workflow = external.object("workflow")?;
         let reference = workflow.fact(&["ref"], Check::ClaimRef)?;
@@ -81,12 +81,12 @@ fn asked(external: &mut Members<'_>, inputs: &mut Inputs) -> Result<Asked, Refus
         let path = workflow.fact(&["path"], Check::ClaimWorkflow)?;
         inputs.add_named(workflow.take("inputs"))?;
         workflow.into_inputs("workflow", inputs)?;
-        return Ok(Asked { source: Some(source), workflow: path });
+        return Ok(StatedBuild { source: Some(source), workflow: path });
     }
     match external.take("source") {
         Some(Value::String(url)) => {
             let workflow = external.fact(&["entryPoint"], Check::ClaimWorkflow)?;
-            return Ok(Asked { source: Some(Source::from_uri(url, None)), workflow });
+            return Ok(StatedBuild { source: Some(Source::from_uri(url, None)), workflow });
         }
         Some(value) => {
             let mut source = Members::of(value, "externalParameters.source")?;
@@ -94,26 +94,26 @@ fn asked(external: &mut Members<'_>, inputs: &mut Inputs) -> Result<Asked, Refus
             let found = Source::from_uri(&source.need("uri")?, commit(&mut digest)?);
             digest.into_inputs("source.digest", inputs)?;
             source.into_inputs("source", inputs)?;
-            return Ok(Asked { source: Some(found), workflow: None });
+            return Ok(StatedBuild { source: Some(found), workflow: None });
         }
         None => {}
     }
     if external.has("repository") {
         let reference = external.fact(&["ref"], Check::ClaimRef)?;
         let source = Source::new(&external.need("repository")?, reference, None);
-        return Ok(Asked { source: Some(source), workflow: None });
+        return Ok(StatedBuild { source: Some(source), workflow: None });
     }
-    Ok(Asked::default())
+    Ok(StatedBuild::default())
 }
 
 /// GitLab's source among the dependencies, images being others. Its runner writes the commit under
 /// `sha256`, though it is none.
-fn gitlab_material(dependencies: &[Value], asked: Option<&Source>) -> Result<Source, Refusal> {
+fn gitlab_material(dependencies: &[Value], stated: Option<&Source>) -> Result<Source, Refusal> {
     let mut first = None;
     for value in dependencies {
         let mut dependency = Members::of(value, "resolvedDependencies")?;
         let source = Source::from_uri(&dependency.need("uri")?, None);
-        let is_asked = asked.is_some_and(|asked| asked.repository == source.repository);
+        let is_asked = stated.is_some_and(|stated| stated.repository == source.repository);
         if is_asked || first.is_none() {
             first = Some(Source { commit: gitlab_commit(&mut dependency.object("digest")?)?, ..source });
         }

@@ -5,12 +5,12 @@ use super::checks::{
     unexpired,
 };
 use super::repository::Repository;
-use super::rules::{Answer, Expiry, Fetch, Kind, Rules, Step, Wanted};
+use super::rules::{Expiry, Fetch, FetchResult, Kind, Rules, Step, Wanted};
 use super::state::{Floors, Slot, Stored, encode};
 use super::verified::{Edge, Newness, Search, Verified};
 use jiff::Timestamp;
 use sigstore_tuf::{Metadata, Root, Snapshot, Targets};
-use slipway_protocol::{Class, Refusal, Sha256};
+use slipway_protocol::{Category, Refusal, Sha256};
 use std::collections::VecDeque;
 
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ enum Phase {
 
 /// A verified file: its floor, and its bytes unless they came from the cache.
 #[derive(Clone, Debug)]
-struct Held {
+struct Loaded {
     slot: Slot,
     version: u64,
     bytes: Option<Vec<u8>>,
@@ -68,7 +68,7 @@ pub struct Refresh {
     root_steps: u32,
     outbox: VecDeque<Step>,
     /// Verified, but not to be stored before all is.
-    held: Vec<Held>,
+    held: Vec<Loaded>,
     notes: Vec<Refusal>,
     locked: Option<Refusal>,
 }
@@ -112,9 +112,9 @@ impl Refresh {
         let mut refresh = Self::begin(initial_root, stored, floors, rules)?;
         loop {
             match refresh.step() {
-                Step::Fetch(fetch) if fetch.ends_root_chain => refresh.answer(Answer::Missing)?,
+                Step::Fetch(fetch) if fetch.ends_root_chain => refresh.answer(FetchResult::Missing)?,
                 Step::Fetch(fetch) if fetch.path == "timestamp.json" && !timestamp.is_empty() => {
-                    refresh.answer(Answer::Bytes(&timestamp)).map_err(of_cache)?;
+                    refresh.answer(FetchResult::Bytes(&timestamp)).map_err(of_cache)?;
                 }
                 Step::Fetch(fetch) => return Err(CACHE.with(format_args!("no usable {}", fetch.path), "a complete cache")),
                 Step::Store { .. } => {}
@@ -132,7 +132,7 @@ impl Refresh {
     ///
     /// # Errors
     /// The refusal that ends this refresh.
-    pub fn answer(&mut self, answer: Answer<'_>) -> Result<(), Refusal> {
+    pub fn answer(&mut self, answer: FetchResult<'_>) -> Result<(), Refusal> {
         let taken = self.take(answer);
         if let Err(refusal) = &taken {
             self.phase = Phase::Failed(refusal.clone());
@@ -192,7 +192,7 @@ impl Refresh {
         self.rules.limits.total_bytes.saturating_sub(self.verified.bytes().below_root_without(slot))
     }
 
-    fn take(&mut self, answer: Answer<'_>) -> Result<(), Refusal> {
+    fn take(&mut self, answer: FetchResult<'_>) -> Result<(), Refusal> {
         let Some(fetch) = self.question() else {
             return Err(match &self.phase {
                 Phase::Failed(refusal) => refusal.clone(),
@@ -200,10 +200,10 @@ impl Refresh {
             });
         };
         let bytes = match answer {
-            Answer::Bytes(bytes) => bytes,
-            Answer::Missing if fetch.ends_root_chain => return self.end_roots(),
-            Answer::Missing => return Err(MISSING.with(fetch.path, "a complete repository")),
-            Answer::Failed(why) => return Err(STALE.with(format_args!("{}: {why}", fetch.path), "an answer")),
+            FetchResult::Bytes(bytes) => bytes,
+            FetchResult::Missing if fetch.ends_root_chain => return self.end_roots(),
+            FetchResult::Missing => return Err(MISSING.with(fetch.path, "a complete repository")),
+            FetchResult::Failed(why) => return Err(STALE.with(format_args!("{}: {why}", fetch.path), "an answer")),
         };
         if u64::try_from(bytes.len()).map_or(true, |len| len > fetch.limit) {
             let total = self.rules.limits.total_bytes;
@@ -215,17 +215,17 @@ impl Refresh {
             Phase::Timestamp => {
                 self.take_timestamp(bytes)?;
                 self.phase = Phase::Snapshot;
-                self.settle()
+                self.finish_role()
             }
             Phase::Snapshot => {
                 self.take_snapshot(bytes, Source::Answer)?;
                 self.phase = Phase::Targets(Edge::top());
-                self.settle()
+                self.finish_role()
             }
             Phase::Targets(edge) => {
                 self.take_targets(&edge, bytes, Source::Answer)?;
                 self.next_role()?;
-                self.settle()
+                self.finish_role()
             }
             Phase::Done | Phase::Failed(_) => Ok(()),
         }
@@ -414,7 +414,7 @@ impl Refresh {
     }
 
     /// Walks on as far as cached files are still the pinned ones.
-    fn settle(&mut self) -> Result<(), Refusal> {
+    fn finish_role(&mut self) -> Result<(), Refusal> {
         loop {
             match self.phase.clone() {
                 Phase::Snapshot => {
@@ -488,7 +488,7 @@ impl Refresh {
     }
 
     fn keep(&mut self, slot: Slot, version: u64, bytes: &[u8], source: Source) {
-        self.held.push(Held { slot, version, bytes: (source == Source::Answer).then(|| bytes.to_vec()) });
+        self.held.push(Loaded { slot, version, bytes: (source == Source::Answer).then(|| bytes.to_vec()) });
         if self.rules.store_early {
             self.release();
         }
@@ -496,7 +496,7 @@ impl Refresh {
 
     /// Raises the floors by what was held, and hands out what is new.
     fn release(&mut self) {
-        for Held { slot, version, bytes } in self.held.drain(..) {
+        for Loaded { slot, version, bytes } in self.held.drain(..) {
             let floor = match &slot {
                 Slot::Root => &mut self.floors.root,
                 Slot::Timestamp => &mut self.floors.timestamp,
@@ -513,8 +513,8 @@ impl Refresh {
 
 /// What is wrong with our own copy is damage, unless it is age.
 fn of_cache(refusal: Refusal) -> Refusal {
-    match refusal.class {
-        Class::Freeze | Class::Rollback => refusal,
+    match refusal.category {
+        Category::Freeze | Category::Rollback => refusal,
         _ => CACHE.with(refusal, "a complete cache"),
     }
 }

@@ -105,7 +105,7 @@ pub struct Fetch {
     pub limit: u64,
     /// What it belongs to.
     pub kind: Kind,
-    /// Whether [`Answer::Missing`] is a good answer: there is no newer root.
+    /// Whether [`FetchResult::Missing`] is a good answer: there is no newer root.
     pub ends_root_chain: bool,
 }
 
@@ -127,7 +127,7 @@ pub enum Step {
 
 /// What came of a [`Fetch`].
 #[derive(Clone, Copy, Debug)]
-pub enum Answer<'a> {
+pub enum FetchResult<'a> {
     /// The file; one byte more than the limit if it is longer.
     Bytes(&'a [u8]),
     /// It certainly is not there: HTTP 403 or 404, no such file in a folder or bundle.

@@ -3,7 +3,7 @@
 use super::*;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use slipway_testkit::sigstore::{CertificateLie, Lie, RsaKind, TokenLie};
+use slipway_testkit::sigstore::{CertificateForgery, Forgery, RsaKind, TokenForgery};
 
 /// Every kind of RSA authority that a private root may have, for certificates and for timestamps. Without the RSA algorithms in `path`,
 /// `authority` and `timestamp` each row is refused.
@@ -26,13 +26,13 @@ fn rsa_authorities_vouch_for_certificates_and_times() {
                 let attestation = Attestation { evidence, ..release() };
                 assert_eq!(judge(&sigstore.attest(&attestation), &root, &kubeedge("")), "", "{kind:?} {evidence:?}");
             }
-            for (evidence, lie, code) in [
-                (Evidence::RekorV2, Lie::Token(TokenLie::Forged), "TIMESTAMP-INVALID"),
-                (Evidence::RekorV2, Lie::Token(TokenLie::OtherDigest), "TIMESTAMP-DIGEST"),
-                (Evidence::RekorV1, Lie::Certificate(CertificateLie::Forged), "CERT-SIGNATURE"),
+            for (evidence, forgery, code) in [
+                (Evidence::RekorV2, Forgery::Token(TokenForgery::Forged), "TIMESTAMP-INVALID"),
+                (Evidence::RekorV2, Forgery::Token(TokenForgery::OtherDigest), "TIMESTAMP-DIGEST"),
+                (Evidence::RekorV1, Forgery::Certificate(CertificateForgery::Forged), "CERT-SIGNATURE"),
             ] {
-                let bundle = sigstore.attest(&Attestation { evidence, lie: Some(lie), ..release() });
-                assert_eq!(judge(&bundle, &root, &kubeedge("")), code, "{kind:?} {lie:?}");
+                let bundle = sigstore.attest(&Attestation { evidence, forgery: Some(forgery), ..release() });
+                assert_eq!(judge(&bundle, &root, &kubeedge("")), code, "{kind:?} {forgery:?}");
             }
             // A root by another key did not issue what is below it.
             let other = PrivateSigstore::with_rsa("rsa", RsaKind { bits: if bits == 2048 { 3072 } else { 2048 }, ..kind });
@@ -69,7 +69,11 @@ fn an_authority_with_an_unsupported_key_is_named_as_such() {
         let root = SigstoreRoot::parse(&bytes(&trusted)).unwrap();
         let bundle = sigstore.attest(&Attestation { evidence, ..release() });
         let refusal = verify(&bundle, &root, &kubeedge("")).unwrap_err();
-        assert_eq!((&*refusal.code, refusal.actor), ("SLW-V-AUTHORITY-KEY", slipway_protocol::Actor::Operator), "{refusal}");
+        assert_eq!(
+            (&*refusal.code, refusal.responsible),
+            ("SLW-V-AUTHORITY-KEY", slipway_protocol::Responsible::Operator),
+            "{refusal}"
+        );
         assert!(refusal.seen.contains("1.3.132.0.35") && !refusal.to_string().contains("Context"), "{refusal}");
     }
 }

@@ -194,7 +194,7 @@ fn broken_line(value: &mut Value) {
 }
 
 #[test]
-fn evidence_tells_its_times_and_judges_none_by_a_clock() {
+fn evidence_carries_its_times_and_judges_none_by_a_clock() {
     // Signed in 2042. On a device whose clock is behind, evidence of today looks like this: it verifies, and its time is told.
     for evidence in [Evidence::RekorV1, Evidence::RekorV2] {
         let bundle = sigstore().attest(&Attestation { evidence, ..release() }.at(2_280_000_000));
@@ -326,7 +326,7 @@ fn an_expired_anchor_and_a_window_that_is_over_anchor_nothing() {
 }
 
 #[test]
-fn a_retired_log_vouches_for_nothing_later_whoever_tells_the_time() {
+fn a_retired_log_vouches_for_nothing_later_whatever_proves_the_time() {
     let sigstore = sigstore();
     for (log, evidence) in [(0, Evidence::RekorV1AndTimestamp), (1, Evidence::RekorV2)] {
         let mut trusted = sigstore.trusted_root_value();
@@ -399,8 +399,8 @@ fn a_log_that_is_left_out_of_the_root_is_named_as_unsupported() {
         *trusted.pointer_mut(pointer).unwrap() = 99.into();
         let refusal = verify(&bundle, &SigstoreRoot::parse(&bytes(&trusted)).unwrap(), &kubeedge("")).unwrap_err();
         assert_eq!(
-            (&*refusal.code, refusal.actor),
-            ("SLW-V-ROOT-KEY", slipway_protocol::Actor::Operator),
+            (&*refusal.code, refusal.responsible),
+            ("SLW-V-ROOT-KEY", slipway_protocol::Responsible::Operator),
             "{pointer}: {refusal}"
         );
     }

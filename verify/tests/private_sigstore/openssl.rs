@@ -83,7 +83,11 @@ fn a_timestamp_of_openssl_with_rsa_certificates_verifies() {
         let mut salted = trusted.clone();
         salted["timestampAuthorities"][0]["certChain"]["certificates"] = json!([der("long"), der("root")]);
         let refusal = verify(&bytes(&long), &SigstoreRoot::parse(&bytes(&salted)).unwrap(), &kubeedge("")).unwrap_err();
-        assert_eq!((&*refusal.code, refusal.actor), ("SLW-V-AUTHORITY-KEY", slipway_protocol::Actor::Operator), "{refusal}");
+        assert_eq!(
+            (&*refusal.code, refusal.responsible),
+            ("SLW-V-AUTHORITY-KEY", slipway_protocol::Responsible::Operator),
+            "{refusal}"
+        );
         assert!(refusal.wanted.contains("salt"), "{refusal}");
 
         trusted["timestampAuthorities"][0]["validFor"]["end"] = "2021-01-01T00:00:00Z".into();

@@ -162,8 +162,8 @@ fn a_set_or_range_of_builders_is_bound_to_the_tag_that_signed() {
     }
     // Both in the range, but another one than signed.
     let builder = slipway_testkit::sigstore::generator_generic("v2.1.1");
-    let liar = release().edit("/predicate/builder/id", Some(builder.into()));
-    assert_eq!(code(&sigstore.attest(&liar), KUBEEDGE), "POLICY-BUILDER-IDENTITY");
+    let forger = release().edit("/predicate/builder/id", Some(builder.into()));
+    assert_eq!(code(&sigstore.attest(&forger), KUBEEDGE), "POLICY-BUILDER-IDENTITY");
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn enough_distinct_keys_must_vouch_for_one_build() {
 }
 
 #[test]
-fn what_a_key_does_not_tell_may_be_missing_and_what_a_policy_asks_may_not() {
+fn what_a_key_does_not_state_may_be_missing_and_what_a_policy_asks_may_not() {
     let own = |edit: fn(Attestation) -> Attestation| signed_by("a", edit(release()));
     let bare = own(|release| release.edit("/predicate/invocation/environment", None).edit("/predicate/metadata", None));
     assert_eq!(code(&bare, &keys(1, &["a"], "")), "");

@@ -5,7 +5,7 @@
 //! attack is one change to a release that is accepted, as the tests assert first, so a check that is removed lets its rows through.
 
 use super::*;
-use slipway_testkit::sigstore::{CertificateLie, Lie, ManagedKey};
+use slipway_testkit::sigstore::{CertificateForgery, Forgery, ManagedKey};
 
 /// Fails with every attack that ends in another way than it should.
 fn refused(attacks: impl IntoIterator<Item = (&'static str, Attestation, &'static str)>) {
@@ -88,7 +88,7 @@ fn slsa_e_forged_provenance_of_a_build_is_refused() {
         ("a certificate nobody logged", Attestation { sct: false, ..release() }, "CERT-SCT-MISSING"),
         (
             "a certificate by another key",
-            Attestation { lie: Some(Lie::Certificate(CertificateLie::Forged)), ..release() },
+            Attestation { forgery: Some(Forgery::Certificate(CertificateForgery::Forged)), ..release() },
             "CERT-SIGNATURE",
         ),
     ]);

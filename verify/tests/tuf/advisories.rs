@@ -2,7 +2,7 @@
 
 use crate::device::{Device, begun, now, sim, time};
 use serde_json::json;
-use slipway_protocol::refusal::Class;
+use slipway_protocol::refusal::Category;
 use slipway_testkit::tuf::{Key, Keys};
 use slipway_verify::tuf::{Rules, Slot, Stored};
 
@@ -22,7 +22,7 @@ fn cve_2020_15093_cve_2020_6174_cve_2026_6966_repeated_signatures_of_one_key_cou
         sim.publish_root();
         sim.publish();
         let refusal = Device::born(&sim).refused(&sim);
-        assert_eq!((refusal.code.as_ref(), refusal.class), ("SLW-T-SIGNATURES", Class::WrongSigner), "{name}: {refusal}");
+        assert_eq!((refusal.code.as_ref(), refusal.category), ("SLW-T-SIGNATURES", Category::WrongSigner), "{name}: {refusal}");
     }
 }
 
@@ -347,7 +347,7 @@ fn the_same_version_with_other_content_is_refused() {
         sim.publish_timestamp();
         let before = device.clone();
         let refusal = device.refused(&sim);
-        assert_eq!((refusal.code.as_ref(), refusal.class), ("SLW-T-FORK", Class::MixAndMatch), "{role}: {refusal}");
+        assert_eq!((refusal.code.as_ref(), refusal.category), ("SLW-T-FORK", Category::MixAndMatch), "{role}: {refusal}");
         assert_eq!(device.floors, before.floors, "{role}");
         // Under a new version it is welcome.
         sim.publish();

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use slipway_testkit::tuf::Repository as Sim;
 use slipway_verify::Refusal;
-use slipway_verify::tuf::{Answer, Fetch, Floors, Refresh, Repository, Rules, Slot, Step, Stored};
+use slipway_verify::tuf::{Fetch, FetchResult, Floors, Refresh, Repository, Rules, Slot, Step, Stored};
 
 pub(crate) fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -106,15 +106,15 @@ impl Device {
     }
 }
 
-fn answer<'a>(sim: &'a Sim, fetch: &Fetch) -> Answer<'a> {
+fn answer<'a>(sim: &'a Sim, fetch: &Fetch) -> FetchResult<'a> {
     if let Some(why) = sim.failing.get(&fetch.path) {
-        return Answer::Failed(why);
+        return FetchResult::Failed(why);
     }
     match sim.files.get(&fetch.path) {
         Some(bytes) => {
             let most = usize::try_from(fetch.limit).unwrap() + 1;
-            Answer::Bytes(&bytes[..bytes.len().min(most)])
+            FetchResult::Bytes(&bytes[..bytes.len().min(most)])
         }
-        None => Answer::Missing,
+        None => FetchResult::Missing,
     }
 }

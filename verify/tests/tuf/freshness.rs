@@ -1,7 +1,7 @@
 //! What an expiry means, and to whom.
 
 use crate::device::{begun, now, time};
-use slipway_protocol::refusal::Class;
+use slipway_protocol::refusal::Category;
 use slipway_verify::tuf::{Floors, Repository, Rules};
 
 #[test]
@@ -18,7 +18,7 @@ fn expired_metadata_is_a_freeze_whichever_role_it_is() {
         sim.publish();
         let before = device.clone();
         let refusal = device.refused(&sim);
-        assert_eq!((refusal.code.as_ref(), refusal.class), ("SLW-T-EXPIRED", Class::Freeze), "{role}");
+        assert_eq!((refusal.code.as_ref(), refusal.category), ("SLW-T-EXPIRED", Category::Freeze), "{role}");
         assert!(refusal.seen.starts_with(role), "{refusal}");
         assert_eq!(device.stored, before.stored, "{role}: what was rejected is not cached");
         assert_eq!(device.floors, before.floors);
@@ -65,7 +65,7 @@ fn an_expired_offline_bundle_needs_the_channels_word() {
         let mut repository = device.refresh_by(&sim, Rules::offline(after)).unwrap();
         let manifest = |repository: &Repository| repository.authenticate("releases/edgecore/v1.json", b"manifest one".to_vec());
         let refusal = manifest(&repository).unwrap_err();
-        assert_eq!((refusal.code.as_ref(), refusal.class), ("SLW-T-OFFLINE", Class::Freeze));
+        assert_eq!((refusal.code.as_ref(), refusal.category), ("SLW-T-OFFLINE", Category::Freeze));
         assert!(repository.expired_offline().is_some());
         let policy = repository.authenticate("policies/edgecore.toml", b"policy one".to_vec());
         assert!(policy.is_err(), "nothing but the channel is readable");

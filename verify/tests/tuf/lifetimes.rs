@@ -2,7 +2,7 @@
 
 use crate::device::{Device, begun, now, sim, time};
 use jiff::SignedDuration;
-use slipway_protocol::refusal::Class;
+use slipway_protocol::refusal::Category;
 use slipway_testkit::tuf::Repository as Sim;
 use slipway_verify::tuf::{Expiry, MaxLifetimes, Rules};
 
@@ -57,7 +57,7 @@ fn no_role_is_believed_for_longer_than_it_may() {
                 continue;
             };
             assert!(!good, "{role} until {expires}: {refusal}");
-            assert_eq!((refusal.code.as_ref(), refusal.class), ("SLW-T-LIFETIME", Class::Freeze));
+            assert_eq!((refusal.code.as_ref(), refusal.category), ("SLW-T-LIFETIME", Category::Freeze));
             assert!(refusal.seen.starts_with(role) && refusal.seen.contains(&expires.to_string()), "{refusal}");
             assert_eq!((device.floors.timestamp, &device.floors.expired), (before.timestamp, &before.expired), "{role}");
             // Offline bundles are no way around it.

@@ -3,7 +3,7 @@
 //! The witness, the disk and the clock are the agent's; here is what TUF has to do for them.
 
 use crate::device::{Device, begun, now, sim, time};
-use slipway_protocol::refusal::Class;
+use slipway_protocol::refusal::Category;
 use slipway_testkit::tuf::{Key, Keys, Repository as Sim};
 use slipway_verify::tuf::{Limits, Rules, Slot, Stored};
 
@@ -22,7 +22,7 @@ fn one_public_key_under_two_ids_counts_once_in_every_role() {
         sim.publish_root();
         sim.publish();
         let refusal = Device::born(&sim).refused(&sim);
-        assert_eq!((refusal.code.as_ref(), refusal.class), ("SLW-T-SAME-KEY", Class::WrongSigner), "{role}");
+        assert_eq!((refusal.code.as_ref(), refusal.category), ("SLW-T-SAME-KEY", Category::WrongSigner), "{role}");
     }
     // A root counts by its own keys too, so it cannot even be born like this.
     let mut sim = sim();
@@ -55,7 +55,7 @@ fn floors_hold_without_the_files_and_damage_is_no_first_boot() {
     for damage in [Stored::default(), garbage(&device.stored)] {
         let mut device = Device { stored: damage, ..device.clone() };
         let refusal = device.refused(&before);
-        assert_eq!((refusal.code.as_ref(), refusal.class), ("SLW-T-ROLLBACK", Class::Rollback));
+        assert_eq!((refusal.code.as_ref(), refusal.category), ("SLW-T-ROLLBACK", Category::Rollback));
         let repository = device.refresh(&sim).unwrap();
         assert!(repository.notes().iter().any(|note| note.code == "SLW-T-CACHE"), "and it is told");
     }
@@ -96,7 +96,7 @@ fn expiry_is_judged_by_the_time_that_is_given_and_nothing_of_it_is_kept() {
     // A boot in 2100 finds everything expired, and the next boot everything in order.
     let before = device.clone();
     let refusal = device.refresh_by(&sim, Rules::at(time("2100-01-01T00:00:00Z"))).unwrap_err();
-    assert_eq!((refusal.code.as_ref(), refusal.class), ("SLW-T-EXPIRED", Class::Freeze));
+    assert_eq!((refusal.code.as_ref(), refusal.category), ("SLW-T-EXPIRED", Category::Freeze));
     assert_eq!((&device.stored, &device.floors), (&before.stored, &before.floors));
     device.refresh(&sim).unwrap();
     // A boot in 2000 must be given the latest known time; then what is over stays over.
@@ -114,7 +114,7 @@ fn only_missing_ends_the_root_chain_and_anything_else_is_stale() {
         sim.failing.insert("2.root.json".to_owned(), why.to_owned());
         // The old key is revoked in a root that is kept from the device: it must not go on as if there were none.
         let refusal = device.refused(&sim);
-        assert_eq!((refusal.code.as_ref(), refusal.class), ("SLW-T-STALE", Class::Network));
+        assert_eq!((refusal.code.as_ref(), refusal.category), ("SLW-T-STALE", Category::Network));
         assert!(refusal.seen.contains(why) && device.asked == ["2.root.json"], "{refusal}");
     }
 }
@@ -175,7 +175,7 @@ fn limits_hold_in_the_sum() {
     sim.publish();
     let mut device = Device::born(&sim);
     let refusal = device.refused(&sim);
-    assert_eq!((refusal.code.as_ref(), refusal.class), ("SLW-T-ENDLESS", Class::EndlessData));
+    assert_eq!((refusal.code.as_ref(), refusal.category), ("SLW-T-ENDLESS", Category::EndlessData));
     assert!(refusal.wanted.contains("4194304"), "{refusal}");
     let bytes: usize = sim.files.iter().filter(|(name, _)| name.contains("role-")).map(|(_, bytes)| bytes.len()).sum();
     assert!(bytes > 20 << 20, "{bytes}");

@@ -1,7 +1,7 @@
 //! Versions never go back, files are the pinned ones, and nothing is endless.
 
 use crate::device::{Device, begun, sim};
-use slipway_protocol::refusal::Class;
+use slipway_protocol::refusal::Category;
 use slipway_verify::tuf::{Rules, Stored};
 
 #[test]
@@ -31,8 +31,8 @@ fn no_role_goes_back_with_or_without_its_cache() {
             }
             let refusal = device.refused(&sim);
             assert_eq!(
-                (refusal.code.as_ref(), refusal.class),
-                ("SLW-T-ROLLBACK", Class::Rollback),
+                (refusal.code.as_ref(), refusal.category),
+                ("SLW-T-ROLLBACK", Category::Rollback),
                 "{role}, cache {cache}: {refusal}"
             );
             assert!(refusal.seen.contains(role), "{refusal}");
@@ -59,7 +59,7 @@ fn damage_in_the_cache_is_noted_and_is_not_a_first_boot() {
 }
 
 #[test]
-fn another_timestamp_of_the_same_version_is_not_taken_and_told() {
+fn another_timestamp_of_the_same_version_is_refused_and_reported() {
     let (mut sim, mut device) = begun();
     sim.publish_snapshot();
     sim.write_timestamp();
@@ -119,7 +119,7 @@ fn a_file_that_is_not_the_pinned_one_is_mix_and_match() {
         old.resize(sim.files[name].len(), b'\n');
         sim.files.insert(name.to_owned(), old);
         let refusal = device.refused(&sim);
-        assert_eq!((refusal.code.as_ref(), refusal.class), ("SLW-T-MIX", Class::MixAndMatch), "{name}: {refusal}");
+        assert_eq!((refusal.code.as_ref(), refusal.category), ("SLW-T-MIX", Category::MixAndMatch), "{name}: {refusal}");
     }
 }
 
@@ -141,6 +141,6 @@ fn more_bytes_than_authorised_are_endless_data() {
         sim.publish();
         sim.files.get_mut(name).unwrap().extend(vec![b' '; 600 * 1024]);
         let refusal = device.refused(&sim);
-        assert_eq!((refusal.code.as_ref(), refusal.class), ("SLW-T-ENDLESS", Class::EndlessData), "{name}");
+        assert_eq!((refusal.code.as_ref(), refusal.category), ("SLW-T-ENDLESS", Category::EndlessData), "{name}");
     }
 }

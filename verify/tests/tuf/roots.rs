@@ -1,7 +1,7 @@
 //! The chain of roots: step by step, exactly one newer, never another of the same version.
 
 use crate::device::{Device, begun, now, time};
-use slipway_protocol::refusal::Class;
+use slipway_protocol::refusal::Category;
 use slipway_testkit::tuf::Key;
 use slipway_verify::tuf::{Limits, Rules, Stored};
 
@@ -38,7 +38,7 @@ fn a_root_needs_the_old_keys_and_its_own() {
         }
         sim.publish_root();
         let refusal = device.refused(&sim);
-        assert_eq!((refusal.code.as_ref(), refusal.class), ("SLW-T-SIGNATURES", Class::WrongSigner));
+        assert_eq!((refusal.code.as_ref(), refusal.category), ("SLW-T-SIGNATURES", Category::WrongSigner));
         assert_eq!(device.floors, before);
         assert!(device.wrote.is_empty(), "a root that failed is never stored");
     }
@@ -51,7 +51,7 @@ fn an_expired_root_in_between_is_no_obstacle_but_the_last_one_is_judged() {
     sim.root.expires = time("2020-01-01T00:00:00Z");
     sim.publish_root();
     let refusal = device.refused(&sim);
-    assert_eq!((refusal.code.as_ref(), refusal.class), ("SLW-T-EXPIRED", Class::Freeze));
+    assert_eq!((refusal.code.as_ref(), refusal.category), ("SLW-T-EXPIRED", Category::Freeze));
     sim.root.expires = good;
     sim.publish_root();
     device.refresh(&sim).unwrap();
@@ -149,7 +149,7 @@ fn a_shorter_root_chain_than_before_is_a_rollback() {
     sim.files.remove("2.root.json");
     device.stored = Stored::default();
     let refusal = device.refused(&sim);
-    assert_eq!((refusal.code.as_ref(), refusal.class), ("SLW-T-ROLLBACK", Class::Rollback));
+    assert_eq!((refusal.code.as_ref(), refusal.category), ("SLW-T-ROLLBACK", Category::Rollback));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Who must sign, and what is refused before a signature is looked at.
 
 use crate::device::{Device, begun, sim};
-use slipway_protocol::refusal::Class;
+use slipway_protocol::refusal::Category;
 use slipway_testkit::tuf::{Key, Keys};
 
 #[test]
@@ -36,7 +36,7 @@ fn every_role_needs_its_own_key() {
         sim.keys.get_mut(role).unwrap().signers = vec![Key::new()];
         sim.publish();
         let refusal = device.refused(&sim);
-        assert_eq!((refusal.code.as_ref(), refusal.class), ("SLW-T-SIGNATURES", Class::WrongSigner), "{role}");
+        assert_eq!((refusal.code.as_ref(), refusal.category), ("SLW-T-SIGNATURES", Category::WrongSigner), "{role}");
     }
 }
 
@@ -48,7 +48,7 @@ fn a_member_that_appears_twice_is_refused_in_every_role() {
         sim.publish();
         sim.tamper(name, |text| text.replacen("\"version\":", "\"version\": 1, \"version\":", 1));
         let refusal = device.refused(&sim);
-        assert_eq!((refusal.code.as_ref(), refusal.class), ("SLW-T-MALFORMED", Class::Malformed), "{name}");
+        assert_eq!((refusal.code.as_ref(), refusal.category), ("SLW-T-MALFORMED", Category::Malformed), "{name}");
         assert!(refusal.seen.contains("twice"), "{refusal}");
     }
 }

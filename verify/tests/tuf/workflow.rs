@@ -1,8 +1,8 @@
 //! What is asked for, what is stored, and when a refresh is over.
 
 use crate::device::{Device, begun, now, sim};
-use slipway_protocol::refusal::Class;
-use slipway_verify::tuf::{Answer, Refresh, Rules, Step, Wanted};
+use slipway_protocol::refusal::Category;
+use slipway_verify::tuf::{FetchResult, Refresh, Rules, Step, Wanted};
 
 #[test]
 fn everything_is_fetched_verified_and_stored_once() {
@@ -49,7 +49,7 @@ fn a_target_is_authentic_by_length_and_digest() {
     assert_eq!((target.path(), target.role(), target.bytes()), ("releases/edgecore/v1.json", "releases", &b"manifest one"[..]));
     for wrong in [&b"manifest two"[..], b"manifest one ", b"", b"channel one"] {
         let refusal = repository.authenticate("releases/edgecore/v1.json", wrong.to_vec()).unwrap_err();
-        assert_eq!((refusal.code.as_ref(), refusal.class), ("SLW-T-TARGET", Class::ArbitrarySoftware));
+        assert_eq!((refusal.code.as_ref(), refusal.category), ("SLW-T-TARGET", Category::ArbitrarySoftware));
     }
     assert_eq!(repository.lookup("releases/edgecore/v2.json").unwrap_err().code, "SLW-T-NO-TARGET");
     for path in ["", "/etc/passwd", "releases/../policies/edgecore.toml", "a//b", "a\\b", "a\nb", "."] {
@@ -77,14 +77,14 @@ fn a_refresh_is_answered_only_when_it_asks_and_finished_only_when_done() {
     while let Step::Fetch(fetch) = refresh.step() {
         assert_eq!(refresh.step(), Step::Fetch(fetch.clone()), "it asks again until it is answered");
         let file = sim.files.get(&fetch.path);
-        refresh.answer(file.map_or(Answer::Missing, |bytes| Answer::Bytes(bytes))).unwrap();
+        refresh.answer(file.map_or(FetchResult::Missing, |bytes| FetchResult::Bytes(bytes))).unwrap();
     }
-    assert_eq!(refresh.clone().answer(Answer::Missing).unwrap_err().code, "SLW-T-ORDER");
+    assert_eq!(refresh.clone().answer(FetchResult::Missing).unwrap_err().code, "SLW-T-ORDER");
     refresh.finish().unwrap();
     let mut refresh = begin();
-    let first = refresh.answer(Answer::Failed("gone")).unwrap_err();
+    let first = refresh.answer(FetchResult::Failed("gone")).unwrap_err();
     assert_eq!(refresh.step(), Step::Done);
-    assert_eq!(refresh.answer(Answer::Missing).unwrap_err(), first, "a refusal is final");
+    assert_eq!(refresh.answer(FetchResult::Missing).unwrap_err(), first, "a refusal is final");
     assert_eq!(refresh.finish().unwrap_err(), first);
 }
 

@@ -44,9 +44,9 @@ impl Systemd {
 
     /// `systemctl stop` waits for the unit's own stop timeout, which may be endless: ours kills the unit when it passes.
     pub(crate) async fn stop(&self) -> Result<(), Refusal> {
-        let told = self.systemctl("stop", &[], self.stop_timeout).await;
+        let stopped = self.systemctl("stop", &[], self.stop_timeout).await;
         let mut shown = self.show().await?;
-        if !shown.stopped() && matches!(told, Err(Failed::Timeout(_))) {
+        if !shown.stopped() && matches!(stopped, Err(Failed::Timeout(_))) {
             tracing::warn!(unit = self.unit, timeout = ?self.stop_timeout, "unit did not stop in time; killing it");
             self.call("kill", &["--signal=SIGKILL"]).await?;
             let waited = timeout(KILL_WAIT, async {
@@ -65,7 +65,7 @@ impl Systemd {
         if shown.stopped() {
             return Ok(());
         }
-        let why = match told {
+        let why = match stopped {
             Ok(ran) => ran.last_line().to_owned(),
             Err(failed) => failed.to_string(),
         };

@@ -21,7 +21,7 @@ fn armed(back: Installed, testing: &SlotName) -> Armed {
         format: FORMAT,
         component: "slipway-agent".parse().unwrap(),
         testing: testing.clone(),
-        condemn: (Sha256::of(b"new"), "v2.0.0".parse().unwrap()),
+        block: (Sha256::of(b"new"), "v2.0.0".parse().unwrap()),
         back,
         within: 390,
         deadline: at(1390),
@@ -30,13 +30,13 @@ fn armed(back: Installed, testing: &SlotName) -> Armed {
 }
 
 /// A device whose committed agent is `old` and whose link names `new`.
-struct World {
+struct Fixture {
     dir: tempfile::TempDir,
     slots: Slots,
     armed: Armed,
 }
 
-impl World {
+impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let slots = Slots::new(dir.path());
@@ -45,27 +45,27 @@ impl World {
         let it = Remembered {
             generation: 7,
             phase: Phase::Probation,
-            committed: Some(witness::Kept::from(&old)),
+            committed: Some(witness::KeptRelease::from(&old)),
             active: Some(new.slot.clone()),
             floor: Some("v1.0.0".parse().unwrap()),
             ..Remembered::default()
         };
         let armed = armed(old, &new.slot);
         let components = std::collections::BTreeMap::from([(armed.component.clone(), it)]);
-        witness.write_both(&Memory { generation: 9, opening: 2, components, ..Memory::default() }).unwrap();
-        Place::new(dir.path()).arm(&slots, &armed).unwrap();
+        witness.write_both(&WitnessData { generation: 9, opening: 2, components, ..WitnessData::default() }).unwrap();
+        RestoreDir::new(dir.path()).arm(&slots, &armed).unwrap();
         slots.point(&armed.component, &armed.testing).unwrap();
         Self { dir, slots, armed }
     }
 
-    fn place(&self) -> Place {
-        Place::new(self.dir.path())
+    fn place(&self) -> RestoreDir {
+        RestoreDir::new(self.dir.path())
     }
 
     fn remembered(&self) -> Remembered {
-        let memory = Witness::peek(&self.dir.path().join("witness")).unwrap().unwrap();
-        assert_eq!(memory.opening, 0, "the database is not blamed for the new agent's deaths");
-        memory.components[&self.armed.component].clone()
+        let witness_data = Witness::peek(&self.dir.path().join("witness")).unwrap().unwrap();
+        assert_eq!(witness_data.opening, 0, "the database is not blamed for the new agent's deaths");
+        witness_data.components[&self.armed.component].clone()
     }
 }
 
@@ -74,20 +74,20 @@ fn table() {
     let back = release(&Slots::new(tempfile::tempdir().unwrap().path()), "v1.0.0", b"old");
     let testing = slot("v2.0.0-aaaaaaaaaaaa");
     let armed = armed(back.clone(), &testing);
-    let seen = |phase, link: &SlotName| Seen {
+    let seen = |phase, link: &SlotName| AgentObservation {
         remembered: Some(Remembered { phase, active: Some(testing.clone()), ..Remembered::default() }),
         link: Some(link.clone()),
-        ..Seen::default()
+        ..AgentObservation::default()
     };
-    let code = |verdict: Verdict| match verdict {
-        Verdict::Restore(Some(reason)) => reason.code.into_owned(),
-        Verdict::Restore(None) => "its own".to_owned(),
+    let code = |decision: RestoreDecision| match decision {
+        RestoreDecision::Restore(Some(reason)) => reason.code.into_owned(),
+        RestoreDecision::Restore(None) => "its own".to_owned(),
         other => format!("{other:?}"),
     };
-    let early = |seen: &Seen| code(judge(&armed, seen, &at(1000)));
+    let early = |seen: &AgentObservation| code(judge(&armed, seen, &at(1000)));
     // Before the link moves nothing is the new agent's doing, whatever happens and however long it takes.
     for phase in [Phase::Activating, Phase::RollingBack] {
-        let wild = Seen { restarts: 9, given_up: true, ..seen(phase, &back.slot) };
+        let wild = AgentObservation { restarts: 9, given_up: true, ..seen(phase, &back.slot) };
         assert_eq!(early(&wild), "Watch");
         assert_eq!(code(judge(&armed, &wild, &at(9999))), "Watch");
     }
@@ -95,18 +95,18 @@ fn table() {
         let fine = seen(phase, &testing);
         assert_eq!(early(&fine), "Watch");
         assert_eq!(
-            early(&Seen { restarts: 1, ..fine.clone() }),
+            early(&AgentObservation { restarts: 1, ..fine.clone() }),
             "Watch",
             "once may be a cut: a new agent that comes up judges it"
         );
-        assert_eq!(early(&Seen { restarts: 2, ..fine.clone() }), "SLW-A-RESTARTED");
-        assert_eq!(early(&Seen { given_up: true, ..fine.clone() }), "SLW-A-DIED");
+        assert_eq!(early(&AgentObservation { restarts: 2, ..fine.clone() }), "SLW-A-RESTARTED");
+        assert_eq!(early(&AgentObservation { given_up: true, ..fine.clone() }), "SLW-A-DIED");
         assert_eq!(code(judge(&armed, &fine, &at(1390))), "SLW-A-DEADLINE");
         assert_eq!(code(judge(&Armed { boots: 4, ..armed.clone() }, &fine, &at(1000))), "SLW-A-STARTS");
         assert_eq!(code(judge(&Armed { boots: 3, ..armed.clone() }, &fine, &at(1000))), "Watch");
     }
     // A link that names neither is nobody's, and nothing starts by it.
-    assert_eq!(early(&Seen { link: None, restarts: 2, ..seen(Phase::Probation, &testing) }), "SLW-A-RESTARTED");
+    assert_eq!(early(&AgentObservation { link: None, restarts: 2, ..seen(Phase::Probation, &testing) }), "SLW-A-RESTARTED");
     // The new agent's own judgement over itself needs no waiting.
     assert_eq!(early(&seen(Phase::RollingBack, &testing)), "its own");
     assert_eq!(early(&seen(Phase::Inconsistent, &testing)), "its own");
@@ -118,67 +118,67 @@ fn table() {
     assert_eq!(code(judge(&armed, &seen(Phase::Resting, &testing), &at(9999))), "Over");
     assert_eq!(early(&seen(Phase::Restored, &testing)), "Finish");
     // A witness that cannot be read says nothing: crashes and the deadline decide.
-    let blind = Seen { remembered: None, ..seen(Phase::Probation, &testing) };
+    let blind = AgentObservation { remembered: None, ..seen(Phase::Probation, &testing) };
     assert_eq!((early(&blind), code(judge(&armed, &blind, &at(1390)))), ("Watch".into(), "SLW-A-DEADLINE".into()));
 }
 
 #[test]
 fn what_is_armed_is_a_verified_copy() {
-    let world = World::new();
-    let copy = world.place().copy();
+    let fixture = Fixture::new();
+    let copy = fixture.place().copy();
     assert_eq!(std::fs::read(&copy).unwrap(), b"old");
-    assert_eq!(world.place().armed().unwrap(), Some(world.armed.clone()));
+    assert_eq!(fixture.place().armed().unwrap(), Some(fixture.armed.clone()));
     // A committed slot that is damaged is no way back: nothing is armed then.
-    std::fs::write(world.slots.payload_path(&world.armed.component, &world.armed.back.slot), b"bad").unwrap();
-    let refusal = world.place().arm(&world.slots, &world.armed).unwrap_err();
+    std::fs::write(fixture.slots.payload_path(&fixture.armed.component, &fixture.armed.back.slot), b"bad").unwrap();
+    let refusal = fixture.place().arm(&fixture.slots, &fixture.armed).unwrap_err();
     assert_eq!(refusal.code, NO_COPY.code);
-    assert_eq!(world.place().armed().unwrap(), None);
+    assert_eq!(fixture.place().armed().unwrap(), None);
     // But one that is damaged later is healed from the copy.
-    let restorer = Restorer::new(world.dir.path(), &Tools::default());
-    restorer.heal(&world.armed).unwrap();
-    world.slots.check_payload(&world.armed.component, &world.armed.back.slot, &world.armed.back.payload).unwrap();
+    let restorer = Restorer::new(fixture.dir.path(), &Tools::default());
+    restorer.heal(&fixture.armed).unwrap();
+    fixture.slots.check_payload(&fixture.armed.component, &fixture.armed.back.slot, &fixture.armed.back.payload).unwrap();
     std::fs::write(&copy, b"bad").unwrap();
-    std::fs::write(world.slots.payload_path(&world.armed.component, &world.armed.back.slot), b"bad").unwrap();
-    assert_eq!(restorer.heal(&world.armed).unwrap_err().code, NO_COPY.code, "what was never committed is not put back");
+    std::fs::write(fixture.slots.payload_path(&fixture.armed.component, &fixture.armed.back.slot), b"bad").unwrap();
+    assert_eq!(restorer.heal(&fixture.armed).unwrap_err().code, NO_COPY.code, "what was never committed is not put back");
 }
 
 #[test]
 fn the_witness_learns_what_failed_and_loses_nothing() {
-    let world = World::new();
+    let fixture = Fixture::new();
     for _ in 0..2 {
-        world.place().remember(&world.armed, false).unwrap();
-        let it = world.remembered();
+        fixture.place().remember(&fixture.armed, false).unwrap();
+        let it = fixture.remembered();
         assert_eq!((it.phase, it.generation), (Phase::Restored, 7));
-        assert_eq!(it.condemn, Some(world.armed.condemn.clone()));
+        assert_eq!(it.block, Some(fixture.armed.block.clone()));
         assert_eq!(it.floor, Some("v1.0.0".parse().unwrap()));
-        assert_eq!(it.committed.as_ref().map(Installed::from).unwrap().slot, world.armed.back.slot);
+        assert_eq!(it.committed.as_ref().map(Installed::from).unwrap().slot, fixture.armed.back.slot);
     }
     // What the new agent said of itself stands: an update that was called off condemns nothing.
-    let world = World::new();
-    world.place().remember(&world.armed, true).unwrap();
-    assert_eq!(world.remembered().condemn, None);
+    let fixture = Fixture::new();
+    fixture.place().remember(&fixture.armed, true).unwrap();
+    assert_eq!(fixture.remembered().block, None);
 }
 
 #[test]
 fn a_witness_of_a_newer_format_gives_way_to_the_one_from_before() {
-    let world = World::new();
-    let path = world.dir.path().join("witness");
+    let fixture = Fixture::new();
+    let path = fixture.dir.path().join("witness");
     for foreign in [witness::tests::of_format(2), vec![0xff; 8192], vec![]] {
         std::fs::write(&path, &foreign).unwrap();
-        world.place().remember(&world.armed, false).unwrap();
-        let it = world.remembered();
+        fixture.place().remember(&fixture.armed, false).unwrap();
+        let it = fixture.remembered();
         assert_eq!((it.phase, it.floor), (Phase::Restored, Some("v1.0.0".parse().unwrap())));
-        assert_eq!(std::fs::read(world.place().at("witness.refused")).unwrap(), foreign, "kept for whoever wants to know");
+        assert_eq!(std::fs::read(fixture.place().at("witness.refused")).unwrap(), foreign, "kept for whoever wants to know");
     }
 }
 
 #[test]
 fn disarming_twice_is_fine_and_a_newer_order_is_refused() {
-    let world = World::new();
-    world.place().write("armed", &Armed { format: 2, ..world.armed.clone() }).unwrap();
-    assert_eq!(world.place().armed().unwrap_err().code, "SLW-A-STATE-NEWER");
-    world.place().disarm().unwrap();
-    world.place().disarm().unwrap();
-    assert_eq!((world.place().armed().unwrap(), world.place().failed().unwrap()), (None, None));
-    assert!(world.place().copy().exists(), "it may be running");
+    let fixture = Fixture::new();
+    fixture.place().write("armed", &Armed { format: 2, ..fixture.armed.clone() }).unwrap();
+    assert_eq!(fixture.place().armed().unwrap_err().code, "SLW-A-STATE-NEWER");
+    fixture.place().disarm().unwrap();
+    fixture.place().disarm().unwrap();
+    assert_eq!((fixture.place().armed().unwrap(), fixture.place().failed().unwrap()), (None, None));
+    assert!(fixture.place().copy().exists(), "it may be running");
 }

@@ -27,7 +27,7 @@ fn stage(slots: &Slots, version: &str, content: &[u8]) -> Result<SlotName, Refus
     Ok(record.slot())
 }
 
-fn world() -> (tempfile::TempDir, Slots) {
+fn empty_slots() -> (tempfile::TempDir, Slots) {
     let dir = tempfile::tempdir().unwrap();
     let slots = Slots::new(dir.path());
     (dir, slots)
@@ -39,7 +39,7 @@ fn hidden(slots: &Slots) -> usize {
 
 #[test]
 fn a_slot_is_invisible_until_it_is_whole() {
-    let (_dir, slots) = world();
+    let (_dir, slots) = empty_slots();
     let record = record("v1.23.1", b"program");
     let slot = record.slot();
     let mut writer = slots.begin(&name(), &slot).unwrap();
@@ -64,7 +64,7 @@ fn a_slot_is_invisible_until_it_is_whole() {
 
 #[test]
 fn what_does_not_belong_together_never_appears() {
-    let (_dir, slots) = world();
+    let (_dir, slots) = empty_slots();
     let good = record("v1.23.1", b"program");
     for wrong in [
         SlotRecord { payload_size: 6, ..good.clone() },
@@ -82,7 +82,7 @@ fn what_does_not_belong_together_never_appears() {
 
 #[test]
 fn a_changed_byte_a_link_and_a_fifo_are_refused() {
-    let (_dir, slots) = world();
+    let (_dir, slots) = empty_slots();
     let slot = stage(&slots, "v1.23.1", b"program").unwrap();
     let (path, digest) = (slots.payload_path(&name(), &slot), Sha256::of(b"program"));
     fs::write(&path, b"Program").unwrap();
@@ -101,7 +101,7 @@ fn a_changed_byte_a_link_and_a_fifo_are_refused() {
 
 #[test]
 fn a_damaged_record_is_refused_and_a_newer_one_named() {
-    let (_dir, slots) = world();
+    let (_dir, slots) = empty_slots();
     let slot = stage(&slots, "v1.23.1", b"program").unwrap();
     let path = slots.path(&name(), &slot).join(SLOT_RELEASE);
     let good = fs::read_to_string(&path).unwrap();
@@ -119,7 +119,7 @@ fn a_damaged_record_is_refused_and_a_newer_one_named() {
 
 #[test]
 fn the_link_swaps_and_only_the_agents_own_is_believed() {
-    let (dir, slots) = world();
+    let (dir, slots) = empty_slots();
     assert_eq!(slots.current(&name()).unwrap(), None);
     let (old, new) = (stage(&slots, "v1.22.0", b"old").unwrap(), stage(&slots, "v1.23.1", b"new").unwrap());
     for slot in [&old, &new, &new] {
@@ -159,7 +159,7 @@ fn the_link_swaps_and_only_the_agents_own_is_believed() {
 /// What is damaged cannot be started by anybody, is replaced although it is current, and takes no room for longer than it must.
 #[test]
 fn a_damaged_slot_is_set_aside_and_replaced_although_it_is_current() {
-    let (dir, slots) = world();
+    let (dir, slots) = empty_slots();
     let slot = stage(&slots, "v1.22.0", b"sound").unwrap();
     slots.point(&name(), &slot).unwrap();
     let payload = Sha256::of(b"sound");
@@ -190,7 +190,7 @@ fn a_damaged_slot_is_set_aside_and_replaced_although_it_is_current() {
 
 #[test]
 fn the_current_slot_is_neither_replaced_nor_removed() {
-    let (_dir, slots) = world();
+    let (_dir, slots) = empty_slots();
     let (a, b, c) =
         (stage(&slots, "v1.1.0", b"a").unwrap(), stage(&slots, "v1.2.0", b"b").unwrap(), stage(&slots, "v1.3.0", b"c").unwrap());
     slots.point(&name(), &b).unwrap();
@@ -212,7 +212,7 @@ fn the_current_slot_is_neither_replaced_nor_removed() {
 
 #[test]
 fn an_existing_program_is_adopted_once() {
-    let (dir, slots) = world();
+    let (dir, slots) = empty_slots();
     let existing = dir.path().join("edgecore-of-the-distribution");
     let version: Version = "v1.20.0".parse().unwrap();
     let adopt = || slots.adopt(&name(), &existing, version.clone());
@@ -235,7 +235,7 @@ fn an_existing_program_is_adopted_once() {
 
 #[test]
 fn a_lost_adopted_program_comes_back_from_where_it_came_from_if_that_is_the_same() {
-    let (dir, slots) = world();
+    let (dir, slots) = empty_slots();
     let existing = dir.path().join("edgecore-of-the-distribution");
     let write = |bytes: &[u8]| {
         fs::write(&existing, bytes).unwrap();

@@ -20,9 +20,9 @@ const LOCK_BYTES: i64 = 1 + 1 + 510;
 
 /// A database that nobody else can use.
 #[derive(Debug)]
-pub(super) struct Held(pub(super) File);
+pub(super) struct ExclusiveLock(pub(super) File);
 
-impl Drop for Held {
+impl Drop for ExclusiveLock {
     /// Said aloud: closing the file is not enough while a child that is just being started has a copy of it.
     fn drop(&mut self) {
         fcntl(&self.0, FcntlArg::F_OFD_SETLK(&range(libc::F_UNLCK))).ok();
@@ -30,9 +30,9 @@ impl Drop for Held {
 }
 
 /// Locks the open database until the result is dropped. The file must be open for writing.
-pub(super) fn exclusive(file: File, path: &Path) -> Result<Held, Refusal> {
+pub(super) fn exclusive(file: File, path: &Path) -> Result<ExclusiveLock, Refusal> {
     match fcntl(&file, FcntlArg::F_OFD_SETLK(&range(libc::F_WRLCK))) {
-        Ok(_) => Ok(Held(file)),
+        Ok(_) => Ok(ExclusiveLock(file)),
         Err(Errno::EAGAIN | Errno::EACCES) => {
             Err(BUSY.with(format_args!("{}: {}", path.display(), holder(&file)), "no process that has it open"))
         }

@@ -1,7 +1,7 @@
 //! Brings configuration and data back. What was put by is only read, so a cut at any step is mended by doing it all again.
 
 use super::copy::copy;
-use super::lock::{self, Held};
+use super::lock::{self, ExclusiveLock};
 use super::take::{open, sync};
 use super::{Cut, DAMAGED, Database, Entry, FORMAT, INDEX_LIMIT, Index, MISSING, Stored, io, parent};
 use crate::crashpoint::crashpoint;
@@ -46,7 +46,7 @@ pub(super) fn restore_until(dir: &Path, cut: Cut<'_>) -> Result<(), Refusal> {
 
 /// First everything that is beside the present database goes away, then the database comes back, then what was beside it: at no step is a
 /// newer write-ahead log or journal beside an older database, which SQLite would play into it.
-fn restore_database(dir: &Path, database: &Database, locks: &mut Vec<Held>, cut: Cut<'_>) -> Result<(), Refusal> {
+fn restore_database(dir: &Path, database: &Database, locks: &mut Vec<ExclusiveLock>, cut: Cut<'_>) -> Result<(), Refusal> {
     for companion in &database.companions {
         remove(&companion.path, cut)?;
     }
@@ -59,7 +59,7 @@ fn restore_database(dir: &Path, database: &Database, locks: &mut Vec<Held>, cut:
 }
 
 /// Locks the database that is there now, if it is one: what a release put in its place otherwise is replaced all the same.
-fn present(path: &Path) -> Result<Option<Held>, Refusal> {
+fn present(path: &Path) -> Result<Option<ExclusiveLock>, Refusal> {
     if !fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
         return Ok(None);
     }
@@ -68,7 +68,7 @@ fn present(path: &Path) -> Result<Option<Held>, Refusal> {
 
 /// Makes one path what it was; a file that is to be locked is returned so. Where there is no room for both, what is there now goes first if
 /// that makes enough: what was put by is still there, and whoever ordered this orders it again until it is done.
-fn bring_back(dir: &Path, entry: &Entry, locked: bool, cut: Cut<'_>) -> Result<Option<Held>, Refusal> {
+fn bring_back(dir: &Path, entry: &Entry, locked: bool, cut: Cut<'_>) -> Result<Option<ExclusiveLock>, Refusal> {
     match replace(dir, entry, locked, cut) {
         Err(refusal) if durable::is_no_room(&refusal) && makes_room(entry) => {
             let new = temporary(&entry.path);
@@ -86,7 +86,7 @@ fn makes_room(entry: &Entry) -> bool {
     room >= entry.stored.as_ref().map(|stored| stored.size)
 }
 
-fn replace(dir: &Path, entry: &Entry, locked: bool, cut: Cut<'_>) -> Result<Option<Held>, Refusal> {
+fn replace(dir: &Path, entry: &Entry, locked: bool, cut: Cut<'_>) -> Result<Option<ExclusiveLock>, Refusal> {
     let path = &entry.path;
     let Some(stored) = &entry.stored else {
         remove(path, cut)?;

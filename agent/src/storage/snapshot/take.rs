@@ -39,7 +39,7 @@ pub(super) fn take_until(dir: &Path, settings: &SnapshotSettings, cut: Cut<'_>) 
     let mut index = Index { format: FORMAT, files: Vec::new(), databases: Vec::new() };
     for path in &settings.files {
         cut("copy")?;
-        index.files.push(copies.put_by(path)?);
+        index.files.push(copies.back_up(path)?);
     }
     for path in &settings.databases {
         cut("copy database")?;
@@ -79,13 +79,13 @@ impl Copies {
     /// The database is locked from before its first byte is read until its last companion is copied.
     fn database(&mut self, path: &Path) -> Result<Database, Refusal> {
         let locked = open(path, true)?.map(|file| lock::exclusive(file, path)).transpose()?;
-        let main = self.put_by(path)?;
-        let companions = COMPANIONS.iter().map(|suffix| self.put_by(&beside(path, suffix))).collect::<Result<_, _>>()?;
+        let main = self.back_up(path)?;
+        let companions = COMPANIONS.iter().map(|suffix| self.back_up(&beside(path, suffix))).collect::<Result<_, _>>()?;
         drop(locked);
         Ok(Database { main, companions })
     }
 
-    fn put_by(&mut self, path: &Path) -> Result<Entry, Refusal> {
+    fn back_up(&mut self, path: &Path) -> Result<Entry, Refusal> {
         let Some(mut source) = open(path, false)? else {
             return Ok(Entry { path: path.to_owned(), stored: None });
         };

@@ -131,7 +131,7 @@ fn a_removed_directory_comes_back_too() {
 }
 
 #[test]
-fn a_restore_cut_at_any_step_is_mended_by_another() {
+fn a_restore_cut_at_any_step_is_completed_by_another() {
     let mut steps = 0;
     loop {
         let node = Node::new();
@@ -211,13 +211,13 @@ fn a_take_cut_at_any_step_leaves_a_whole_snapshot_or_none() {
 
 #[test]
 fn a_damaged_snapshot_touches_nothing() {
-    type Damage = fn(&Path);
+    type SlotDamage = fn(&Path);
     let flip = |path: PathBuf| {
         let mut bytes = fs::read(&path).unwrap();
         bytes[0] ^= 1;
         fs::write(path, bytes).unwrap();
     };
-    let damages: [(&str, Damage); 6] = [
+    let damages: [(&str, SlotDamage); 6] = [
         ("index", |dir| {
             let text = fs::read_to_string(dir.join(INDEX)).unwrap();
             fs::write(dir.join(INDEX), text.replace("edgecore.yaml", "edgecore.yaml2")).unwrap();

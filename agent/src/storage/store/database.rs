@@ -35,7 +35,7 @@ const SETTINGS_CHECKSUM: usize = 4;
 
 /// Why the database could not do it.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum DatabaseError {
     /// The disk is full.
     Full(String),
     /// What is there cannot be read.
@@ -46,7 +46,7 @@ pub(super) enum Trouble {
     Silent,
 }
 
-impl From<sled::Error> for Trouble {
+impl From<sled::Error> for DatabaseError {
     fn from(error: sled::Error) -> Self {
         match error {
             sled::Error::Io(error) => error.into(),
@@ -55,7 +55,7 @@ impl From<sled::Error> for Trouble {
     }
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for DatabaseError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             _ if durable::is_full(&error) => Self::Full(error.to_string()),
@@ -141,7 +141,7 @@ pub(super) struct Database {
 
 impl Database {
     /// Opens or creates it.
-    pub(super) fn open(dir: &Path) -> Result<Self, Trouble> {
+    pub(super) fn open(dir: &Path) -> Result<Self, DatabaseError> {
         let (work, orders) = mpsc::channel::<Work>();
         let (ending, over) = mpsc::channel();
         let (answer, opened) = mpsc::channel();
@@ -150,8 +150,8 @@ impl Database {
         std::thread::Builder::new().name("database".to_owned()).spawn(move || {
             let mut sled = match Sled::open(&dir) {
                 Ok(sled) => sled,
-                Err(trouble) => {
-                    let _ = answer.send(Err(trouble));
+                Err(error) => {
+                    let _ = answer.send(Err(error));
                     return;
                 }
             };
@@ -167,17 +167,20 @@ impl Database {
         let database = Self { work, over, silent: Cell::new(false), abandoned };
         match database.wait(&opened) {
             Ok(Ok(())) => Ok(database),
-            Ok(Err(trouble)) | Err(trouble) => {
+            Ok(Err(error)) | Err(error) => {
                 database.abandon();
-                Err(trouble)
+                Err(error)
             }
         }
     }
 
     /// Has the thread do something, and waits for it.
-    fn ask<T: Send + 'static>(&self, work: impl FnOnce(&mut Sled) -> Result<T, Trouble> + Send + 'static) -> Result<T, Trouble> {
+    fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Sled) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
         if self.silent.get() {
-            return Err(Trouble::Silent);
+            return Err(DatabaseError::Silent);
         }
         let (answer, answered) = mpsc::channel();
         // An order that nobody takes is an answer that nobody gives.
@@ -187,14 +190,14 @@ impl Database {
         self.wait(&answered)?
     }
 
-    fn wait<T>(&self, answered: &Receiver<T>) -> Result<T, Trouble> {
+    fn wait<T>(&self, answered: &Receiver<T>) -> Result<T, DatabaseError> {
         let limit = if cfg!(test) { PATIENCE_IN_TESTS } else { PATIENCE };
         answered.recv_timeout(limit).map_err(|error| {
             self.silent.set(true);
             match error {
-                RecvTimeoutError::Timeout => Trouble::Silent,
+                RecvTimeoutError::Timeout => DatabaseError::Silent,
                 // Where a panic does not end the process, it ends the thread.
-                RecvTimeoutError::Disconnected => Trouble::Damaged("sled panicked".to_owned()),
+                RecvTimeoutError::Disconnected => DatabaseError::Damaged("sled panicked".to_owned()),
             }
         })
     }
@@ -205,18 +208,18 @@ impl Database {
     }
 
     /// Reads everything: also to meet damage now and not in the middle of an update.
-    pub(super) fn scan(&self) -> Result<Contents, Trouble> {
+    pub(super) fn scan(&self) -> Result<Contents, DatabaseError> {
         self.ask(|sled| sled.scan())
     }
 
     /// One value.
-    pub(super) fn get(&self, key: Key<'_>) -> Result<Option<Vec<u8>>, Trouble> {
+    pub(super) fn get(&self, key: Key<'_>) -> Result<Option<Vec<u8>>, DatabaseError> {
         let key = key.bytes();
         self.ask(move |sled| Ok(sled.db.get(key)?.map(|value| value.to_vec())))
     }
 
     /// Makes the changes, all or none, durable on return.
-    pub(super) fn apply(&mut self, changes: Changes) -> Result<(), Trouble> {
+    pub(super) fn apply(&mut self, changes: Changes) -> Result<(), DatabaseError> {
         self.ask(|sled| {
             sled.db.apply_batch(changes.0)?;
             sled.flush()
@@ -224,7 +227,7 @@ impl Database {
     }
 
     /// Makes the changes, durable with the next [`Self::apply`] at the latest.
-    pub(super) fn apply_lazily(&mut self, changes: Changes) -> Result<(), Trouble> {
+    pub(super) fn apply_lazily(&mut self, changes: Changes) -> Result<(), DatabaseError> {
         self.ask(|sled| Ok(sled.db.apply_batch(changes.0)?))
     }
 }
@@ -253,7 +256,7 @@ struct Sled {
 }
 
 impl Sled {
-    fn open(dir: &Path) -> Result<Self, Trouble> {
+    fn open(dir: &Path) -> Result<Self, DatabaseError> {
         look(dir)?;
         unlock(dir)?;
         let config = sled::Config::new()
@@ -266,9 +269,9 @@ impl Sled {
         let db = config.open()?;
         let file = File::options().read(true).write(true).open(dir.join("db"))?;
         let mut sled = Self { db, file, blobs: dir.join("blobs"), synced: BTreeSet::new() };
-        if let Err(trouble) = sled.flush() {
+        if let Err(error) = sled.flush() {
             sled.abandon();
-            return Err(trouble);
+            return Err(error);
         }
         // Once at the beginning for what opening created: the names of its files.
         durable::sync_dir(dir)?;
@@ -282,9 +285,9 @@ impl Sled {
         std::mem::forget(self.db);
     }
 
-    fn scan(&self) -> Result<Contents, Trouble> {
+    fn scan(&self) -> Result<Contents, DatabaseError> {
         let mut contents = Contents::default();
-        let strange = |key: &[u8]| Trouble::Damaged(format!("a key {:?}", String::from_utf8_lossy(key)));
+        let strange = |key: &[u8]| DatabaseError::Damaged(format!("a key {:?}", String::from_utf8_lossy(key)));
         for entry in self.db.iter() {
             let (key, value) = entry?;
             let number = |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes).map_err(|_| strange(&key));
@@ -306,7 +309,7 @@ impl Sled {
         Ok(contents)
     }
 
-    fn flush(&mut self) -> Result<(), Trouble> {
+    fn flush(&mut self) -> Result<(), DatabaseError> {
         self.db.flush()?;
         let mut there = BTreeSet::new();
         for entry in fs::read_dir(&self.blobs)? {
@@ -332,7 +335,7 @@ impl Sled {
 
 /// Sees to it that the file is not locked. Other processes are kept out by the store's own lock, so whoever holds this one is
 /// an abandoned database of this process, or what remains of one for a moment after its end: the file gets a successor.
-fn unlock(dir: &Path) -> Result<(), Trouble> {
+fn unlock(dir: &Path) -> Result<(), DatabaseError> {
     let (path, copy) = (dir.join("db"), dir.join("db.copy"));
     let file = match File::open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -348,11 +351,11 @@ fn unlock(dir: &Path) -> Result<(), Trouble> {
 }
 
 /// What can be seen of a database without opening it. sled ends the process over some of these.
-fn look(dir: &Path) -> Result<(), Trouble> {
-    let damaged = |what: String| Err(Trouble::Damaged(what));
+fn look(dir: &Path) -> Result<(), DatabaseError> {
+    let damaged = |what: String| Err(DatabaseError::Damaged(what));
     let length = |name: &str| match fs::metadata(dir.join(name)) {
         Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
-        Ok(_) => Err(Trouble::Damaged(format!("{name} is not a file"))),
+        Ok(_) => Err(DatabaseError::Damaged(format!("{name} is not a file"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     };

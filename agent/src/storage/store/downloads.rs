@@ -121,7 +121,7 @@ impl Store {
     }
 
     /// Forgets what an artifact has cost, or what all have: a person wants it tried again. Says whether there was anything.
-    pub fn forgive_cost(&mut self, artifact: Option<&Sha256>, now: Timestamp) -> bool {
+    pub fn reset_cost(&mut self, artifact: Option<&Sha256>, now: Timestamp) -> bool {
         let spent: Vec<_> = self
             .cursors
             .iter()

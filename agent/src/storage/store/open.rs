@@ -6,7 +6,7 @@
 //! | a newer one | a newer agent wrote it: refused and left alone, unless the restore unit has just left that agent |
 //! | an older one, or none | no agent ever wrote one, so it is damage: set aside and rebuilt. An agent that brings a second format converts the first here |
 
-use super::database::{Changes, Contents, Database, Key, Trouble};
+use super::database::{Changes, Contents, Database, DatabaseError, Key};
 use super::{
     ALL_LOST, Believed, DAMAGED, DEGRADED, EVIDENCE, Meta, OPENINGS, STORE_FORMAT, Store, Stored, StoredFormat, ends, json,
     rebuild,
@@ -14,7 +14,7 @@ use super::{
 use crate::storage::durable;
 use crate::storage::layout::{DATABASE, WITNESS};
 use crate::storage::slots::Slots;
-use crate::storage::witness::{self, Memory, Phase, Witness};
+use crate::storage::witness::{self, Phase, Witness, WitnessData};
 use slipway_machine::record::RECORD_FORMAT;
 use slipway_protocol::{ComponentName, Refusal, Report};
 use std::cmp::Ordering;
@@ -28,7 +28,7 @@ const SILENT: &str = "the database does not answer";
 const SILENCE_SECS: u64 = 120;
 
 /// Why a database is not used.
-enum Verdict {
+enum OpenFailure {
     /// Set it aside.
     Damaged(String),
     /// Leave it as it is, and do without for now.
@@ -37,18 +37,18 @@ enum Verdict {
     Newer(Refusal),
 }
 
-impl From<Trouble> for Verdict {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Damaged(seen) => Self::Damaged(seen),
-            Trouble::Full(seen) | Trouble::Failed(seen) => Self::Unreachable(seen),
-            Trouble::Silent => Self::Unreachable(SILENT.to_owned()),
+impl From<DatabaseError> for OpenFailure {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Damaged(seen) => Self::Damaged(seen),
+            DatabaseError::Full(seen) | DatabaseError::Failed(seen) => Self::Unreachable(seen),
+            DatabaseError::Silent => Self::Unreachable(SILENT.to_owned()),
         }
     }
 }
 
 /// Opens the witness; a damaged one is set aside for a new one.
-pub(super) fn open_witness(dir: &Path, healed: &mut Vec<Refusal>) -> Result<(Witness, Option<Memory>), Refusal> {
+pub(super) fn open_witness(dir: &Path, healed: &mut Vec<Refusal>) -> Result<(Witness, Option<WitnessData>), Refusal> {
     let path = dir.join(WITNESS);
     match Witness::open(&path) {
         Err(refusal) if refusal.code == witness::DAMAGED.code => {
@@ -68,20 +68,20 @@ impl Store {
             self.behind = Some(DEGRADED.with("no space", "some hundred kilobytes"));
             return Ok(false);
         }
-        let opening = self.memory.opening;
+        let opening = self.witness_data.opening;
         let attempt = if opening < OPENINGS {
-            self.tell(Memory { opening: opening.saturating_add(1), ..self.memory.clone() })?;
+            self.write_witness(WitnessData { opening: opening.saturating_add(1), ..self.witness_data.clone() })?;
             self.try_database()
         } else {
-            Err(Verdict::Damaged(format!("{opening} openings that the agent did not survive")))
+            Err(OpenFailure::Damaged(format!("{opening} openings that the agent did not survive")))
         };
         match attempt {
             Ok((database, believed)) => {
                 self.database = Some(database);
                 self.take_over(believed);
             }
-            Err(Verdict::Newer(refusal)) if !self.restored() => return Err(refusal),
-            Err(Verdict::Newer(refusal)) => {
+            Err(OpenFailure::Newer(refusal)) if !self.restored() => return Err(refusal),
+            Err(OpenFailure::Newer(refusal)) => {
                 // The agent that wrote it was left again before it was committed; what it may not lose is in the witness.
                 match self.begin_again(&refusal.seen) {
                     Ok(database) => self.database = Some(database),
@@ -89,8 +89,8 @@ impl Store {
                 }
                 healed.push(DAMAGED.with(&refusal.seen, "a database that this agent can read"));
             }
-            Err(Verdict::Unreachable(seen)) => self.behind = Some(DEGRADED.with(seen, "no error")),
-            Err(Verdict::Damaged(seen)) => {
+            Err(OpenFailure::Unreachable(seen)) => self.behind = Some(DEGRADED.with(seen, "no error")),
+            Err(OpenFailure::Damaged(seen)) => {
                 healed.push(DAMAGED.with(&seen, "what was committed last"));
                 match self.begin_again(&seen) {
                     Ok(database) => self.database = Some(database),
@@ -103,12 +103,12 @@ impl Store {
 
     /// The restore unit has put this agent back, and no record knows it yet.
     fn restored(&self) -> bool {
-        self.memory.components.values().any(|it| it.phase == Phase::Restored)
+        self.witness_data.components.values().any(|it| it.phase == Phase::Restored)
     }
 
-    fn try_database(&self) -> Result<(Database, Believed), Verdict> {
+    fn try_database(&self) -> Result<(Database, Believed), OpenFailure> {
         let database = Database::open(&self.dir.join(DATABASE))?;
-        match database.scan().map_err(Verdict::from).and_then(|contents| self.judge_contents(contents)) {
+        match database.scan().map_err(OpenFailure::from).and_then(|contents| self.judge_contents(contents)) {
             Ok(believed) => Ok((database, believed)),
             Err(verdict) => {
                 database.abandon();
@@ -117,22 +117,22 @@ impl Store {
         }
     }
 
-    fn judge_contents(&self, contents: Contents) -> Result<Believed, Verdict> {
+    fn judge_contents(&self, contents: Contents) -> Result<Believed, OpenFailure> {
         let believed = read(contents)?;
-        let memory = &self.memory;
+        let witness_data = &self.witness_data;
         // The witness says that it went on alone from here; a commit that failed may still have reached the disk.
-        if memory.alone_since.is_some_and(|since| since <= believed.generation) {
+        if witness_data.alone_since.is_some_and(|since| since <= believed.generation) {
             return Ok(believed);
         }
-        if believed.generation < memory.generation {
-            let seen = format!("generation {}, the witness has seen {}", believed.generation, memory.generation);
-            return Err(Verdict::Damaged(seen));
+        if believed.generation < witness_data.generation {
+            let seen = format!("generation {}, the witness has seen {}", believed.generation, witness_data.generation);
+            return Err(OpenFailure::Damaged(seen));
         }
-        for (component, it) in &memory.components {
+        for (component, it) in &witness_data.components {
             let seen = believed.records.get(component).map_or(0, |stored| stored.generation);
             if seen < it.generation {
                 let seen = format!("generation {seen} of {component}, the witness has seen {}", it.generation);
-                return Err(Verdict::Damaged(seen));
+                return Err(OpenFailure::Damaged(seen));
             }
         }
         Ok(believed)
@@ -143,15 +143,16 @@ impl Store {
         tracing::warn!(error = seen, "database is damaged; moving it aside and rebuilding it");
         self.read = true;
         self.saved = 0;
-        let fresh = set_aside(&self.dir, DATABASE).map_err(Trouble::from).and_then(|()| Database::open(&self.dir.join(DATABASE)));
-        fresh.map_err(|trouble| DEGRADED.with(format_args!("{trouble:?}"), "no error"))
+        let fresh =
+            set_aside(&self.dir, DATABASE).map_err(DatabaseError::from).and_then(|()| Database::open(&self.dir.join(DATABASE)));
+        fresh.map_err(|error| DEGRADED.with(format_args!("{error:?}"), "no error"))
     }
 
     /// Takes over what a database holds: all of it at the start, later what is not known better by now.
     fn take_over(&mut self, believed: Believed) {
         self.read = true;
         self.saved = believed.generation;
-        self.generation = self.generation.max(believed.generation).max(self.memory.generation);
+        self.generation = self.generation.max(believed.generation).max(self.witness_data.generation);
         self.next = self.next.max(believed.next);
         for (component, theirs) in believed.records {
             let Some(ours) = self.records.get_mut(&component) else {
@@ -159,10 +160,9 @@ impl Store {
                 continue;
             };
             // Ours is newer, but it was made from the little that the witness remembers.
-            let known = std::mem::take(&mut ours.record.condemned);
-            let forgotten =
-                theirs.record.condemned.into_iter().filter(|one| !known.iter().any(|two| two.artifact == one.artifact));
-            ours.record.condemned = forgotten.chain(known.clone()).collect();
+            let known = std::mem::take(&mut ours.record.blocked);
+            let forgotten = theirs.record.blocked.into_iter().filter(|one| !known.iter().any(|two| two.artifact == one.artifact));
+            ours.record.blocked = forgotten.chain(known.clone()).collect();
             ours.record.floor = ours.record.floor.take().max(theirs.record.floor);
             ours.record.last = ours.record.last.take().or(theirs.record.last);
         }
@@ -175,12 +175,12 @@ impl Store {
 
     /// Adds from the witness what it knows better than the database.
     pub(super) fn recall(&mut self, slots: &Slots) {
-        self.generation = self.generation.max(self.memory.generation);
-        if self.saved < self.memory.generation {
+        self.generation = self.generation.max(self.witness_data.generation);
+        if self.saved < self.witness_data.generation {
             // Numbers may have been used that the database does not know of.
-            self.next = self.next.max(self.memory.reports);
+            self.next = self.next.max(self.witness_data.reports);
         }
-        for (component, it) in &self.memory.components {
+        for (component, it) in &self.witness_data.components {
             match self.records.get_mut(component) {
                 Some(stored) if stored.generation >= it.generation && !rebuild::overtaken(&stored.record, it) => {
                     stored.record.floor = stored.record.floor.take().max(it.floor.clone());
@@ -188,7 +188,7 @@ impl Store {
                 older => {
                     let older = older.map(|stored| stored.record.clone());
                     let active = it.active.as_ref().and_then(|slot| slots.read(component, slot).ok());
-                    let record = rebuild::rebuild(component, it, older, active, self.memory.trusted_time);
+                    let record = rebuild::rebuild(component, it, older, active, self.witness_data.trusted_time);
                     self.records.insert(component.clone(), Stored { generation: it.generation, record });
                     self.behind.get_or_insert_with(|| DEGRADED.with("a record that only the witness had", "one in the database"));
                 }
@@ -244,7 +244,7 @@ impl Store {
         let Some(there) = self.database.as_ref().map(Database::scan) else { return Ok(()) };
         let there = match there {
             Ok(there) => there,
-            Err(trouble) => return Err(self.give_up(trouble)),
+            Err(error) => return Err(self.give_up(error)),
         };
         let known: BTreeSet<u64> = there.reports.iter().map(|(seq, _)| *seq).chain(self.waiting.keys().copied()).collect();
         self.reports.retain(|seq, _| known.contains(seq));
@@ -264,8 +264,8 @@ impl Store {
         self.unsent.difference(&there.unsent).for_each(|seq| changes.put(Key::Unsent(*seq), Vec::new()));
         there.cursors.iter().for_each(|(artifact, _)| changes.remove(Key::Cursor(artifact)));
         self.cursors.iter().for_each(|(artifact, cursor)| changes.put(Key::Cursor(artifact), cursor.json()));
-        if let Some(Err(trouble)) = self.database.as_mut().map(|database| database.apply(changes)) {
-            return Err(self.give_up(trouble));
+        if let Some(Err(error)) = self.database.as_mut().map(|database| database.apply(changes)) {
+            return Err(self.give_up(error));
         }
         (self.generation, self.saved) = (generation, generation);
         self.waiting.clear();
@@ -273,10 +273,10 @@ impl Store {
     }
 
     /// Does without the database from here on, until it can be opened again.
-    pub(super) fn give_up(&mut self, trouble: Trouble) -> Refusal {
-        let seen = match trouble {
-            Trouble::Full(seen) | Trouble::Damaged(seen) | Trouble::Failed(seen) => seen,
-            Trouble::Silent => {
+    pub(super) fn give_up(&mut self, error: DatabaseError) -> Refusal {
+        let seen = match error {
+            DatabaseError::Full(seen) | DatabaseError::Damaged(seen) | DatabaseError::Failed(seen) => seen,
+            DatabaseError::Silent => {
                 self.silent_until = Some(crate::clock::now().moment.after(SILENCE_SECS));
                 SILENT.to_owned()
             }
@@ -300,25 +300,25 @@ impl Store {
                 }
                 Ok(database)
             }
-            Err(Verdict::Newer(refusal)) => Err(refusal),
-            Err(Verdict::Unreachable(seen)) => {
+            Err(OpenFailure::Newer(refusal)) => Err(refusal),
+            Err(OpenFailure::Unreachable(seen)) => {
                 if seen == SILENT {
                     self.silent_until = Some(crate::clock::now().moment.after(SILENCE_SECS));
                 }
                 Err(DEGRADED.with(seen, "no error"))
             }
-            Err(Verdict::Damaged(seen)) => self.begin_again(&seen),
+            Err(OpenFailure::Damaged(seen)) => self.begin_again(&seen),
         }
     }
 }
 
 /// Reads what a database holds, or says why it is not believed.
-fn read(contents: Contents) -> Result<Believed, Verdict> {
-    let damaged = |what: &str, error: &dyn std::fmt::Display| Verdict::Damaged(format!("{what}: {error}"));
+fn read(contents: Contents) -> Result<Believed, OpenFailure> {
+    let damaged = |what: &str, error: &dyn std::fmt::Display| OpenFailure::Damaged(format!("{what}: {error}"));
     let mut believed = Believed::default();
     match &contents.meta {
         None if contents.records.is_empty() => return Ok(believed),
-        None => return Err(Verdict::Damaged("records without a generation".to_owned())),
+        None => return Err(OpenFailure::Damaged("records without a generation".to_owned())),
         Some(bytes) => {
             let meta: Meta = serde_json::from_slice(bytes).map_err(|error| damaged("meta", &error))?;
             known("database", meta.format, STORE_FORMAT)?;
@@ -349,14 +349,14 @@ fn read(contents: Contents) -> Result<Believed, Verdict> {
 }
 
 /// Whether this agent can read what was written in `format`.
-fn known(what: &str, format: u32, ours: u32) -> Result<(), Verdict> {
+fn known(what: &str, format: u32, ours: u32) -> Result<(), OpenFailure> {
     match format.cmp(&ours) {
         Ordering::Equal => Ok(()),
         Ordering::Greater => {
             let seen = format_args!("{what}: format {format}").to_string();
-            Err(Verdict::Newer(witness::NEWER.with(seen, format_args!("format {ours}"))))
+            Err(OpenFailure::Newer(witness::NEWER.with(seen, format_args!("format {ours}"))))
         }
-        Ordering::Less => Err(Verdict::Damaged(format!("{what}: format {format}, which no agent ever wrote"))),
+        Ordering::Less => Err(OpenFailure::Damaged(format!("{what}: format {format}, which no agent ever wrote"))),
     }
 }
 

@@ -3,9 +3,9 @@
 //! Fetching begins again by itself. What touched the running release is undone: back to the committed one, never onwards.
 
 use crate::storage::slots::SlotRecord;
-use crate::storage::witness::{Kept, Memory, Phase, Remembered};
+use crate::storage::witness::{KeptRelease, Phase, Remembered, WitnessData};
 use jiff::Timestamp;
-use slipway_machine::record::{Condemned, Installed, Plan, Record, Retry, SlotName, Source, State};
+use slipway_machine::record::{Blocked, Installed, Plan, Record, Retry, SlotName, Source, State};
 use slipway_protocol::{ComponentName, Sha256, Version};
 
 slipway_protocol::refusals! {
@@ -14,32 +14,32 @@ slipway_protocol::refusals! {
     RESTORED = "SLW-A-SELF-RESTORED", Health, Builder,
         "new agent failed during its probation and was replaced by the committed one",
         "read the log of slipway-agent and slipway-agent-restore; release a fixed version";
-    CONDEMNED = "SLW-A-BLOCK-REMEMBERED", Health, Builder,
+    BLOCKED = "SLW-A-BLOCK-REMEMBERED", Health, Builder,
         "artifact failed here before, and the reason was lost with the database",
         "look for the reason in earlier reports; run `slipway-agent unblock` to try the artifact again";
 }
 
 /// What the witness has to know of a record.
 pub(super) fn remember(record: &Record, generation: u64) -> Remembered {
-    let (phase, active, condemn) = match &record.state {
+    let (phase, active, block) = match &record.state {
         State::Idle | State::Checking { .. } | State::Downloading { .. } | State::Staging { .. } | State::Staged { .. } => {
             (Phase::Resting, None, None)
         }
         State::Activating { plan, .. } => (Phase::Activating, Some(&plan.slot), None),
         State::Probation { plan, .. } => (Phase::Probation, Some(&plan.slot), None),
-        State::RollingBack { from, condemn, .. } => (Phase::RollingBack, from.as_ref(), condemn.as_ref()),
+        State::RollingBack { from, block, .. } => (Phase::RollingBack, from.as_ref(), block.as_ref()),
         State::Inconsistent { from, .. } => (Phase::Inconsistent, from.as_ref(), None),
     };
-    let name = |condemned: &Condemned| (condemned.artifact, condemned.version.clone());
+    let name = |blocked: &Blocked| (blocked.artifact, blocked.version.clone());
     Remembered {
         generation,
         epoch: record.epoch,
         phase,
-        committed: record.committed.as_ref().map(Kept::from),
-        previous: record.previous.as_ref().map(Kept::from),
+        committed: record.committed.as_ref().map(KeptRelease::from),
+        previous: record.previous.as_ref().map(KeptRelease::from),
         active: active.cloned(),
-        condemn: condemn.map(name),
-        condemned: record.condemned.last().map(name),
+        block: block.map(name),
+        blocked: record.blocked.last().map(name),
         floor: record.floor.clone(),
     }
 }
@@ -51,9 +51,9 @@ pub(super) fn same(a: &Remembered, b: &Remembered) -> bool {
 }
 
 /// Whether something that only rises has changed.
-pub(super) fn raises(old: &Memory, new: &Memory) -> bool {
-    let versions = |memory: &Memory| -> Vec<(ComponentName, Option<Version>, Option<Kept>)> {
-        memory.components.iter().map(|(name, it)| (name.clone(), it.floor.clone(), it.committed.clone())).collect()
+pub(super) fn raises(old: &WitnessData, new: &WitnessData) -> bool {
+    let versions = |witness_data: &WitnessData| -> Vec<(ComponentName, Option<Version>, Option<KeptRelease>)> {
+        witness_data.components.iter().map(|(name, it)| (name.clone(), it.floor.clone(), it.committed.clone())).collect()
     };
     old.tuf != new.tuf || versions(old) != versions(new)
 }
@@ -75,9 +75,9 @@ pub(super) fn rebuild(
     at: Option<Timestamp>,
 ) -> Record {
     let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
-    let condemned = |(artifact, version): &(Sha256, Version)| {
-        let reason = CONDEMNED.with(version, "a release that did not fail");
-        Condemned { artifact: *artifact, version: version.clone(), reason, at }
+    let blocked = |(artifact, version): &(Sha256, Version)| {
+        let reason = BLOCKED.with(version, "a release that did not fail");
+        Blocked { artifact: *artifact, version: version.clone(), reason, at }
     };
     let mut record = older.unwrap_or_else(|| Record::new(component.clone()));
     record.epoch = record.epoch.max(it.epoch).saturating_add(1);
@@ -87,10 +87,10 @@ pub(super) fn rebuild(
     record.committed = committed;
     record.previous = it.previous.as_ref().map(Installed::from);
     record.floor = record.floor.max(it.floor.clone());
-    if let Some(newest) = &it.condemned
-        && !record.condemned.iter().any(|one| one.artifact == newest.0)
+    if let Some(newest) = &it.blocked
+        && !record.blocked.iter().any(|one| one.artifact == newest.0)
     {
-        record.condemned.push(condemned(newest));
+        record.blocked.push(blocked(newest));
     }
     record.state = if it.phase == Phase::Resting {
         State::Idle
@@ -105,7 +105,7 @@ pub(super) fn rebuild(
                     INTERRUPTED.with(format_args!("{phase:?} {}", name(it.active.as_ref())), "a record of it in the database")
                 }
             },
-            condemn: it.condemn.as_ref().map(condemned),
+            block: it.block.as_ref().map(blocked),
             retry: Retry::default(),
         }
     };

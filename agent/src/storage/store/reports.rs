@@ -22,7 +22,7 @@ pub(super) struct Dropped {
 
 /// Whether a report says how something ended: kept longest.
 pub(super) const fn ends(report: &Report) -> bool {
-    matches!(report.event, Event::Committed | Event::RolledBack | Event::Refused | Event::Inconsistent | Event::Forgiven)
+    matches!(report.event, Event::Committed | Event::RolledBack | Event::Refused | Event::Inconsistent | Event::Unblocked)
 }
 
 impl Store {
@@ -80,8 +80,8 @@ impl Store {
         let bytes = self.database.as_ref()?.get(Key::Report(seq));
         match bytes.map(|bytes| bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok())) {
             Ok(report) => report,
-            Err(trouble) => {
-                tracing::warn!(error = ?trouble, seq, "report could not be read");
+            Err(error) => {
+                tracing::warn!(error = ?error, seq, "report could not be read");
                 None
             }
         }

@@ -8,8 +8,8 @@ mod reports;
 
 use super::*;
 use crate::storage::slots::{SLOT_FORMAT, SlotRecord};
-use slipway_machine::record::{Activation, Condemned, Installed, Plan, Retry, SlotName, Source, State};
-use slipway_protocol::{Actor, Class, Platform, Version};
+use slipway_machine::record::{Activation, Blocked, Installed, Plan, Retry, SlotName, Source, State};
+use slipway_protocol::{Category, Platform, Responsible, Version};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -34,10 +34,10 @@ fn plan(text: &str) -> Plan {
     Plan { version, platform: Platform::LinuxAmd64, artifact, size: 7, slot, source: Source::Network, floor: None }
 }
 
-fn condemned(text: &str) -> Condemned {
-    let reason = Refusal::of("SLW-A-TEST", Class::Health, Actor::Builder, "a test", "nothing");
+fn blocked(text: &str) -> Blocked {
+    let reason = Refusal::of("SLW-A-TEST", Category::Health, Responsible::Builder, "a test", "nothing");
     let at = "2026-11-22T12:00:00Z".parse().unwrap();
-    Condemned { artifact: Sha256::of(text.as_bytes()), version: version(text), reason, at }
+    Blocked { artifact: Sha256::of(text.as_bytes()), version: version(text), reason, at }
 }
 
 /// v1.22.0 committed before v1.21.0, the floor at v1.21.0, v1.20.5 condemned; v1.23.1 being activated.
@@ -48,7 +48,7 @@ fn record() -> Record {
         committed: Some(installed("v1.22.0")),
         previous: Some(installed("v1.21.0")),
         floor: Some(version("v1.21.0")),
-        condemned: vec![condemned("v1.20.1"), condemned("v1.20.5")],
+        blocked: vec![blocked("v1.20.1"), blocked("v1.20.5")],
         ..Record::new(name())
     }
 }
@@ -99,7 +99,7 @@ fn assert_goes_back(found: &Record) {
     assert_eq!(found.previous, record().previous);
     assert_eq!(found.floor, record().floor);
     assert!(found.epoch > record().epoch);
-    assert!(found.condemned.iter().any(|one| one.artifact == Sha256::of(b"v1.20.5")), "{found:?}");
+    assert!(found.blocked.iter().any(|one| one.artifact == Sha256::of(b"v1.20.5")), "{found:?}");
     let State::RollingBack { from, to, reason, .. } = &found.state else { panic!("{:?}", found.state) };
     assert_eq!((from.as_ref(), to), (Some(&plan("v1.23.1").slot), &record().committed));
     assert_eq!(reason.code, "SLW-A-STATE-LOST");
@@ -126,8 +126,8 @@ fn a_commit_is_there_after_a_restart_and_numbers_go_on() {
     assert_eq!(seqs(&store.outbox(0, 10)), [1, 3], "progress is not kept");
     assert_eq!(seqs(&store.outbox(1, 10)), [3]);
     assert_eq!(seqs(&store.outbox(0, 1)), [1]);
-    assert_eq!(store.memory().trusted_time, Some("2026-11-22T12:00:00Z".parse().unwrap()));
-    assert_eq!(store.memory().tuf, serde_json::json!({"timestamp": 8}));
+    assert_eq!(store.witness_data().trusted_time, Some("2026-11-22T12:00:00Z".parse().unwrap()));
+    assert_eq!(store.witness_data().tuf, serde_json::json!({"timestamp": 8}));
     store.acknowledge(1).unwrap();
     store.acknowledge(1).unwrap();
     store.acknowledge(99).unwrap();

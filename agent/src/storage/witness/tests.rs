@@ -3,11 +3,11 @@
 use super::*;
 use std::fs;
 
-fn memory(generation: u64) -> Memory {
+fn witness_data(generation: u64) -> WitnessData {
     let kept = |version: &str| {
         let (version, artifact): (Version, _) = (version.parse().unwrap(), Sha256::of(version.as_bytes()));
         let slot = SlotName::of(&version, &artifact);
-        Some(Kept::from(&Installed { version, artifact, payload: Sha256::of(b"payload"), slot, adopted: false }))
+        Some(KeptRelease::from(&Installed { version, artifact, payload: Sha256::of(b"payload"), slot, adopted: false }))
     };
     let edgecore = Remembered {
         generation,
@@ -16,11 +16,11 @@ fn memory(generation: u64) -> Memory {
         committed: kept("v1.22.0"),
         previous: kept("v1.21.0"),
         active: Some(SlotName::of(&"v1.23.1".parse().unwrap(), &Sha256::of(b"new"))),
-        condemned: Some((Sha256::of(b"bad"), "v1.22.5".parse().unwrap())),
+        blocked: Some((Sha256::of(b"bad"), "v1.22.5".parse().unwrap())),
         floor: Some("v1.22.0".parse().unwrap()),
         ..Remembered::default()
     };
-    Memory {
+    WitnessData {
         generation,
         trusted_time: Some("2026-11-22T12:00:00Z".parse().unwrap()),
         tuf: serde_json::json!({
@@ -37,7 +37,7 @@ fn memory(generation: u64) -> Memory {
         }),
         reports: 2000,
         components: BTreeMap::from([("edgecore".parse().unwrap(), edgecore)]),
-        ..Memory::default()
+        ..WitnessData::default()
     }
 }
 
@@ -52,14 +52,14 @@ fn remembers_the_newest_and_never_grows() {
     let (_dir, path) = file();
     let (mut witness, none) = Witness::open(&path).unwrap();
     assert_eq!(none, None);
-    assert_eq!(Witness::open(&path).unwrap().1, Some(Memory::default()), "cut right after creation: nothing yet, no damage");
+    assert_eq!(Witness::open(&path).unwrap().1, Some(WitnessData::default()), "cut right after creation: nothing yet, no damage");
     for generation in 1..=5 {
-        witness.write(&memory(generation)).unwrap();
+        witness.write(&witness_data(generation)).unwrap();
         let (again, seen) = Witness::open(&path).unwrap();
-        assert_eq!(seen, Some(memory(generation)));
+        assert_eq!(seen, Some(witness_data(generation)));
         witness = again;
     }
-    witness.write_both(&memory(6)).unwrap();
+    witness.write_both(&witness_data(6)).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().len(), 8192);
 }
 
@@ -69,13 +69,13 @@ fn any_flipped_byte_costs_its_slot_and_nothing_else() {
     let (_dir, path) = file();
     let (mut witness, _) = Witness::open(&path).unwrap();
     // Turn 1 is the creation's, in the first slot; turn 2 goes to the second slot, turn 3 to the first.
-    witness.write(&memory(2)).unwrap();
-    witness.write(&memory(3)).unwrap();
+    witness.write(&witness_data(2)).unwrap();
+    witness.write(&witness_data(3)).unwrap();
     let good = fs::read(&path).unwrap();
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     for at in 0..good.len() {
         file.write_all_at(&[good[at] ^ (1 << (at % 8))], at as u64).unwrap();
-        let wanted = if at < SLOT { memory(2) } else { memory(3) };
+        let wanted = if at < SLOT { witness_data(2) } else { witness_data(3) };
         assert_eq!(Witness::open(&path).unwrap().1, Some(wanted), "byte {at}");
         file.write_all_at(&good[at..=at], at as u64).unwrap();
     }
@@ -96,9 +96,9 @@ fn both_slots_gone_is_damage_and_not_a_first_boot() {
 fn a_torn_write_leaves_the_one_before_and_the_next_write_repairs() {
     let (_dir, path) = file();
     let (mut witness, _) = Witness::open(&path).unwrap();
-    witness.write(&memory(2)).unwrap();
+    witness.write(&witness_data(2)).unwrap();
     let before = fs::read(&path).unwrap();
-    witness.write(&memory(3)).unwrap();
+    witness.write(&witness_data(3)).unwrap();
     let after = fs::read(&path).unwrap();
     for sectors in 0..8 {
         let cut = sectors * 512;
@@ -106,21 +106,21 @@ fn a_torn_write_leaves_the_one_before_and_the_next_write_repairs() {
         fs::write(&path, &torn).unwrap();
         let (mut witness, seen) = Witness::open(&path).unwrap();
         // Past the payload old and new are zeros alike: cut there, the write was complete.
-        assert_eq!(seen, Some(memory(if torn == after { 3 } else { 2 })), "{cut}");
-        witness.write(&memory(4)).unwrap();
-        assert_eq!(Witness::open(&path).unwrap().1, Some(memory(4)));
+        assert_eq!(seen, Some(witness_data(if torn == after { 3 } else { 2 })), "{cut}");
+        witness.write(&witness_data(4)).unwrap();
+        assert_eq!(Witness::open(&path).unwrap().1, Some(witness_data(4)));
     }
     // Cut short, the first slot is still whole; the next write restores the length.
     fs::write(&path, &after[..SLOT + 100]).unwrap();
     let (mut witness, seen) = Witness::open(&path).unwrap();
-    assert_eq!(seen, Some(memory(3)));
-    witness.write(&memory(4)).unwrap();
+    assert_eq!(seen, Some(witness_data(3)));
+    witness.write(&witness_data(4)).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().len(), 8192);
 }
 
 /// A whole witness as an agent of that format would leave it.
 pub(crate) fn of_format(format: u8) -> Vec<u8> {
-    let mut bytes = encode(9, &memory(9)).unwrap().to_vec();
+    let mut bytes = encode(9, &witness_data(9)).unwrap().to_vec();
     bytes[8] = format;
     let sum = checksum(&bytes[..24], &bytes[HEADER..]);
     bytes[24..HEADER].copy_from_slice(&sum);
@@ -147,9 +147,9 @@ fn an_older_format_is_damage_and_kept() {
     assert_eq!(Witness::open(&path).unwrap_err().code, DAMAGED.code);
     assert_eq!(fs::read(&path).unwrap(), bytes);
     // Beside a whole slot it costs nothing.
-    let good = encode(3, &memory(3)).unwrap();
+    let good = encode(3, &witness_data(3)).unwrap();
     fs::write(&path, [&bytes[..SLOT], &good].concat()).unwrap();
-    assert_eq!(Witness::open(&path).unwrap().1, Some(memory(3)));
+    assert_eq!(Witness::open(&path).unwrap().1, Some(witness_data(3)));
 }
 
 /// Four components with the longest names and versions there can be, each with everything that can be remembered.
@@ -158,7 +158,7 @@ fn four_components_always_fit_and_too_many_are_refused() {
     let (_dir, path) = file();
     let (mut witness, _) = Witness::open(&path).unwrap();
     let version: Version = format!("v1.23.1-{}", "x".repeat(56)).parse().unwrap();
-    let kept = Kept { version: version.clone(), artifact: Sha256::of(b"a"), payload: Sha256::of(b"p"), slot: None };
+    let kept = KeptRelease { version: version.clone(), artifact: Sha256::of(b"a"), payload: Sha256::of(b"p"), slot: None };
     let largest = Remembered {
         generation: u64::MAX,
         epoch: u64::MAX,
@@ -166,20 +166,20 @@ fn four_components_always_fit_and_too_many_are_refused() {
         committed: Some(kept.clone()),
         previous: Some(kept),
         active: Some(SlotName::of(&version, &Sha256::of(b"a"))),
-        condemn: Some((Sha256::of(b"a"), version.clone())),
-        condemned: Some((Sha256::of(b"a"), version.clone())),
+        block: Some((Sha256::of(b"a"), version.clone())),
+        blocked: Some((Sha256::of(b"a"), version.clone())),
         floor: Some(version),
     };
     let with = |count: usize| {
         let name = |n: usize| format!("{n}{}", "c".repeat(62)).parse().unwrap();
         let components = (0..count).map(|n| (name(n), largest.clone())).collect();
-        Memory { opening: 3, alone_since: Some(u64::MAX), reports: u64::MAX, components, ..memory(u64::MAX) }
+        WitnessData { opening: 3, alone_since: Some(u64::MAX), reports: u64::MAX, components, ..witness_data(u64::MAX) }
     };
     witness.write(&with(COMPONENT_LIMIT)).unwrap();
     let seen = Witness::open(&path).unwrap().1.unwrap();
     assert_eq!(seen.components.len(), COMPONENT_LIMIT);
     assert!(seen.components.values().all(|c| c.committed == largest.committed && c.floor == largest.floor));
-    assert_eq!(seen.tuf, memory(1).tuf, "what must not go back never gives way");
+    assert_eq!(seen.tuf, witness_data(1).tuf, "what must not go back never gives way");
     let refusal = witness.write(&with(8)).unwrap_err();
     assert_eq!(refusal.code, "SLW-A-WITNESS-FULL");
     assert_eq!(Witness::open(&path).unwrap().1.unwrap(), seen, "and nothing was written");

@@ -34,7 +34,7 @@ impl Fake {
         fs::write(self.dir.path().join("show"), text).unwrap();
     }
 
-    fn told(&self) -> String {
+    fn calls(&self) -> String {
         fs::read_to_string(self.dir.path().join("told")).unwrap_or_default()
     }
 
@@ -106,10 +106,10 @@ async fn start_resets_the_counters_first_and_does_not_repeat_itself() {
     let supervisor = fake.supervisor(LONG, LONG);
     supervisor.start().await.unwrap();
     supervisor.start().await.unwrap();
-    let told = fake.told();
-    let verbs: Vec<&str> = told.lines().filter_map(|line| line.split(' ').next()).collect();
+    let calls = fake.calls();
+    let verbs: Vec<&str> = calls.lines().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(verbs, ["show", "reset-failed", "start", "show"]);
-    assert!(told.contains("start -- edgecore.service"));
+    assert!(calls.contains("start -- edgecore.service"));
     assert_eq!(supervisor.look().await.unwrap(), ProcessState::Running(Process { pid: 9, restarts: 0 }));
 }
 
@@ -147,7 +147,7 @@ async fn a_stop_that_hangs_ends_in_a_kill() {
     let kill = "[ $verb = stop ] && sleep 600\n[ $verb = kill ] && printf 'LoadState=loaded\\nActiveState=failed\\nSubState=failed\\n' > $dir/show\nexit 0";
     let fake = Fake::new(&shown("deactivating", "stop-sigterm", ""), kill);
     fake.supervisor(SHORT, LONG).stop().await.unwrap();
-    assert!(fake.told().contains("kill --signal=SIGKILL -- edgecore.service"));
+    assert!(fake.calls().contains("kill --signal=SIGKILL -- edgecore.service"));
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn a_stop_that_fails_says_why_and_kills_nothing() {
     let refusal = fake.supervisor(LONG, LONG).stop().await.unwrap_err();
     assert_eq!(refusal.code, "SLW-A-STOP");
     assert!(refusal.seen.contains("active/running") && refusal.seen.contains("Access denied"), "{refusal}");
-    assert!(!fake.told().contains("kill"));
+    assert!(!fake.calls().contains("kill"));
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ fn a_lost_witness_comes_back_from_the_database() {
         let (mut store, healed) = open(dir.path());
         assert_eq!(healed, [code]);
         assert_eq!(store.record(&name()), Some(record()));
-        assert_eq!(store.memory().components[&name()].floor, record().floor);
+        assert_eq!(store.witness_data().components[&name()].floor, record().floor);
         store.commit(&record(), vec![]).unwrap();
         drop(store);
         assert_eq!(open(dir.path()).1, Vec::<String>::new());
@@ -114,14 +114,14 @@ fn with_everything_lost_what_is_current_is_taken_for_committed() {
 #[test]
 fn every_phase_becomes_rest_or_a_rollback() {
     let (active, payload) = (plan("v1.23.1"), Sha256::of(b"new"));
-    let reason = condemned("v1.0.0").reason;
+    let reason = blocked("v1.0.0").reason;
     let watch = slipway_machine::record::Watch {
         deadline: slipway_machine::time::Moment::default(),
         starts: 0,
         process: None,
         healthy_since: None,
         failures: 0,
-        ill: None,
+        unhealthy: None,
     };
     let (from, to, retry) = (Some(active.slot.clone()), record().committed, Retry::default());
     let resting = [
@@ -134,7 +134,7 @@ fn every_phase_becomes_rest_or_a_rollback() {
         State::Activating { plan: active.clone(), payload, step: Activation::Preparing },
         State::Probation { plan: active, payload, watch },
         State::Inconsistent { to: to.clone(), from: from.clone(), reason: reason.clone(), retry: retry.clone() },
-        State::RollingBack { from, plan: None, to, reason, condemn: Some(condemned("v1.23.1")), retry },
+        State::RollingBack { from, plan: None, to, reason, block: Some(blocked("v1.23.1")), retry },
     ];
     let after_loss = |state: &State| {
         let record = Record { state: state.clone(), ..record() };
@@ -146,14 +146,14 @@ fn every_phase_becomes_rest_or_a_rollback() {
     for state in &moving {
         assert_goes_back(&after_loss(state));
     }
-    let State::RollingBack { condemn, .. } = after_loss(&moving[3]).state else { panic!() };
-    assert_eq!(condemn.unwrap().artifact, condemned("v1.23.1").artifact, "a failed release stays condemned");
+    let State::RollingBack { block, .. } = after_loss(&moving[3]).state else { panic!() };
+    assert_eq!(block.unwrap().artifact, blocked("v1.23.1").artifact, "a failed release stays condemned");
 }
 
 #[test]
 fn the_damage_of_a_release_is_not_that_of_its_successor() {
-    let reason = slipway_protocol::Refusal::of("X", Class::System, Actor::Device, "x", "");
-    let damage = Some(slipway_machine::record::Damage { reason, from: Some(installed("v1.23.1").slot), failures: 1 });
+    let reason = slipway_protocol::Refusal::of("X", Category::System, Responsible::Device, "x", "");
+    let damage = Some(slipway_machine::record::SlotDamage { reason, from: Some(installed("v1.23.1").slot), failures: 1 });
     let older = Record { state: State::Idle, committed: Some(installed("v1.22.0")), damage: damage.clone(), ..record() };
     for (now, kept) in [("v1.22.0", damage), ("v1.23.1", None)] {
         let committed = Record { committed: Some(installed(now)), ..older.clone() };
@@ -169,13 +169,13 @@ fn openings_that_were_not_survived_end_with_a_new_database() {
     store.commit(&record(), vec![report(Event::Started)]).unwrap();
     drop(store);
     let die = |times: u32| {
-        let (mut witness, memory) = Witness::open(&dir.path().join("witness")).unwrap();
-        witness.write(&Memory { opening: times, ..memory.unwrap() }).unwrap();
+        let (mut witness, witness_data) = Witness::open(&dir.path().join("witness")).unwrap();
+        witness.write(&WitnessData { opening: times, ..witness_data.unwrap() }).unwrap();
     };
     die(1);
     let (store, healed) = open(dir.path());
     assert!(healed.is_empty(), "once may be a power cut");
-    assert_eq!(store.memory().opening, 2, "an opening is under way until the first commit or a clean end");
+    assert_eq!(store.witness_data().opening, 2, "an opening is under way until the first commit or a clean end");
     drop(store);
     assert_eq!(Witness::open(&dir.path().join("witness")).unwrap().1.unwrap().opening, 0);
     die(OPENINGS);
@@ -183,7 +183,7 @@ fn openings_that_were_not_survived_end_with_a_new_database() {
     assert_eq!(healed, ["SLW-A-STORE-DAMAGED"]);
     assert_goes_back(&store.record(&name()).unwrap());
     store.commit(&record(), vec![]).unwrap();
-    assert_eq!(store.memory().opening, 0);
+    assert_eq!(store.witness_data().opening, 0);
 }
 
 #[test]
@@ -230,8 +230,8 @@ fn no_damage_to_the_database_survives_three_starts_or_lowers_a_floor() {
         .find(|it| it.to_str().unwrap().starts_with("snap."));
     let snapshot = format!("state/{}", snapshot.unwrap().to_str().unwrap());
 
-    type Damage = Box<dyn Fn(&Path)>;
-    let mut damages: Vec<(String, Damage)> = Vec::new();
+    type SlotDamage = Box<dyn Fn(&Path)>;
+    let mut damages: Vec<(String, SlotDamage)> = Vec::new();
     for part in 0..12 {
         let at = length * part / 12;
         damages.push((

@@ -36,7 +36,7 @@ fn a_download_goes_on_after_a_restart_and_its_cost_outlives_its_part() {
 }
 
 #[test]
-fn what_a_download_cost_is_forgiven_by_a_person_and_its_part_kept() {
+fn unblock_resets_what_a_download_cost_and_keeps_its_part() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = open(dir.path());
     store.commit(&record(), vec![]).unwrap();
@@ -46,9 +46,9 @@ fn what_a_download_cost_is_forgiven_by_a_person_and_its_part_kept() {
     }
     store.close_account(&a, noon);
     assert!(store.account(&a, noon).closed);
-    assert!(store.forgive_cost(Some(&a), noon) && !store.forgive_cost(Some(&a), noon), "there is nothing to forgive twice");
+    assert!(store.reset_cost(Some(&a), noon) && !store.reset_cost(Some(&a), noon), "there is nothing to forgive twice");
     assert_eq!((store.account(&a, noon), store.account(&b, noon).spent), (Account::new(noon), 9));
-    assert!(store.forgive_cost(None, noon));
+    assert!(store.reset_cost(None, noon));
     drop(store);
     let (mut store, _) = open(dir.path());
     assert_eq!((store.account(&b, noon).spent, store.cursor(&b)), (0, 7));

@@ -61,14 +61,14 @@ fn an_older_format_or_none_is_damage_and_rebuilt_from_the_witness() {
 #[test]
 fn an_agent_that_was_put_back_goes_back_whatever_the_database_says() {
     let restored = |dir: &Path| {
-        let (mut witness, memory) = Witness::open(&dir.join("witness")).unwrap();
-        let mut memory = memory.unwrap();
-        let it = memory.components.get_mut(&name()).unwrap();
+        let (mut witness, witness_data) = Witness::open(&dir.join("witness")).unwrap();
+        let mut witness_data = witness_data.unwrap();
+        let it = witness_data.components.get_mut(&name()).unwrap();
         it.phase = witness::Phase::Restored;
         it.active = Some(plan("v1.23.1").slot);
-        it.condemn = Some((plan("v1.23.1").artifact, version("v1.23.1")));
-        it.committed = record().committed.as_ref().map(witness::Kept::from);
-        witness.write_both(&memory).unwrap();
+        it.block = Some((plan("v1.23.1").artifact, version("v1.23.1")));
+        it.committed = record().committed.as_ref().map(witness::KeptRelease::from);
+        witness.write_both(&witness_data).unwrap();
     };
     let watch = slipway_machine::record::Watch {
         deadline: crate::clock::now().moment,
@@ -76,7 +76,7 @@ fn an_agent_that_was_put_back_goes_back_whatever_the_database_says() {
         process: None,
         healthy_since: None,
         failures: 0,
-        ill: None,
+        unhealthy: None,
     };
     let probation = State::Probation { plan: plan("v1.23.1"), payload: Sha256::of(b"new"), watch };
     let committed = Record { state: State::Idle, committed: Some(installed("v1.23.1")), ..record() };
@@ -99,10 +99,10 @@ fn an_agent_that_was_put_back_goes_back_whatever_the_database_says() {
             let (store, healed) = open(dir.path());
             assert!(healed.is_empty(), "{what}: {healed:?}");
             let found = store.record(&name()).unwrap();
-            let State::RollingBack { from, to, reason, condemn, .. } = &found.state else { panic!("{what}: {found:?}") };
+            let State::RollingBack { from, to, reason, block, .. } = &found.state else { panic!("{what}: {found:?}") };
             assert_eq!((from.as_ref(), to), (Some(&plan("v1.23.1").slot), &record().committed), "{what}");
             assert_eq!(reason.code, "SLW-A-SELF-RESTORED");
-            assert_eq!(condemn.as_ref().map(|one| one.artifact), Some(plan("v1.23.1").artifact));
+            assert_eq!(block.as_ref().map(|one| one.artifact), Some(plan("v1.23.1").artifact));
             assert_eq!(found.committed, record().committed);
             assert_eq!(seqs(&store.outbox(0, 10)), [1], "{what}: reports that wait still wait");
         }
@@ -110,13 +110,13 @@ fn an_agent_that_was_put_back_goes_back_whatever_the_database_says() {
 
     // A new agent that judged itself wrote down why, which is better than what can be seen from outside.
     let dir = tempfile::tempdir().unwrap();
-    let reason = condemned("v1.23.1").reason;
+    let reason = blocked("v1.23.1").reason;
     let own = State::RollingBack {
         from: Some(plan("v1.23.1").slot),
         plan: Some(plan("v1.23.1")),
         to: record().committed,
         reason,
-        condemn: None,
+        block: None,
         retry: Retry::default(),
     };
     let own = Record { state: own, ..record() };
@@ -138,10 +138,10 @@ fn a_newer_database_gives_way_only_after_its_agent_was_left() {
     store.database.as_mut().unwrap().apply(changes).unwrap();
     drop(store);
     assert_eq!(Store::open(dir.path(), &Slots::new(dir.path())).unwrap_err().code, "SLW-A-STATE-NEWER");
-    let (mut witness, memory) = Witness::open(&dir.path().join("witness")).unwrap();
-    let mut memory = memory.unwrap();
-    memory.components.get_mut(&name()).unwrap().phase = witness::Phase::Restored;
-    witness.write_both(&memory).unwrap();
+    let (mut witness, witness_data) = Witness::open(&dir.path().join("witness")).unwrap();
+    let mut witness_data = witness_data.unwrap();
+    witness_data.components.get_mut(&name()).unwrap().phase = witness::Phase::Restored;
+    witness.write_both(&witness_data).unwrap();
     let (store, healed) = open(dir.path());
     assert_eq!(healed, ["SLW-A-STORE-DAMAGED"]);
     let found = store.record(&name()).unwrap();

@@ -49,8 +49,8 @@ fn on_a_full_disk_the_witness_goes_on_and_the_database_catches_up() {
         from: Some(plan("v1.23.1").slot),
         plan: None,
         to: record().committed,
-        reason: condemned("v1.0.0").reason,
-        condemn: Some(condemned("v1.23.1")),
+        reason: blocked("v1.0.0").reason,
+        block: Some(blocked("v1.23.1")),
         retry: Retry::default(),
     };
     let rolling = Record { state: rolling, epoch: 41, floor: Some(version("v1.21.5")), ..record() };
@@ -65,7 +65,7 @@ fn on_a_full_disk_the_witness_goes_on_and_the_database_catches_up() {
     let (mut store, healed) = open(&dir);
     assert!(healed.is_empty(), "a full disk is no damage: {healed:?}");
     let found = store.record(&name()).unwrap();
-    assert!(matches!(&found.state, State::RollingBack { condemn: Some(_), .. }), "{found:?}");
+    assert!(matches!(&found.state, State::RollingBack { block: Some(_), .. }), "{found:?}");
     assert_eq!((found.committed.as_ref(), found.floor.as_ref()), (record().committed.as_ref(), Some(&version("v1.21.5"))));
     assert!(store.degraded().is_some());
     let idle = Record { state: State::Idle, ..found };
@@ -77,13 +77,13 @@ fn on_a_full_disk_the_witness_goes_on_and_the_database_catches_up() {
     assert!(store.recover());
     assert!(dir.join("reserve").exists());
     assert_eq!(seqs(&store.outbox(0, 9)), [1, 2, last], "3 was only in memory when the agent ended");
-    assert_eq!(store.record(&name()).unwrap().condemned.len(), 2, "the older one was only in the database");
+    assert_eq!(store.record(&name()).unwrap().blocked.len(), 2, "the older one was only in the database");
     drop(store);
     let (store, healed) = open(&dir);
     assert!(healed.is_empty(), "{healed:?}");
     assert_eq!(seqs(&store.outbox(0, 9)), [1, 2, last]);
     assert!(store.record(&name()).unwrap().epoch > 41);
-    assert_eq!(store.memory().alone_since, None);
+    assert_eq!(store.witness_data().alone_since, None);
 }
 
 /// The disk fills between the look at its free space and sled's write.
@@ -98,7 +98,7 @@ fn a_database_that_meets_a_full_disk_is_let_go_and_opened_again() {
     let mut changes = Changes::default();
     (10..80).for_each(|seq| changes.put(Key::Report(seq), vec![b'x'; 8000]));
     let outcome = store.database.as_mut().unwrap().apply(changes);
-    assert!(matches!(outcome, Err(Trouble::Full(_))), "{outcome:?}");
+    assert!(matches!(outcome, Err(DatabaseError::Full(_))), "{outcome:?}");
     store.judge(outcome);
     store.commit(&record(), vec![report(Event::Activated)]).unwrap();
     assert!(store.degraded().is_some());

@@ -1,23 +1,23 @@
-//! Lies with valid signatures: what an authority, a log or a builder of another mind could make. One at a time; see [`super::Attestation::lie`].
+//! Lies with valid signatures: what an authority, a log or a builder of another mind could make. One at a time; see [`super::Attestation::forgery`].
 
 use serde_json::Value;
 
 /// One lie.
 #[derive(Debug, Clone, Copy)]
-pub enum Lie {
+pub enum Forgery {
     /// In the signing certificate.
-    Certificate(CertificateLie),
+    Certificate(CertificateForgery),
     /// In the certificate's proof that it was logged.
-    Sct(SctLie),
+    Sct(SctForgery),
     /// In the timestamp token.
-    Token(TokenLie),
+    Token(TokenForgery),
     /// Changes the log entry's body before the log signs for it.
     Body(fn(&mut Value)),
 }
 
 /// What a certificate authority should not issue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CertificateLie {
+pub enum CertificateForgery {
     /// No key usage at all.
     NoUsage,
     /// For TLS servers.
@@ -48,7 +48,7 @@ pub enum CertificateLie {
 
 /// What the root should not issue in place of its intermediate, and what it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IntermediateLie {
+pub enum IntermediateForgery {
     /// The same rights. No lie.
     Honest,
     /// No key usages named at all. No lie: only named ones limit.
@@ -71,7 +71,7 @@ pub enum IntermediateLie {
 
 /// What a certificate log should not sign, and what it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SctLie {
+pub enum SctForgery {
     /// Only by a log that nobody trusts.
     OnlyUnknown,
     /// By a log that nobody trusts, and by the trusted one. No lie: certificates may be in several logs.
@@ -94,7 +94,7 @@ pub enum SctLie {
 
 /// What a timestamp authority should not sign, and what it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenLie {
+pub enum TokenForgery {
     /// Names its certificate by SHA-1, as RFC 3161 did first. No lie.
     OldName,
     /// Names another certificate by SHA-1.

@@ -21,7 +21,7 @@ const PREPARED: Duration = Duration::from_secs(60);
 
 /// Releases, their server and a prepared device.
 #[derive(Debug)]
-pub struct World {
+pub struct Testbed {
     /// What devices know of it.
     pub setting: Setting,
     factory: Factory,
@@ -43,7 +43,7 @@ pub fn script(accepts: &str, then: &str) -> String {
 /// What a new release does first.
 pub const REWRITE: &str = "printf 'format: 2\\n' > \"$1\"; echo \"new\" >> \"$2\"";
 
-impl World {
+impl Testbed {
     /// Makes releases and a device on which the first of them is committed. Everything is below `dir`.
     pub fn new(dir: &Path) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("slipway-").tempdir_in(dir)?;
@@ -65,15 +65,15 @@ impl World {
         let agent = dir.path().join("slipway-agent");
         std::fs::copy(programs::program("slipway-agent", "slipway-agent")?, &agent)?;
         let (url, root) = (factory.server.url(), String::from_utf8(factory.root()?)?);
-        let world = Self { setting: Setting { url, agent: agent.canonicalize()?, root, programs }, factory, dir };
+        let testbed = Self { setting: Setting { url, agent: agent.canonicalize()?, root, programs }, factory, dir };
         for scenario in Scenario::ALL {
-            world.point(scenario, OLD)?;
+            testbed.point(scenario, OLD)?;
         }
-        world.prepare()?;
+        testbed.prepare()?;
         for scenario in Scenario::ALL {
-            world.point(scenario, scenario.new_version())?;
+            testbed.point(scenario, scenario.new_version())?;
         }
-        Ok(world)
+        Ok(testbed)
     }
 
     /// The operator and his web server.

@@ -5,8 +5,8 @@
 
 use crate::crash::device::CrashDevice;
 use crate::crash::scenario::{OLD, Scenario};
+use crate::crash::testbed::{DORMANT, REWRITE, Testbed, copy, script};
 use crate::crash::verdict;
-use crate::crash::world::{DORMANT, REWRITE, World, copy, script};
 use anyhow::{Context as _, Result, bail, ensure};
 use slipway_protocol::Report;
 use slipway_testkit::wait;
@@ -28,7 +28,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Bench {
     /// Releases and their server: channel `commit` has [`NEW`], `below` has [`OLD`], `next` has [`NEXT`].
-    pub world: World,
+    pub testbed: Testbed,
     dir: TempDir,
 }
 
@@ -36,30 +36,30 @@ impl Bench {
     /// Makes all of it.
     pub fn new() -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let mut world = World::new(dir.path())?;
-        world.release(NEXT, &script("12", REWRITE), 0)?;
-        world.offer("below", OLD)?;
-        world.offer("next", NEXT)?;
-        let mut device = world.device(&dir.path().join("updated"), Scenario::Commit)?;
+        let mut testbed = Testbed::new(dir.path())?;
+        testbed.release(NEXT, &script("12", REWRITE), 0)?;
+        testbed.offer("below", OLD)?;
+        testbed.offer("next", NEXT)?;
+        let mut device = testbed.device(&dir.path().join("updated"), Scenario::Commit)?;
         copy(device.dir(), &dir.path().join("older"))?;
         device.start()?;
         wait::try_until("the second release is committed", PATIENCE, || device.finished()).with_context(|| device.log())?;
-        verdict::all_agree(&world.setting, &mut device)?;
+        verdict::all_agree(&testbed.setting, &mut device)?;
         device.end_component();
         std::fs::remove_file(device.dir().join("agent.log"))?;
-        Ok(Self { world, dir })
+        Ok(Self { testbed, dir })
     }
 
     /// A copy of the device after its update. Neither its agent nor its component runs.
     pub fn updated(&self, name: &str) -> Result<CrashDevice> {
         let dir = self.dir.path().join(name);
         copy(&self.dir.path().join("updated"), &dir)?;
-        CrashDevice::at(&dir, Scenario::Commit, &self.world.setting)
+        CrashDevice::at(&dir, Scenario::Commit, &self.testbed.setting)
     }
 
     /// A copy of the device before its update.
     pub fn before(&self, name: &str, scenario: Scenario) -> Result<CrashDevice> {
-        self.world.device(&self.dir.path().join(name), scenario)
+        self.testbed.device(&self.dir.path().join(name), scenario)
     }
 
     /// A file or folder of the agent's state as it was before the update.
@@ -176,14 +176,14 @@ pub fn until(device: &mut CrashDevice, what: &str, mut condition: impl FnMut(&Cr
 
 /// Has the agent check now, and follows that to its end; says which codes were heard.
 pub fn check(device: &CrashDevice) -> Result<Vec<String>> {
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     let code = |report: Report| report.refusal.map(|refusal| refusal.code.to_string());
-    device.follow(|report| heard.extend(code(report)))?;
-    Ok(heard)
+    device.follow(|report| received.extend(code(report)))?;
+    Ok(received)
 }
 
 /// The codes of all reports that the device remembers, newest first: what is in there goes out by the outbox.
-pub fn told(device: &CrashDevice) -> Result<Vec<String>> {
+pub fn reported(device: &CrashDevice) -> Result<Vec<String>> {
     Ok(device.history()?.into_iter().filter_map(|report| Some(report.refusal?.code.to_string())).collect())
 }
 
@@ -201,8 +201,12 @@ pub fn refuses_to_go_below(device: &mut CrashDevice, floor: &str) -> Result<()> 
     device.configure("channel = \"commit\"", "channel = \"below\"")?;
     device.start()?;
     answers(device)?;
-    let heard = check(device)?;
-    ensure!(heard.iter().any(|code| code == "SLW-A-FLOOR"), "an older release was answered with {heard:?}:\n{}", device.log());
+    let received = check(device)?;
+    ensure!(
+        received.iter().any(|code| code == "SLW-A-FLOOR"),
+        "an older release was answered with {received:?}:\n{}",
+        device.log()
+    );
     let status = device.status()?;
     let seen = status.floor.as_ref().map(|version| version.as_str());
     ensure!(seen == Some(floor), "the floor is {seen:?}");

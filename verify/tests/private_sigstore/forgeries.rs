@@ -3,31 +3,31 @@
 use super::*;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use slipway_testkit::sigstore::{CertificateLie, EntryKind, IntermediateLie, Lie, SctLie, TokenLie};
+use slipway_testkit::sigstore::{CertificateForgery, EntryKind, Forgery, IntermediateForgery, SctForgery, TokenForgery};
 use slipway_verify::{Artifact, LogRule, Signer, verify_bundle};
 
-fn told(evidence: Evidence, lie: Lie) -> String {
-    judge(&sigstore().attest(&Attestation { evidence, lie: Some(lie), ..release() }), &root(), &kubeedge(""))
+fn refused_with(evidence: Evidence, forgery: Forgery) -> String {
+    judge(&sigstore().attest(&Attestation { evidence, forgery: Some(forgery), ..release() }), &root(), &kubeedge(""))
 }
 
 #[test]
 fn certificates_of_another_profile_are_refused() {
-    for (lie, code) in [
-        (CertificateLie::NoUsage, "CERT-PROFILE"),
-        (CertificateLie::OtherPurpose, "CERT-PROFILE"),
-        (CertificateLie::Authority, "CERT-PROFILE"),
-        (CertificateLie::TwoNames, "CERT-PROFILE"),
-        (CertificateLie::OtherName, "CERT-PROFILE"),
-        (CertificateLie::EmailOfUri, "CERT-PROFILE"),
-        (CertificateLie::UriOfEmail, "CERT-PROFILE"),
-        (CertificateLie::Email, "POLICY-IDENTITY"),
-        (CertificateLie::NameNotCritical, "CERT-PROFILE"),
-        (CertificateLie::UnknownCritical, "CERT-PROFILE"),
-        (CertificateLie::Twice, "CERT-PROFILE"),
-        (CertificateLie::OldVersion, "CERT-PROFILE"),
-        (CertificateLie::Forged, "CERT-SIGNATURE"),
+    for (forgery, code) in [
+        (CertificateForgery::NoUsage, "CERT-PROFILE"),
+        (CertificateForgery::OtherPurpose, "CERT-PROFILE"),
+        (CertificateForgery::Authority, "CERT-PROFILE"),
+        (CertificateForgery::TwoNames, "CERT-PROFILE"),
+        (CertificateForgery::OtherName, "CERT-PROFILE"),
+        (CertificateForgery::EmailOfUri, "CERT-PROFILE"),
+        (CertificateForgery::UriOfEmail, "CERT-PROFILE"),
+        (CertificateForgery::Email, "POLICY-IDENTITY"),
+        (CertificateForgery::NameNotCritical, "CERT-PROFILE"),
+        (CertificateForgery::UnknownCritical, "CERT-PROFILE"),
+        (CertificateForgery::Twice, "CERT-PROFILE"),
+        (CertificateForgery::OldVersion, "CERT-PROFILE"),
+        (CertificateForgery::Forged, "CERT-SIGNATURE"),
     ] {
-        assert_eq!(told(Evidence::RekorV1, Lie::Certificate(lie)), code, "{lie:?}");
+        assert_eq!(refused_with(Evidence::RekorV1, Forgery::Certificate(forgery)), code, "{forgery:?}");
     }
 }
 
@@ -37,23 +37,23 @@ fn whoever_issued_a_certificate_had_the_right_to() {
     let mut trusted = sigstore.trusted_root_value();
     trusted["certificateAuthorities"][0]["certChain"]["certificates"].as_array_mut().unwrap().remove(0);
     let root_only = SigstoreRoot::parse(&bytes(&trusted)).unwrap();
-    for (lie, code) in [
-        (IntermediateLie::Honest, ""),
-        (IntermediateLie::NoUsage, ""),
-        (IntermediateLie::OnlySignatures, "CERT-AUTHORITY-USAGE"),
-        (IntermediateLie::OnlyRevocation, "CERT-AUTHORITY-USAGE"),
-        (IntermediateLie::NoAuthority, "CERT-AUTHORITY-USAGE"),
-        (IntermediateLie::NoConstraints, "CERT-AUTHORITY-USAGE"),
-        (IntermediateLie::OtherPurpose, "CERT-PROFILE"),
-        (IntermediateLie::UnknownCritical, "CERT-PROFILE"),
-        (IntermediateLie::Expired, "CERT-EXPIRED"),
+    for (forgery, code) in [
+        (IntermediateForgery::Honest, ""),
+        (IntermediateForgery::NoUsage, ""),
+        (IntermediateForgery::OnlySignatures, "CERT-AUTHORITY-USAGE"),
+        (IntermediateForgery::OnlyRevocation, "CERT-AUTHORITY-USAGE"),
+        (IntermediateForgery::NoAuthority, "CERT-AUTHORITY-USAGE"),
+        (IntermediateForgery::NoConstraints, "CERT-AUTHORITY-USAGE"),
+        (IntermediateForgery::OtherPurpose, "CERT-PROFILE"),
+        (IntermediateForgery::UnknownCritical, "CERT-PROFILE"),
+        (IntermediateForgery::Expired, "CERT-EXPIRED"),
     ] {
-        let intermediate = json!({"rawBytes": STANDARD.encode(sigstore.intermediate(lie))});
+        let intermediate = json!({"rawBytes": STANDARD.encode(sigstore.intermediate(forgery))});
         // From the bundle, where the trusted root names no intermediate.
         let mut bundle = sigstore.attest_value(&release());
         bundle["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.2".into();
         chain(&mut bundle, std::slice::from_ref(&intermediate));
-        assert_eq!(judge(&bytes(&bundle), &root_only, &kubeedge("")), code, "{lie:?}");
+        assert_eq!(judge(&bytes(&bundle), &root_only, &kubeedge("")), code, "{forgery:?}");
         // In the trusted root it anchors, so what is wrong with it is the root's own defect, but for the right to issue.
         let mut trusted = sigstore.trusted_root_value();
         trusted["certificateAuthorities"][0]["certChain"]["certificates"][0] = intermediate;
@@ -63,24 +63,24 @@ fn whoever_issued_a_certificate_had_the_right_to() {
             "CERT-EXPIRED" => "CERT-AUTHORITY",
             same => same,
         };
-        assert_eq!(judge(&sigstore.attest(&release()), &root, &kubeedge("")), code, "{lie:?} in the trusted root");
+        assert_eq!(judge(&sigstore.attest(&release()), &root, &kubeedge("")), code, "{forgery:?} in the trusted root");
     }
 }
 
 #[test]
 fn certificate_logs_are_several_and_each_known_one_is_right() {
-    for (lie, code) in [
-        (SctLie::UnknownToo, ""),
-        (SctLie::Twice, ""),
-        (SctLie::OnlyUnknown, "CERT-SCT-LOG"),
-        (SctLie::Forged, "CERT-SCT"),
-        (SctLie::OtherAlgorithm, "CERT-SCT"),
-        (SctLie::AfterEnd, "CERT-SCT-TIME"),
-        (SctLie::BeforeLog, "CERT-SCT-TIME"),
-        (SctLie::Malformed, "CERT-SCT-MALFORMED"),
-        (SctLie::Empty, "CERT-SCT-MALFORMED"),
+    for (forgery, code) in [
+        (SctForgery::UnknownToo, ""),
+        (SctForgery::Twice, ""),
+        (SctForgery::OnlyUnknown, "CERT-SCT-LOG"),
+        (SctForgery::Forged, "CERT-SCT"),
+        (SctForgery::OtherAlgorithm, "CERT-SCT"),
+        (SctForgery::AfterEnd, "CERT-SCT-TIME"),
+        (SctForgery::BeforeLog, "CERT-SCT-TIME"),
+        (SctForgery::Malformed, "CERT-SCT-MALFORMED"),
+        (SctForgery::Empty, "CERT-SCT-MALFORMED"),
     ] {
-        assert_eq!(told(Evidence::RekorV1, Lie::Sct(lie)), code, "{lie:?}");
+        assert_eq!(refused_with(Evidence::RekorV1, Forgery::Sct(forgery)), code, "{forgery:?}");
     }
     // The issuer's key is part of what the log signed, so another issuer of the same name does not pass.
     let mut trusted = sigstore().trusted_root_value();
@@ -92,20 +92,20 @@ fn certificate_logs_are_several_and_each_known_one_is_right() {
 #[test]
 fn tokens_say_what_they_are_about_and_who_made_them() {
     for evidence in [Evidence::RekorV2, Evidence::RekorV1AndTimestamp] {
-        for (lie, code) in [
-            (TokenLie::OldName, ""),
-            (TokenLie::OldNameWrong, "TIMESTAMP-SIGNER"),
-            (TokenLie::NameWrong, "TIMESTAMP-SIGNER"),
-            (TokenLie::OtherSerial, "TIMESTAMP-SIGNER"),
-            (TokenLie::OtherSignature, "TIMESTAMP-IMPRINT"),
-            (TokenLie::OtherDigest, "TIMESTAMP-DIGEST"),
-            (TokenLie::OtherContentType, "TIMESTAMP-MALFORMED"),
-            (TokenLie::TwoSigners, "TIMESTAMP-MALFORMED"),
-            (TokenLie::Extension, "TIMESTAMP-MALFORMED"),
-            (TokenLie::Rejected, "TIMESTAMP-MALFORMED"),
-            (TokenLie::Forged, "TIMESTAMP-INVALID"),
+        for (forgery, code) in [
+            (TokenForgery::OldName, ""),
+            (TokenForgery::OldNameWrong, "TIMESTAMP-SIGNER"),
+            (TokenForgery::NameWrong, "TIMESTAMP-SIGNER"),
+            (TokenForgery::OtherSerial, "TIMESTAMP-SIGNER"),
+            (TokenForgery::OtherSignature, "TIMESTAMP-IMPRINT"),
+            (TokenForgery::OtherDigest, "TIMESTAMP-DIGEST"),
+            (TokenForgery::OtherContentType, "TIMESTAMP-MALFORMED"),
+            (TokenForgery::TwoSigners, "TIMESTAMP-MALFORMED"),
+            (TokenForgery::Extension, "TIMESTAMP-MALFORMED"),
+            (TokenForgery::Rejected, "TIMESTAMP-MALFORMED"),
+            (TokenForgery::Forged, "TIMESTAMP-INVALID"),
         ] {
-            assert_eq!(told(evidence, Lie::Token(lie)), code, "{lie:?} {evidence:?}");
+            assert_eq!(refused_with(evidence, Forgery::Token(forgery)), code, "{forgery:?} {evidence:?}");
         }
     }
     let mut other = sigstore().trusted_root_value();
@@ -143,9 +143,9 @@ const VERIFIER: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCkFBQUEKLS0tLS1FTkQg
 #[test]
 fn an_entry_about_another_envelope_file_is_refused() {
     type Edit = fn(&mut Value);
-    let old = |lie| {
-        let lie = Some(Lie::Body(lie));
-        sigstore().attest_value(&Attestation { lie, ..release().generator("v1.10.0") })
+    let old = |forgery| {
+        let forgery = Some(Forgery::Body(forgery));
+        sigstore().attest_value(&Attestation { forgery, ..release().generator("v1.10.0") })
     };
     let code = |bundle: &Value| judge(&bytes(bundle), &root(), &kubeedge(""));
     let edits: [(&str, Edit, &str); 10] = [
@@ -315,7 +315,7 @@ fn an_entry_about_something_else_is_refused() {
         ),
     ];
     for (what, evidence, edit, code) in edits {
-        assert_eq!(told(evidence, Lie::Body(edit)), code, "{what}");
+        assert_eq!(refused_with(evidence, Forgery::Body(edit)), code, "{what}");
     }
 }
 
@@ -352,7 +352,7 @@ fn an_entry_about_another_file_is_refused() {
     let signer = Signer::Identity { identity: &identity, issuer: "https://token.actions.githubusercontent.com" };
     let code = |bundle: &[u8], artifact| code_of(verify_bundle(bundle, &root(), signer, artifact, LogRule::Proof));
     for (what, evidence, edit, wanted) in edits {
-        let bundle = sigstore().sign_blob(&Attestation { evidence, lie: Some(Lie::Body(edit)), ..release() }, TARBALL);
+        let bundle = sigstore().sign_blob(&Attestation { evidence, forgery: Some(Forgery::Body(edit)), ..release() }, TARBALL);
         for artifact in [Artifact::Bytes(TARBALL), Artifact::Sha256(Sha256::of(TARBALL))] {
             assert_eq!(code(&bundle, artifact), wanted, "{what}");
         }

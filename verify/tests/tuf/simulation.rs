@@ -64,7 +64,7 @@ fn action() -> impl Strategy<Value = Action> {
 
 const ROLES: [&str; 6] = ["root", "timestamp", "snapshot", "targets", "releases", "channels"];
 
-struct Life {
+struct Simulation {
     now: Timestamp,
     operator: Sim,
     /// What the server had, after each publication.
@@ -77,7 +77,7 @@ struct Life {
     releases: u32,
 }
 
-impl Life {
+impl Simulation {
     fn new() -> Self {
         let now = time("2026-11-22T12:00:00Z");
         let mut operator = Sim::new(now + SignedDuration::from_hours(24 * 400));
@@ -260,7 +260,7 @@ proptest! {
 
     #[test]
     fn every_life_ends_well(actions in proptest::collection::vec(action(), 1..40)) {
-        let mut life = Life::new();
+        let mut life = Simulation::new();
         for action in &actions {
             life.step(action);
         }
@@ -270,7 +270,7 @@ proptest! {
 
 #[test]
 fn a_device_that_slept_for_two_years_walks_the_chain() {
-    let mut life = Life::new();
+    let mut life = Simulation::new();
     life.step(&Action::Refresh);
     for _ in 0..8 {
         life.step(&Action::Pass(91));
@@ -285,7 +285,7 @@ fn a_device_that_slept_for_two_years_walks_the_chain() {
 /// The account above would notice: a device that forgets its floors takes what is old.
 #[test]
 fn without_floors_a_replay_is_taken() {
-    let mut life = Life::new();
+    let mut life = Simulation::new();
     let old = life.past[0].clone();
     life.publish();
     life.step(&Action::Refresh);

@@ -17,23 +17,23 @@ const PROBE: &str = ".slipway-tmp.rehearsal";
 
 /// Whether a snapshot of what `settings` name can be taken as `dir`, brought back again, and a link beside `link` be made. Holds all the
 /// room that this will need at once.
-pub fn rehearse(dir: &Path, settings: &SnapshotSettings, link: &Path) -> Result<(), Refusal> {
+pub fn preflight(dir: &Path, settings: &SnapshotSettings, link: &Path) -> Result<(), Refusal> {
     let databases = settings.databases.iter();
     let companions = databases.clone().flat_map(|path| COMPANIONS.iter().map(|suffix| beside(path, suffix)));
     let mut room = Room::default();
-    let mut whole = INDEX_ROOM;
+    let mut total = INDEX_ROOM;
     for path in settings.files.iter().chain(databases).cloned().chain(companions) {
         let Some(file) = open(&path, false)? else { continue };
         let size = file.metadata().map_err(io("look at", &path))?.len();
-        whole = whole.saturating_add(size);
+        total = total.saturating_add(size);
         room.hold(temporary(&path), size)?;
     }
-    room.hold(parent(dir).join(PROBE), whole)?;
+    room.hold(parent(dir).join(PROBE), total)?;
     room.hold(link.with_file_name(PROBE), 0)
 }
 
 /// Whether there is room to bring the snapshot `dir` back.
-pub fn rehearse_restore(dir: &Path) -> Result<(), Refusal> {
+pub fn preflight_restore(dir: &Path) -> Result<(), Refusal> {
     let mut room = Room::default();
     for entry in read_index(dir)?.entries() {
         let size = entry.stored.as_ref().map_or(0, |stored| stored.size);

@@ -38,7 +38,7 @@ const CHAPTERS: [(&str, Chapter); 5] = [
 ];
 
 /// Tells the story; success only when all of it really happened.
-pub(crate) fn tell() -> ExitCode {
+pub(crate) fn run() -> ExitCode {
     let began = Instant::now();
     let mut screen = Screen::new();
     screen.line("Slipway, on this machine: real processes, real signals, real files; loopback only.");
@@ -121,7 +121,7 @@ fn good(fleet: &mut Fleet) -> Result<String> {
     );
     let since = fleet.now();
     let release = fleet.factory.ship(&Dials::healthy(GOOD))?;
-    fleet.ring(GOOD)?;
+    fleet.notify(GOOD)?;
     fleet.all_report(since, &Wanted { event: Event::Committed, version: GOOD, code: None }, |_| Ok(()))?;
     fleet.runs(GOOD)?;
     fact("downloads of the release", fleet.asked_for(&fleet.factory.artifact_path(&release)), fleet.devices.len())?;
@@ -142,7 +142,7 @@ fn forked(fleet: &mut Fleet) -> Result<String> {
     // The operator's tool itself would refuse to sign this; whoever has stolen the keys has another tool.
     let release = fleet.factory.release_attested(&Dials::healthy(FORKED), attestation, true)?;
     fleet.factory.point(FORKED)?;
-    fleet.ring(FORKED)?;
+    fleet.notify(FORKED)?;
     let code = "SLW-V-POLICY-SOURCE";
     let wanted = Wanted { event: Event::Refused, version: FORKED, code: Some(code) };
     let reports = fleet.all_report(since, &wanted, |_| Ok(()))?;
@@ -167,7 +167,7 @@ fn tampered(fleet: &mut Fleet) -> Result<String> {
     // Never healed: a device that looks by its own timer must not find the release good after all and spoil the next chapter.
     fleet.factory.server.fault(&artifact, Fault::FlipByte(middle));
     fleet.factory.point(TAMPERED)?;
-    fleet.ring(TAMPERED)?;
+    fleet.notify(TAMPERED)?;
     let code = "SLW-A-DIGEST";
     let wanted = Wanted { event: Event::Refused, version: TAMPERED, code: Some(code) };
     let reports = fleet.all_report(since, &wanted, |_| Ok(()))?;
@@ -198,7 +198,7 @@ fn dying(fleet: &mut Fleet) -> Result<String> {
     let dials = Dials { rewrites_config: true, ..Dials::new(DYING, Behaviour::DiesAfter { ms: life, code: 2 }) };
     let release = fleet.factory.ship(&dials)?;
     let artifact = fleet.factory.artifact_path(&release);
-    fleet.ring(DYING)?;
+    fleet.notify(DYING)?;
     // It writes in place, and what comes back comes under the same name: whoever has the file open sees what was written, however late.
     let open = |device: &Device| File::open(device.path("edgecore.yaml"));
     let written = fleet.devices.iter().map(open).collect::<Result<Vec<File>, _>>()?;
@@ -225,7 +225,7 @@ fn dying(fleet: &mut Fleet) -> Result<String> {
     // Once more. Its own timer may have made a device look before the bell did; both answers are the same.
     let asked = fleet.asked_for(&artifact);
     let again = fleet.now();
-    fleet.ring(DYING)?;
+    fleet.notify(DYING)?;
     let code = "SLW-A-CONDEMNED";
     let wanted = Wanted { event: Event::Refused, version: DYING, code: Some(code) };
     fleet.until("the same release, offered again, is answered by all", |fleet| {
@@ -243,8 +243,8 @@ fn dying(fleet: &mut Fleet) -> Result<String> {
     fleet.refused(&wanted)?;
     fact("downloads of the condemned release", fleet.asked_for(&artifact), asked)?;
     for device in &fleet.devices {
-        let condemned: Vec<String> = component(device)?.condemned.iter().map(|condemned| condemned.version.to_string()).collect();
-        fact(&format!("{}: condemned", device.name()), condemned, vec![DYING.to_owned()])?;
+        let blocked: Vec<String> = component(device)?.blocked.iter().map(|blocked| blocked.version.to_string()).collect();
+        fact(&format!("{}: condemned", device.name()), blocked, vec![DYING.to_owned()])?;
         let line = format!("   {} {}  offered again: refused, {code}, not fetched", fleet.screen.tick(true), device.name());
         fleet.screen.line(&line);
     }
@@ -266,7 +266,7 @@ fn killed(fleet: &mut Fleet) -> Result<String> {
     // Nobody gets further than this before edge-2 is caught.
     fleet.factory.server.fault(&artifact, Fault::HoldAfter(size / 4 * 3));
     fleet.factory.point(LARGE)?;
-    fleet.ring(LARGE)?;
+    fleet.notify(LARGE)?;
     let mut on_disk = None;
     fleet.all_report(since, &Wanted { event: Event::Committed, version: LARGE, code: None }, |fleet| {
         if on_disk.is_none() {
@@ -349,17 +349,17 @@ fn slot(device: &Device, version: &str) -> Option<String> {
 
 /// Why: once for all devices with the same code.
 fn reasons(screen: &mut Screen, reports: &[Report]) {
-    let mut told: Vec<String> = Vec::new();
+    let mut shown: Vec<String> = Vec::new();
     for report in reports {
         let Some(refusal) = &report.refusal else { continue };
         let text = refusal.explain();
-        if told.iter().any(|other| other.lines().next() == text.lines().next()) {
+        if shown.iter().any(|other| other.lines().next() == text.lines().next()) {
             continue;
         }
         for line in text.lines() {
             screen.wrapped("     ", line);
         }
-        told.push(text);
+        shown.push(text);
     }
 }
 
