@@ -8,9 +8,13 @@
 //! Shown to fail: with `use crate::driver::Driver;` in `agent/src/trust.rs`, `each_wing_uses_only_what_the_table_allows` and
 //! `no_files_import_each_other_in_a_circle` fail and name the file.
 
+mod names;
+mod tokens;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use tokens::{Token, tokens};
 
 /// Each crate, its folder, and which of ours it may use.
 const CRATES: [(&str, &str, &[&str]); 10] = [
@@ -85,15 +89,6 @@ const MACHINE: [&str; 3] = ["jiff", "serde", "slipway-protocol"];
 
 type Module = Vec<String>;
 
-/// The parts of a program that an import is made of.
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum Token {
-    Word(String),
-    /// `::`
-    Path,
-    Sign(char),
-}
-
 /// One file: where it is in its crate, and the paths that it names.
 #[derive(Debug)]
 struct Source {
@@ -104,52 +99,9 @@ struct Source {
     test_modules: Vec<String>,
 }
 
-fn tokens(text: &str) -> Vec<Token> {
-    let chars: Vec<char> = text.chars().collect();
-    let at = |i: usize| chars.get(i).copied().unwrap_or(' ');
-    let (mut tokens, mut i) = (Vec::new(), 0);
-    while i < chars.len() {
-        match (at(i), at(i + 1)) {
-            ('/', '/') => i += chars[i..].iter().take_while(|c| **c != '\n').count(),
-            ('/', '*') => i = (i..chars.len()).find(|i| at(*i) == '*' && at(i + 1) == '/').map_or(chars.len(), |end| end + 2),
-            ('r', '"' | '#') if chars[i + 1..].iter().find(|c| **c != '#') == Some(&'"') => {
-                let hashes = chars[i + 1..].iter().take_while(|c| **c == '#').count();
-                let end = |i: &usize| at(*i) == '"' && (1..=hashes).all(|n| at(i + n) == '#');
-                i = (i + hashes + 2..chars.len()).find(end).map_or(chars.len(), |end| end + hashes + 1);
-            }
-            ('"', _) => {
-                let start = i + 1;
-                i = start;
-                while i < chars.len() && at(i) != '"' {
-                    i += if at(i) == '\\' { 2 } else { 1 };
-                }
-                // `#[serde(with = "crate::duration")]` is an import, too.
-                let string: String = chars[start..i.min(chars.len())].iter().collect();
-                if string.starts_with("crate::") {
-                    tokens.extend(self::tokens(&string));
-                }
-                i += 1;
-            }
-            ('\'', '\\') => i = (i + 3..chars.len()).find(|i| at(*i) == '\'').map_or(chars.len(), |end| end + 1),
-            ('\'', _) if at(i + 2) == '\'' => i += 3,
-            (':', ':') => {
-                tokens.push(Token::Path);
-                i += 2;
-            }
-            (c, _) if c.is_alphanumeric() || c == '_' => {
-                let word: String = chars[i..].iter().take_while(|c| c.is_alphanumeric() || **c == '_').collect();
-                i += word.chars().count();
-                tokens.push(Token::Word(word));
-            }
-            (c, _) => {
-                if !c.is_whitespace() {
-                    tokens.push(Token::Sign(c));
-                }
-                i += 1;
-            }
-        }
-    }
-    tokens
+/// The folder of the workspace.
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
 /// Where the item that begins here ends: after its body or its semicolon.
@@ -255,7 +207,7 @@ fn built(mut sources: Vec<Source>) -> Vec<Source> {
 }
 
 fn crate_sources(folder: &str) -> Vec<Source> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let top = top();
     let mut sources = Vec::new();
     read(&top.join(folder).join("src"), "", &mut sources);
     assert!(!sources.is_empty(), "{folder} has no sources");
@@ -387,7 +339,7 @@ fn each_crate_uses_only_what_the_table_allows() {
 
 #[test]
 fn the_machines_manifest_keeps_it_pure() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("machine/Cargo.toml");
+    let path = top().join("machine/Cargo.toml");
     let manifest = fs::read_to_string(path).unwrap();
     let dependencies = manifest.split("[dependencies]\n").nth(1).unwrap().lines().take_while(|line| !line.is_empty());
     let found: Vec<&str> = dependencies.map(|line| line.split(['.', ' ', '=']).next().unwrap()).collect();
