@@ -337,7 +337,7 @@ impl Driver {
             return;
         }
         let (executor, outcomes, name) = (Rc::clone(&self.executor), self.outcomes.0.clone(), component.clone());
-        let dispensable = matches!(effect, Effect::Check { .. } | Effect::Fetch { .. } | Effect::Watch { .. });
+        let abortable = effect.abortable();
         let task = tokio::task::spawn_local(async move {
             if let Effect::Watch { plan, payload } = &effect {
                 loop {
@@ -357,7 +357,7 @@ impl Driver {
                 let _ = outcomes.send(EffectOutcome::Answer { component: name, epoch, answer, evidence: String::new() });
             }
         });
-        if dispensable && let Some(live) = self.live.get_mut(component) {
+        if abortable && let Some(live) = self.live.get_mut(component) {
             live.task = Some(task.abort_handle());
         }
     }

@@ -21,7 +21,7 @@ use crate::trust::{CheckRequest, NoCandidate, ReleaseEvidence, Resolved, Transpo
 use jiff::Timestamp;
 use slipway_machine::record::{Installed, Plan, SlotName, Source, Trigger};
 use slipway_machine::time::Moment;
-use slipway_machine::{Candidate, CheckOutcome, Effect, EffectAnswer, EffectFailure, RetryAdvice};
+use slipway_machine::{Candidate, CheckOutcome, Effect, EffectAnswer, EffectFailure, RetryAdvice, SlotCondition};
 use slipway_protocol::{Category, ComponentName, NodeName, Refusal, Sha256, Version};
 use slipway_verify::{Authorized, Release};
 use std::cell::{Cell, RefCell};
@@ -187,6 +187,8 @@ impl Executor {
         let touches = matches!(effect, Effect::Prepare { .. } | Effect::Switch { .. } | Effect::Restore { .. });
         let _process_lock = if touches { Some(managed.process_lock.lock().await) } else { None };
         Some(match effect {
+            Effect::SetAside { damaged } => Answer::SetAside(self.set_aside(managed, damaged).await),
+            Effect::AdoptAgain { lost } => Answer::AdoptedAgain(self.adopt_again(managed, lost).await),
             Effect::Check { trigger, repair } => EffectAnswer::Checked(self.check(managed, trigger, repair.as_ref()).await),
             Effect::Fetch { plan } => EffectAnswer::Fetched(self.fetch(component, plan, progress).await),
             Effect::Stage { plan } => EffectAnswer::Staged(self.stage(component, plan).await),
@@ -199,6 +201,38 @@ impl Executor {
         })
     }
 
+    /// A slot that cannot be moved aside stays: its release is fetched all the same, and replaces it.
+    async fn set_aside(&self, managed: &ManagedComponent, damaged: &Installed) -> SlotCondition {
+        let component = &managed.config.name;
+        if self.verify_slot(component, damaged).await.is_ok() {
+            return SlotCondition::Intact;
+        }
+        // The agent's own stays until its successor is whole: something of it may start, and nothing else would.
+        if managed.agent.is_none() {
+            let (slots, name, damaged) = (self.slots.clone(), component.clone(), damaged.clone());
+            if let Err(refusal) = blocking(move || slots.set_aside(&name, &damaged.slot, &damaged.payload)).await {
+                tracing::error!(%component, %refusal, "damaged release could not be moved aside");
+            }
+        }
+        SlotCondition::Damaged
+    }
+
+    async fn adopt_again(&self, managed: &ManagedComponent, lost: &Installed) -> SlotCondition {
+        let component = &managed.config.name;
+        // The agent itself is never taken from a file that nobody proved.
+        let Some(adopt) = managed.config.adopt.as_ref().filter(|_| managed.agent.is_none()) else {
+            return SlotCondition::Damaged;
+        };
+        let (slots, name, path, lost) = (self.slots.clone(), component.clone(), adopt.path.clone(), lost.clone());
+        match blocking(move || slots.adopt_again(&name, &path, &lost)).await {
+            Ok(()) => SlotCondition::Intact,
+            Err(refusal) => {
+                tracing::warn!(%component, %refusal, "damaged adopted program could not be copied from its original path again");
+                SlotCondition::Damaged
+            }
+        }
+    }
+
     /// A damaged release is looked for first: it is known to work here. Where it cannot be had, what the channel names must do.
     async fn check(&self, managed: &ManagedComponent, trigger: &Trigger, repair: Option<&Installed>) -> CheckOutcome {
         let component = &managed.config.name;
@@ -209,28 +243,6 @@ impl Executor {
                 Err(refusal) => return CheckOutcome::Refused { refusal, version: None },
             },
         };
-        if let Some(installed) = repair
-            && self.verify_slot(component, installed).await.is_ok()
-        {
-            return CheckOutcome::AlreadyIntact;
-        }
-        // The agent's own stays until its successor is whole: something of it may start, and nothing else would.
-        if let Some(installed) = repair.filter(|_| managed.agent.is_none()) {
-            let (slots, name, damaged) = (self.slots.clone(), component.clone(), installed.clone());
-            if let Err(refusal) = blocking(move || slots.set_aside(&name, &damaged.slot, &damaged.payload)).await {
-                tracing::error!(%component, %refusal, "damaged release could not be moved aside");
-            }
-            // No repository has what was adopted. Where it came from may.
-            if let Some(adopt) = managed.config.adopt.as_ref().filter(|_| installed.adopted) {
-                let (slots, name, path, lost) = (self.slots.clone(), component.clone(), adopt.path.clone(), installed.clone());
-                match blocking(move || slots.adopt_again(&name, &path, &lost)).await {
-                    Ok(()) => return CheckOutcome::AlreadyIntact,
-                    Err(refusal) => {
-                        tracing::warn!(%component, %refusal, "damaged adopted program could not be copied from its original path again")
-                    }
-                }
-            }
-        }
         if let Some(installed) = repair {
             match self.look_for(component, trigger, transport.as_ref(), Some(&installed.version)).await {
                 CheckOutcome::Candidate(candidate) if candidate.plan.artifact == installed.artifact => {
@@ -239,7 +251,7 @@ impl Executor {
                 CheckOutcome::Refused { refusal, .. } => {
                     tracing::warn!(%component, %refusal, "damaged release could not be fetched again")
                 }
-                CheckOutcome::Candidate(_) | CheckOutcome::Waiting(_) | CheckOutcome::AlreadyIntact => {}
+                CheckOutcome::Candidate(_) | CheckOutcome::Waiting(_) => {}
                 failed @ CheckOutcome::Failed(_) => return failed,
             }
         }

@@ -16,7 +16,7 @@
 //!
 //! | state | who moves it on | at the latest | after a start |
 //! |---|---|---|---|
-//! | Checking | the check's answer; in a pause, time | each request has a time limit; pauses up to `retry_most`, given up after `give_up` | checked again |
+//! | Checking | the answer of set-aside, adopt-again or check; in a pause, time | each request has a time limit; pauses up to `retry_most`, given up after `give_up` | checked again |
 //! | Downloading | the download's answer; in a pause, time | a minimum speed; pauses as above, given up after `give_up` | goes on at its last durable byte |
 //! | Staging, Staged | the slot's answer | as long as the disk takes | staged again, prepared |
 //! | Activating | the answer of prepare or switch | stop and start have time limits | prepared or switched again |
@@ -49,7 +49,7 @@ pub use step::{step, wake_at};
 pub use types::name;
 pub use types::{
     Candidate, CheckOutcome, Effect, EffectAnswer, EffectFailure, HeldRelease, HoldReason, Input, ReportDraft, RetryAdvice,
-    Settings, Transition,
+    Settings, SlotCondition, Transition,
 };
 
 /// Every refusal of this crate; `docs/CODES.md` lists them.

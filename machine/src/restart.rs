@@ -51,7 +51,8 @@ fn watch() -> impl Strategy<Value = Watch> {
 
 /// A release that could ever have been committed.
 fn installed() -> impl Strategy<Value = Option<Installed>> {
-    prop::option::of((0_u32..8).prop_filter_map("dies", |n| (!dies(n)).then(|| release(n))))
+    let release = |(n, adopted)| (!dies(n)).then(|| Installed { adopted, ..release(n) });
+    prop::option::of((0_u32..8, any::<bool>()).prop_filter_map("dies", release))
 }
 
 fn blocked(n: u32) -> Blocked {

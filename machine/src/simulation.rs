@@ -114,6 +114,8 @@ pub(super) struct SimulatedDevice {
     pub(super) slots: BTreeSet<SlotName>,
     /// Slots that the disk has lost.
     lost: BTreeSet<SlotName>,
+    /// Of these, the ones that still have their name, so that somebody could start what is in them.
+    in_place: BTreeSet<SlotName>,
     pub(super) link: Option<SlotName>,
     /// The release whose form the configuration has: an older one cannot read a newer one's.
     config: u32,
@@ -146,6 +148,7 @@ impl SimulatedDevice {
             parts: BTreeSet::new(),
             slots: BTreeSet::new(),
             lost: BTreeSet::new(),
+            in_place: BTreeSet::new(),
             link: None,
             config: 0,
             snapshots: BTreeMap::new(),
@@ -216,9 +219,33 @@ impl SimulatedDevice {
     /// Carries out an order; `half` stops in the middle of it.
     fn perform(&mut self, effect: &Effect, half: bool) -> Option<EffectAnswer> {
         Some(match effect {
+            Effect::SetAside { damaged } => {
+                if half {
+                    return None;
+                }
+                self.in_place.remove(&damaged.slot);
+                let intact = self.slots.contains(&damaged.slot);
+                Answer::SetAside(if intact { SlotCondition::Intact } else { SlotCondition::Damaged })
+            }
+            Effect::AdoptAgain { lost } => {
+                assert!(lost.adopted, "{lost:?} was never adopted");
+                if half {
+                    return None;
+                }
+                let there = !self.withheld.contains(&number(&lost.slot));
+                self.slots.extend(there.then(|| lost.slot.clone()));
+                Answer::AdoptedAgain(if there { SlotCondition::Intact } else { SlotCondition::Damaged })
+            }
             Effect::Check { .. } if self.offline => return Self::fail(effect, true),
             Effect::Check { repair, .. } => {
-                let advice = repair.as_ref().map(|installed| number(&installed.slot)).filter(|n| !self.withheld.contains(n));
+                let in_place = repair.as_ref().is_some_and(|installed| self.in_place.contains(&installed.slot));
+                assert!(!in_place, "looked for what was damaged before that was set aside");
+                // No repository has what was adopted.
+                let advice = repair
+                    .as_ref()
+                    .filter(|installed| !installed.adopted)
+                    .map(|installed| number(&installed.slot))
+                    .filter(|n| !self.withheld.contains(n));
                 let plan = plan(advice.unwrap_or(self.channel));
                 EffectAnswer::Checked(CheckOutcome::Candidate(Box::new(Candidate { plan, obstacle: None })))
             }
@@ -238,6 +265,7 @@ impl SimulatedDevice {
                     return None;
                 }
                 self.slots.insert(plan.slot.clone());
+                self.in_place.remove(&plan.slot);
                 EffectAnswer::Staged(Ok(plan.artifact))
             }
             Effect::Prepare { plan, keep_snapshot, .. } => {
@@ -300,6 +328,8 @@ impl SimulatedDevice {
         let failure =
             EffectFailure { refusal: refusal.clone(), advice: if advice { RetryAdvice::Later } else { RetryAdvice::Never } };
         Some(match effect {
+            Effect::SetAside { .. } => Answer::SetAside(SlotCondition::Damaged),
+            Effect::AdoptAgain { .. } => Answer::AdoptedAgain(SlotCondition::Damaged),
             Effect::Check { .. } => EffectAnswer::Checked(CheckOutcome::Failed(failure)),
             Effect::Fetch { .. } => EffectAnswer::Fetched(Err(failure)),
             Effect::Stage { .. } => EffectAnswer::Staged(Err(failure)),
@@ -348,7 +378,13 @@ impl SimulatedDevice {
                 let Some(at) = pick(*n, self.orders.len()) else { return };
                 let (epoch, effect) = self.orders[at].clone();
                 let answer = match action {
-                    Action::Fail(_, advice) => Self::fail(&effect, *advice),
+                    Action::Fail(_, advice) => {
+                        if let Effect::SetAside { damaged } = &effect {
+                            // The disk did not let it. It is looked for all the same.
+                            self.in_place.remove(&damaged.slot);
+                        }
+                        Self::fail(&effect, *advice)
+                    }
                     Action::DoAndCut(_, whole) => {
                         self.perform(&effect, !whole);
                         return self.power_cut();
@@ -400,7 +436,9 @@ impl SimulatedDevice {
                 };
                 let under_way = record.state.plan().is_some_and(|plan| plan.slot == slot);
                 if !under_way {
-                    self.slots.remove(&slot);
+                    if self.slots.remove(&slot) {
+                        self.in_place.insert(slot.clone());
+                    }
                     self.lost.insert(slot.clone());
                     self.withheld.extend(withheld.then(|| number(&slot)));
                     self.look_at_slot();
@@ -464,9 +502,16 @@ impl SimulatedDevice {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn every_life_ends_well(actions in prop::collection::vec(action(), 1..120)) {
+    fn every_life_ends_well(adopts in any::<bool>(), actions in prop::collection::vec(action(), 1..120)) {
         let mut device = SimulatedDevice::new();
-        device.input(Input::Started { link: None }, true);
+        if adopts {
+            let before_us = Installed { adopted: true, ..release(0) };
+            device.slots.insert(before_us.slot.clone());
+            device.link = Some(before_us.slot.clone());
+            device.start_process();
+            device.input(Input::Adopted(before_us), true);
+        }
+        device.input(Input::Started { link: device.link.clone() }, true);
         for action in &actions {
             device.act(action);
         }

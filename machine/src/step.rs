@@ -8,7 +8,7 @@ use crate::refusals;
 use crate::time::{Moment, Now};
 use crate::types::{
     Candidate, CheckOutcome, Effect, EffectAnswer, EffectFailure, HeldRelease, HoldReason, Input, ReportDraft, RetryAdvice,
-    Settings, Transition,
+    Settings, SlotCondition, Transition,
 };
 use slipway_protocol::{Event, Refusal, Sha256, Version};
 
@@ -294,7 +294,16 @@ impl Draft<'_> {
             self.emit(Event::Checking, trigger.hint.clone().as_ref(), None);
         }
         self.next.state = State::Checking { trigger: trigger.clone(), retry };
-        let repair = self.next.committed.clone().filter(|_| self.next.damage.is_some());
+        match self.damaged_release() {
+            // The check itself only reads. What has to change before it is an order of its own: see `damage`.
+            Some(damaged) => self.effects.push(Effect::SetAside { damaged }),
+            None => self.look(trigger),
+        }
+    }
+
+    /// Orders the check proper.
+    fn look(&mut self, trigger: Trigger) {
+        let repair = self.damaged_release();
         self.effects.push(Effect::Check { trigger, repair });
     }
 

@@ -21,7 +21,8 @@ fn trigger(by: TriggerSource) -> Trigger {
     Trigger { by, source: Source::Network, hint: None }
 }
 
-fn states() -> Vec<(&'static str, State)> {
+/// Each with whether the committed release was found damaged.
+fn states() -> Vec<(&'static str, State, bool)> {
     let now = moment(0, 1000);
     let pause = |secs| Retry { failures: 1, since: Some(now.clone()), at: Some(now.after(secs)) };
     let payload = artifact(SLOT_B);
@@ -35,7 +36,7 @@ fn states() -> Vec<(&'static str, State)> {
         block: None,
         retry,
     };
-    vec![
+    let sound = vec![
         ("idle", State::Idle),
         ("checking", State::Checking { trigger: trigger(TriggerSource::Notice), retry: Retry::default() }),
         ("checking, pause", State::Checking { trigger: trigger(TriggerSource::Notice), retry: pause(100) }),
@@ -53,7 +54,13 @@ fn states() -> Vec<(&'static str, State)> {
             "inconsistent",
             State::Inconsistent { to: Some(release(SLOT_A)), from: None, reason: refusals::DIED, retry: pause(100) },
         ),
-    ]
+    ];
+    let damaged = [
+        ("damaged, checking", State::Checking { trigger: trigger(TriggerSource::Notice), retry: Retry::default() }),
+        ("damaged, pause", State::Checking { trigger: trigger(TriggerSource::Notice), retry: pause(100) }),
+    ];
+    let sound = sound.into_iter().map(|(name, state)| (name, state, false));
+    sound.chain(damaged.into_iter().map(|(name, state)| (name, state, true))).collect()
 }
 
 fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
@@ -81,6 +88,10 @@ fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
         ("rung by notice", Input::Trigger(trigger(TriggerSource::Notice))),
         ("rung by operator", Input::Trigger(trigger(TriggerSource::Operator))),
         ("woken", Input::Wake),
+        ("set aside", answer(Answer::SetAside(SlotCondition::Damaged))),
+        ("set aside: intact", answer(Answer::SetAside(SlotCondition::Intact))),
+        ("adopted again", answer(Answer::AdoptedAgain(SlotCondition::Intact))),
+        ("adopted again: damaged", answer(Answer::AdoptedAgain(SlotCondition::Damaged))),
         ("checked: newer", candidate(SLOT_B)),
         ("checked: older", candidate(0)),
         ("checked: same", candidate(SLOT_A)),
@@ -135,7 +146,7 @@ fn brief(state: &State) -> String {
 fn whole_table_is_as_reviewed() {
     let settings = Settings::default();
     let mut text = String::from("state | event | next state | orders | events\n");
-    for (state_name, state) in states() {
+    for (state_name, state, damaged) in states() {
         let record = Record {
             epoch: 7,
             state,
@@ -148,6 +159,8 @@ fn whole_table_is_as_reviewed() {
                 reason: refusals::DIED,
                 at: jiff::Timestamp::UNIX_EPOCH,
             }],
+            // Not the first try: then the release before takes its place.
+            damage: damaged.then(|| SlotDamage { reason: refusals::LINK_MOVED, from: None, failures: 1 }),
             ..Record::new("edgecore".parse().unwrap())
         };
         for (input_name, input) in inputs(record.epoch) {
@@ -171,7 +184,9 @@ fn whole_table_is_as_reviewed() {
             assert!(t.next.floor >= record.floor, "the floor only rises");
             let watched = |record: &Record| matches!(record.state, State::Probation { .. });
             assert!(!watched(&record) || watched(&t.next) || t.next.epoch > record.epoch, "the watch goes on after {input_name}");
-            let checks = t.effects.iter().any(|effect| matches!(effect, Effect::Check { .. }));
+            let looks =
+                |effect: &Effect| matches!(effect, Effect::Check { .. } | Effect::SetAside { .. } | Effect::AdoptAgain { .. });
+            let checks = t.effects.iter().any(looks);
             let awaited = matches!(&t.next.state, State::Checking { retry, .. } if retry.at.is_none());
             assert!(!checks || awaited, "{state_name}, {input_name}: nobody waits for the check's answer");
         }
@@ -523,6 +538,8 @@ fn a_damaged_release_is_looked_for_until_it_is_back_and_its_configuration_with_i
     };
     let record = Record { epoch: 7, state, committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
     let t = step(&settings, &record, answer(&record, EffectAnswer::Damaged(refusals::LINK_MOVED)), &at(1000));
+    assert_eq!(t.effects, [Effect::SetAside { damaged: release(SLOT_A) }]);
+    let t = step(&settings, &t.next, answer(&t.next, Answer::SetAside(SlotCondition::Damaged)), &at(1000));
     let [Effect::Check { repair: Some(repair), .. }] = t.effects.as_slice() else { panic!("{t:?}") };
     assert_eq!(*repair, release(SLOT_A));
     // Nothing has it: never given up, each time told once, what was put by is kept.

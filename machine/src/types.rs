@@ -73,6 +73,10 @@ pub enum Input {
 /// What came of an effect.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EffectAnswer {
+    /// Of [`Effect::SetAside`].
+    SetAside(SlotCondition),
+    /// Of [`Effect::AdoptAgain`].
+    AdoptedAgain(SlotCondition),
     /// Of [`Effect::Check`].
     Checked(CheckOutcome),
     /// Of [`Effect::Fetch`].
@@ -127,8 +131,15 @@ pub enum CheckOutcome {
     },
     /// It could not be found out.
     Failed(EffectFailure),
-    /// The damaged release that was to be looked for is in its slot as it was committed: the disk gave it after all, or it was put there.
-    AlreadyIntact,
+}
+
+/// What the slot of a release that was found damaged holds now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SlotCondition {
+    /// The release as it was committed: the disk returned it after all, or it was copied there again.
+    Intact,
+    /// Not the release, which has to be fetched.
+    Damaged,
 }
 
 /// A release that is authorised, before the device's own conditions are judged.
@@ -163,7 +174,17 @@ pub enum HoldReason {
 /// What is to be done. Each is idempotent.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Refresh metadata, resolve the channel, fetch and verify the provenance.
+    /// Read the slot of a committed release that was found damaged. If it is damaged, rename it, so that nobody starts what is in it.
+    SetAside {
+        /// Which release.
+        damaged: Installed,
+    },
+    /// Copy an adopted release from its original path again: no repository has it.
+    AdoptAgain {
+        /// Which release.
+        lost: Installed,
+    },
+    /// Refresh metadata, resolve the channel, fetch and verify the provenance. Changes nothing that runs and no slot.
     Check {
         /// Who asked, and where to look.
         trigger: Trigger,
@@ -219,11 +240,30 @@ pub enum Effect {
     },
 }
 
+impl Effect {
+    /// Whether it may be given up midway when a newer order comes. What changes a slot, the link or what runs is carried out to its end.
+    #[must_use]
+    pub const fn abortable(&self) -> bool {
+        match self {
+            Self::Check { .. } | Self::Fetch { .. } | Self::Watch { .. } => true,
+            Self::SetAside { .. }
+            | Self::AdoptAgain { .. }
+            | Self::Stage { .. }
+            | Self::Prepare { .. }
+            | Self::Switch { .. }
+            | Self::Restore { .. }
+            | Self::Collect { .. } => false,
+        }
+    }
+}
+
 /// An effect's name, for places at which a test ends the agent.
 #[cfg(debug_assertions)]
 #[must_use]
 pub const fn name(effect: &Effect) -> &'static str {
     match effect {
+        Effect::SetAside { .. } => "set-aside",
+        Effect::AdoptAgain { .. } => "adopt-again",
         Effect::Check { .. } => "check",
         Effect::Fetch { .. } => "fetch",
         Effect::Stage { .. } => "stage",

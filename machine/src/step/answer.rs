@@ -17,6 +17,16 @@ impl Draft<'_> {
     /// An answer to the current order. One that does not fit the state cannot be (its epoch would be older) and changes nothing.
     pub(super) fn answer(&mut self, answer: EffectAnswer) {
         match (answer, self.next.state.clone()) {
+            (Answer::SetAside(slot), State::Checking { trigger, retry })
+                if retry.at.is_none() && self.damaged_release().is_some() =>
+            {
+                self.set_aside(slot, trigger);
+            }
+            (Answer::AdoptedAgain(slot), State::Checking { trigger, retry })
+                if retry.at.is_none() && self.damaged_release().is_some() =>
+            {
+                self.adopted_again(slot, trigger);
+            }
             (EffectAnswer::Checked(outcome), State::Checking { trigger, retry }) if retry.at.is_none() => {
                 self.checked(outcome, trigger, retry)
             }
@@ -38,7 +48,9 @@ impl Draft<'_> {
                 self.restore_target_damaged(&reason)
             }
             (
-                EffectAnswer::Checked(_)
+                Answer::SetAside(_)
+                | Answer::AdoptedAgain(_)
+                | EffectAnswer::Checked(_)
                 | EffectAnswer::Fetched(_)
                 | EffectAnswer::Staged(_)
                 | EffectAnswer::Prepared(_)
@@ -66,11 +78,6 @@ impl Draft<'_> {
             CheckOutcome::Candidate(candidate) => self.judge_candidate(*candidate, &trigger, repeat),
             CheckOutcome::Waiting(held) => self.hold(&held, trigger, retry, repeat),
             CheckOutcome::Refused { refusal, version } => self.refuse(&refusal, version.as_ref(), repeat),
-            CheckOutcome::AlreadyIntact => {
-                // What was asked for was not looked at, a bundle perhaps.
-                self.keep(trigger);
-                self.restart_repaired();
-            }
             CheckOutcome::Failed(EffectFailure { refusal, advice }) => match self.next_retry(retry, advice) {
                 Some(retry) => {
                     self.end(Event::Retrying, None, Some(&refusal), false);

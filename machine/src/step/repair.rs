@@ -4,8 +4,8 @@
 //! that runs is touched. A newer release of the channel may get there first. The release before is taken in its place only where the floor
 //! allows that, or a person asks for it.
 
-use super::{Draft, RetryAdvice, pause, refusals};
-use crate::record::{DeviceBackoff, Plan, Retry, SlotDamage, SlotName, Source, State, Trigger, TriggerSource};
+use super::{Draft, Effect, RetryAdvice, SlotCondition, pause, refusals};
+use crate::record::{DeviceBackoff, Installed, Plan, Retry, SlotDamage, SlotName, Source, State, Trigger, TriggerSource};
 use slipway_protocol::{Category, Event, Refusal, Sha256};
 
 /// Longest time for which an update is not tried again because of the device: a day.
@@ -100,6 +100,33 @@ impl Draft<'_> {
         self.next.state = State::Checking { trigger, retry: Retry { failures: 1, since: None, at: Some(at) } };
     }
 
+    /// The committed release, if its slot is damaged.
+    pub(super) fn damaged_release(&self) -> Option<Installed> {
+        self.next.damage.as_ref().and(self.next.committed.clone())
+    }
+
+    /// What is to be looked for is looked for, unless it is there after all.
+    pub(super) fn set_aside(&mut self, slot: SlotCondition, trigger: Trigger) {
+        match self.damaged_release() {
+            // No repository has what was adopted. Where it came from may.
+            Some(lost) if slot == SlotCondition::Damaged && lost.adopted => self.effects.push(Effect::AdoptAgain { lost }),
+            _ => self.adopted_again(slot, trigger),
+        }
+    }
+
+    /// See [`Self::set_aside`].
+    pub(super) fn adopted_again(&mut self, slot: SlotCondition, trigger: Trigger) {
+        match slot {
+            SlotCondition::Damaged => self.look(trigger),
+            SlotCondition::Intact => {
+                // What was asked for was not looked at, a bundle perhaps. It is, after the pause between two checks.
+                self.next.checked = Some(self.now.moment.clone());
+                self.keep(trigger);
+                self.restart_repaired();
+            }
+        }
+    }
+
     /// The committed release is in its slot again.
     pub(super) fn repaired(&mut self, plan: &Plan, payload: Sha256) {
         let Some(committed) = self.next.committed.clone() else { return };
@@ -191,6 +218,40 @@ mod tests {
         EffectAnswer::Checked(CheckOutcome::Candidate(Box::new(Candidate { plan: plan(n), obstacle })))
     }
 
+    /// What a check would change is ordered before it, and the check only reads. Fails if `check` orders the look at once.
+    #[test]
+    fn a_damaged_slot_is_set_aside_by_an_order_of_its_own_before_the_check() {
+        let now = Now { moment: moment(0, 1000), wall: jiff::Timestamp::UNIX_EPOCH, dice: 0 };
+        let link = Some(release(1).slot);
+        for adopted in [false, true] {
+            let committed = Installed { adopted, ..release(1) };
+            let record = Record { committed: Some(committed.clone()), ..damaged() };
+            // After a power cut nobody knows how far it came: it begins anew.
+            let t = step(&Settings::default(), &record, Input::Started { link: link.clone() }, &now);
+            assert_eq!(t.effects, [Effect::SetAside { damaged: committed.clone() }]);
+            let mut t = answer(&t.next, Answer::SetAside(SlotCondition::Damaged));
+            if adopted {
+                assert_eq!(t.effects, [Effect::AdoptAgain { lost: committed.clone() }]);
+                let there = answer(&t.next, Answer::AdoptedAgain(SlotCondition::Intact));
+                assert!(matches!(there.effects.as_slice(), [Effect::Restore { .. }]), "{:?}", there.effects);
+                t = answer(&t.next, Answer::AdoptedAgain(SlotCondition::Damaged));
+            }
+            let [Effect::Check { repair, .. }] = t.effects.as_slice() else { panic!("{:?}", t.effects) };
+            assert_eq!(repair.as_ref(), Some(&committed));
+            // A power cut between two of them, or an answer that comes twice, changes nothing.
+            assert_eq!(
+                step(
+                    &Settings::default(),
+                    &t.next,
+                    Input::Answer { epoch: record.epoch, answer: EffectAnswer::SetAside(SlotCondition::Intact) },
+                    &now
+                )
+                .effects,
+                []
+            );
+        }
+    }
+
     /// Until there is a pause, with every activation failing in a way that neither condemns nor is the device's.
     #[test]
     fn a_newer_release_that_cannot_be_prepared_is_not_tried_round_and_round() {
@@ -222,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_release_that_is_in_its_slot_after_all_comes_back_without_being_fetched() {
-        let t = answer(&damaged(), EffectAnswer::Checked(CheckOutcome::AlreadyIntact));
+        let t = answer(&damaged(), Answer::SetAside(SlotCondition::Intact));
         let (from, to) = (Some(plan(3).slot), Some(release(1)));
         assert_eq!(t.effects, [Effect::Restore { from, to, anyway: false }]);
         let end = answer(&t.next, EffectAnswer::Restored(Ok(()))).next;
@@ -232,7 +293,7 @@ mod tests {
         // A person waits for what he asked for, not for that.
         let trigger = Trigger { by: TriggerSource::Operator, source: Source::Bundle("/media/usb/bundle.tar".into()), hint: None };
         let record = Record { state: State::Checking { trigger: trigger.clone(), retry: Retry::default() }, ..damaged() };
-        let t = answer(&record, EffectAnswer::Checked(CheckOutcome::AlreadyIntact));
+        let t = answer(&record, Answer::SetAside(SlotCondition::Intact));
         let t = answer(&t.next, EffectAnswer::Restored(Ok(())));
         assert!(t.effects.contains(&Effect::Check { trigger, repair: None }), "{:?}", t.effects);
     }
