@@ -5,7 +5,7 @@
 
 use crate::crash::device::CrashDevice;
 use crate::crash::scenario::{OLD, Scenario};
-use crate::crash::testbed::{DORMANT, REWRITE, Testbed, copy, script};
+use crate::crash::testbed::{REWRITE, Testbed, copy, script};
 use crate::crash::verdict;
 use anyhow::{Context as _, Result, bail, ensure};
 use slipway_protocol::Report;
@@ -93,18 +93,6 @@ pub fn overwrite(path: &Path, at: u64, length: usize, change: impl Fn(u8) -> u8)
     Ok(file.write_all_at(&bytes, at)?)
 }
 
-/// Changes the one byte of a program that makes it leave a mark. A file of its own, as an update of a file by others would make it.
-pub fn poison(program: &Path) -> Result<()> {
-    let mut bytes = std::fs::read(program)?;
-    let dormant = DORMANT.as_bytes();
-    let at = bytes.windows(dormant.len()).position(|window| window == dormant).context("a program that can be changed so")?;
-    bytes[at] = b' ';
-    let new = program.with_extension("new");
-    std::fs::write(&new, bytes)?;
-    std::fs::set_permissions(&new, std::fs::metadata(program)?.permissions())?;
-    Ok(std::fs::rename(new, program)?)
-}
-
 /// A program of somebody else's, which leaves the same mark.
 pub fn plant(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path.parent().context("a folder")?)?;
@@ -115,7 +103,7 @@ pub fn plant(path: &Path) -> Result<()> {
 /// Whether a changed or foreign program ever ran here.
 #[must_use]
 pub fn marked(device: &CrashDevice) -> bool {
-    device.dir().join("data.changed").exists()
+    verdict::marked(device)
 }
 
 /// The slot of a version, which must be there.

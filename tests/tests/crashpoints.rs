@@ -83,7 +83,7 @@ fn kill_at_all(wanted: impl Fn(u32) -> Vec<u32>) -> Result<()> {
     for scenario in Scenario::ALL {
         let passed = passed(&testbed, scenario)?;
         // Had the program none of them, this would show nothing.
-        for needed in ["record: after ", "effect: before ", "link: ", "slot: ", "take: ", "witness: ", "store: "] {
+        for needed in scenario.needed() {
             ensure!(passed.keys().any(|name| name.starts_with(needed)), "no point {needed:?}: {passed:?}");
         }
         for (name, count) in passed {

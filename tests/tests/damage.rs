@@ -8,9 +8,9 @@
 use anyhow::{Context as _, Result, ensure};
 use slipway_tests::crash::device::CrashDevice;
 use slipway_tests::crash::scenario::OLD;
-use slipway_tests::crash::testbed::copy;
+use slipway_tests::crash::testbed::{copy, poison};
 use slipway_tests::crash::verdict;
-use slipway_tests::faults::{self, Bench, NEW, overwrite, plant, poison, truncate};
+use slipway_tests::faults::{self, Bench, NEW, overwrite, plant, truncate};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 

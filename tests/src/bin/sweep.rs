@@ -27,7 +27,7 @@ Usage: tests/sweep [OPTIONS]
 
       --quick              A sample of the points, for CI
       --sample N           So many points, evenly spread
-      --scenario NAME      Only commit, or only rollback
+      --scenario NAME      Only commit, rollback or repair
       --fault NAME         Only kill, enospc or eio
       --point POINT        Only this one, as a bad one is shown; its folder is kept
       --list               Show the points and do nothing

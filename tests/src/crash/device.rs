@@ -77,7 +77,7 @@ interval = "100ms"
             channel = scenario.name(),
             // Where the release is to die it has all the time that a busy machine needs for that; a death ends the soak.
             soak = match scenario {
-                Scenario::Commit => "1s",
+                Scenario::Commit | Scenario::Repair => "1s",
                 Scenario::RollBack => "30s",
             },
             config = at("edgecore.yaml"),
@@ -271,7 +271,7 @@ interval = "100ms"
     pub fn finished(&self) -> bool {
         let new = self.scenario.new_version();
         let blocked = || self.status().is_ok_and(|status| status.blocked.iter().any(|one| one.version.as_str() == new));
-        self.settled(self.scenario.ends_at()) && (self.scenario == Scenario::Commit || blocked())
+        self.settled(self.scenario.ends_at()) && (self.scenario != Scenario::RollBack || blocked())
     }
 
     /// The slots whose programs run.

@@ -14,11 +14,15 @@ pub enum Scenario {
     Commit,
     /// A release that rewrites its configuration and dies: rolled back and condemned.
     RollBack,
+    /// The program of the committed release is found changed: its slot is set aside, and it is fetched and proven again.
+    Repair,
 }
 
 impl Scenario {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Commit, Self::RollBack];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Commit, Self::RollBack, Self::Repair];
+    /// Those in which another release comes.
+    pub const UPDATES: [Self; 2] = [Self::Commit, Self::RollBack];
 
     /// As on the command line, and the channel that devices follow.
     #[must_use]
@@ -26,6 +30,7 @@ impl Scenario {
         match self {
             Self::Commit => "commit",
             Self::RollBack => "rollback",
+            Self::Repair => "repair",
         }
     }
 
@@ -35,6 +40,7 @@ impl Scenario {
         match self {
             Self::Commit => "v1.1.0",
             Self::RollBack => "v1.2.0",
+            Self::Repair => OLD,
         }
     }
 
@@ -43,7 +49,25 @@ impl Scenario {
     pub const fn ends_at(self) -> &'static str {
         match self {
             Self::Commit => self.new_version(),
-            Self::RollBack => OLD,
+            Self::RollBack | Self::Repair => OLD,
+        }
+    }
+
+    /// What the agent must pass on its way, or interrupting it there shows nothing.
+    #[must_use]
+    pub const fn needed(self) -> &'static [&'static str] {
+        match self {
+            Self::Commit | Self::RollBack => {
+                &["record: after ", "effect: before ", "link: ", "slot: ", "take: ", "witness: ", "store: "]
+            }
+            Self::Repair => &[
+                "effect: before set-aside",
+                "slot: before it is set aside",
+                "slot: after it is set aside",
+                "effect: after set-aside",
+                "effect: before check",
+                "effect: after restore",
+            ],
         }
     }
 }

@@ -124,7 +124,11 @@ impl Testbed {
     /// A copy of the prepared device in `dir`, whose agent does not run yet.
     pub fn device(&self, dir: &Path, scenario: Scenario) -> Result<CrashDevice> {
         copy(&self.dir.path().join("prepared"), dir)?;
-        CrashDevice::at(dir, scenario, &self.setting)
+        let device = CrashDevice::at(dir, scenario, &self.setting)?;
+        if scenario == Scenario::Repair {
+            poison(&device.state().join("slots/edgecore").join(device.link()?).join("bin/edgecore"))?;
+        }
+        Ok(device)
     }
 
     /// A folder for whatever a point needs.
@@ -132,6 +136,18 @@ impl Testbed {
     pub fn scratch(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
+}
+
+/// Changes the one byte of a program that makes it leave a mark. A file of its own, as an update of a file by others would make it.
+pub fn poison(program: &Path) -> Result<()> {
+    let mut bytes = std::fs::read(program)?;
+    let dormant = DORMANT.as_bytes();
+    let at = bytes.windows(dormant.len()).position(|window| window == dormant).context("a program that can be changed so")?;
+    bytes[at] = b' ';
+    let new = program.with_extension("new");
+    std::fs::write(&new, bytes)?;
+    std::fs::set_permissions(&new, std::fs::metadata(program)?.permissions())?;
+    Ok(std::fs::rename(new, program)?)
 }
 
 /// Copies a folder with its links and permissions.

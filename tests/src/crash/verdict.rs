@@ -13,13 +13,17 @@ use slipway_sim::factory::edgecore_name;
 /// What is on the disk right after a crash: whatever was interrupted, nothing is torn.
 pub fn nothing_is_torn(setting: &Setting, device: &CrashDevice) -> Result<()> {
     let (component, slots) = (edgecore_name(), Slots::new(&device.state()));
-    for slot in slots.list(&component)? {
-        verify_installed(setting, &slots, &component, &slot)?;
-    }
     let link = device.link()?;
+    // There the current slot is what has to be repaired.
+    if device.scenario() != Scenario::Repair {
+        for slot in slots.list(&component)? {
+            verify_installed(setting, &slots, &component, &slot)?;
+        }
+        // A slot that is current is there, or the component could not start at boot.
+        verify_installed(setting, &slots, &component, &slot_name(&link)?)?;
+    }
+    ensure!(!marked(device), "a program ran that nobody had proven");
     ensure!(names(&link, OLD) || names(&link, device.scenario().new_version()), "current names {link}");
-    // A slot that is current is there, or the component could not start at boot.
-    verify_installed(setting, &slots, &component, &slot_name(&link)?)?;
     match device.running().as_slice() {
         [] => {}
         [slot] if names(slot, OLD) || names(slot, device.scenario().new_version()) => {}
@@ -62,6 +66,12 @@ pub fn all_agree(setting: &Setting, device: &mut CrashDevice) -> Result<()> {
             verify_installed(setting, &slots, &component, &previous.slot)?;
             ensure!(record.blocked.is_empty(), "a good release is condemned: {:?}", record.blocked);
         }
+        Scenario::Repair => {
+            ensure!(config == "format: 1\n", "the repaired release is left with the configuration {config:?}");
+            ensure!(record.damage.is_none(), "it is still damaged: {:?}", record.damage);
+            ensure!(record.blocked.is_empty(), "what was damaged is condemned: {:?}", record.blocked);
+            verify_installed(setting, &slots, &component, &committed.slot)?;
+        }
         Scenario::RollBack => {
             ensure!(config == "format: 1\n", "the old release is left with the configuration {config:?}");
             ensure!(!data.contains("new"), "the old release is left with the new one's data: {data:?}");
@@ -72,6 +82,12 @@ pub fn all_agree(setting: &Setting, device: &mut CrashDevice) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a changed or foreign program ever ran here.
+#[must_use]
+pub fn marked(device: &CrashDevice) -> bool {
+    device.dir().join("data.changed").exists()
 }
 
 /// An interruption is no damage: what the agent finds after it needs no healing.
