@@ -36,3 +36,20 @@ slipway_protocol::refusals! {
     pub WAVE = "SLW-A-WAVE", Policy, Operator, "rollout has not reached this device yet",
         "wait: the device takes the release when its wave begins";
 }
+
+/// What a person asked for, where that is the reason in a record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ByHand {
+    /// The release before was to come back.
+    RolledBack,
+    /// The update was to end.
+    CalledOff,
+}
+
+impl ByHand {
+    /// Reads the reason of a record; `None` for all others.
+    #[must_use]
+    pub fn of(reason: &slipway_protocol::Refusal) -> Option<Self> {
+        reason.find(&[(ASKED, Self::RolledBack), (CALLED_OFF, Self::CalledOff)])
+    }
+}

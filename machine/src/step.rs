@@ -84,8 +84,11 @@ impl Draft<'_> {
     fn end(&mut self, event: Event, version: Option<&Version>, refusal: Option<&Refusal>, repeat: bool) {
         let ending = Ending { event, version: version.cloned(), refusal: refusal.cloned(), at: self.now.wall };
         let same = self.next.last.as_ref().is_some_and(|last| {
-            let code = |ending: &Ending| ending.refusal.as_ref().map(|refusal| refusal.code.clone());
-            last.event == ending.event && last.version == ending.version && code(last) == code(&ending)
+            let repeated = match (&last.refusal, &ending.refusal) {
+                (Some(last), Some(refusal)) => refusal.repeats(last),
+                (last, refusal) => last.is_none() && refusal.is_none(),
+            };
+            last.event == ending.event && last.version == ending.version && repeated
         });
         if !same || repeat {
             self.emit(event, version, refusal);

@@ -91,6 +91,32 @@ impl Refusal {
         self
     }
 
+    /// Whether both are of the same check. Nothing is new about a refusal that repeats the last one.
+    #[must_use]
+    pub fn repeats(&self, other: &Self) -> bool {
+        self.code == other.code
+    }
+
+    /// Which of `rows` this refusal is of, as the type that decisions are made by.
+    ///
+    /// For the boundary at which a refusal was stored, received, or came through other code: only
+    /// here is the text of a code compared.
+    ///
+    /// ```
+    /// slipway_protocol::refusals! {
+    ///     FULL = "SLW-A-DISK-FULL", System, Device, "disk is full", "free some space";
+    ///     LOST = "SLW-A-SLOT-MISSING", System, Device, "file is missing", "find out who removed it";
+    /// }
+    /// #[derive(Clone, Copy, Debug, PartialEq)]
+    /// enum Disk { Full }
+    /// assert_eq!(FULL.with("0 bytes", "1 byte").find(&[(FULL, Disk::Full)]), Some(Disk::Full));
+    /// assert_eq!(LOST.find(&[(FULL, Disk::Full)]), None);
+    /// ```
+    #[must_use]
+    pub fn find<K: Copy>(&self, rows: &[(Self, K)]) -> Option<K> {
+        rows.iter().find(|(row, _)| row.code == self.code).map(|(_, kind)| *kind)
+    }
+
     /// The refusal over several lines, for a person at a terminal. Evidence, which is several log lines in one value, is shown by line.
     #[must_use]
     pub fn explain(&self) -> String {
