@@ -6,15 +6,15 @@ use crate::driver::{Driver, Mode};
 use crate::effects::Executor;
 use crate::logging::{self, LogFormat};
 use crate::process::supervisor::Tools;
-use crate::storage::slots::Slots;
+use crate::storage::slots::{SlotDamage, Slots};
 use crate::storage::store::Store;
 use crate::storage::{durable, store};
 use crate::text::kebab;
-use crate::{clock, mqtt, status};
+use crate::{mqtt, status};
 use help::Command;
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use slipway_machine::record::Ending;
-use slipway_machine::refusals;
+use slipway_machine::refusals::ByHand;
 use slipway_protocol::{ComponentName, Event, Refusal, Sha256};
 use std::ffi::OsString;
 use std::io::Write;
@@ -31,7 +31,7 @@ mod restore;
 mod verify;
 
 /// How long another holder of the state is waited for.
-const BUSY_SECS: u64 = 10;
+const BUSY: Duration = Duration::from_secs(10);
 
 /// Why a command ends other than well.
 #[derive(Debug)]
@@ -222,15 +222,8 @@ async fn open(config: &Config, mode: Mode) -> Result<Driver, Refusal> {
     let node = config.node_name()?;
     let state = &config.node.state;
     durable::create_dir_all_durable(state).map_err(|error| durable::refusal(state, &error))?;
-    let give_up = clock::now().moment.after(BUSY_SECS);
-    let (mut store, damage) = loop {
-        match Store::open(state, &Slots::new(state)) {
-            Err(refusal) if refusal.code == store::BUSY.code && !give_up.reached(&clock::now().moment) => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            opened => break opened?,
-        }
-    };
+    let lock = store::wait_for_lock(state, BUSY).await?;
+    let (mut store, damage) = Store::open_locked(lock, state, &Slots::new(state))?;
     store.set_broker(config.mqtt.is_some());
     for refusal in &damage {
         tracing::error!(%refusal, "state was damaged and healed");
@@ -317,8 +310,8 @@ fn ask(args: &Args, request: impl FnOnce(&Config) -> Result<Request, Stop>) -> R
 
 /// What an ending means for the exit code; `back` when to go back, or to call it off, was what was asked for.
 fn ended(ending: Option<&Ending>, back: bool) -> Result<(), Stop> {
-    let code = ending.and_then(|ending| ending.refusal.as_ref()).map(|refusal| &refusal.code);
-    if back && code.is_some_and(|code| [&refusals::ASKED.code, &refusals::CALLED_OFF.code].contains(&code)) {
+    let by_hand = ending.and_then(|ending| ending.refusal.as_ref()).and_then(ByHand::of);
+    if back && by_hand.is_some() {
         return Ok(());
     }
     match ending {
@@ -329,9 +322,9 @@ fn ended(ending: Option<&Ending>, back: bool) -> Result<(), Stop> {
             Err(Stop::Refused(Box::new(refusal.clone())))
         }
         Some(Ending { event: Event::RolledBack, refusal, .. }) => match refusal {
-            Some(refusal) if refusal.code == refusals::ASKED.code => Ok(()),
+            Some(_) if by_hand == Some(ByHand::RolledBack) => Ok(()),
             // What was lost is back: that is what was wanted.
-            Some(refusal) if Slots::is_damage(refusal) => {
+            Some(refusal) if SlotDamage::of(refusal).is_some() => {
                 logging::explain(Level::WARN, refusal);
                 Ok(())
             }

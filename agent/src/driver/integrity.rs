@@ -8,7 +8,7 @@
 
 use super::{Driver, EffectOutcome, Live};
 use crate::clock;
-use crate::storage::slots::Slots;
+use crate::storage::slots::SlotDamage;
 use slipway_machine::Input;
 use slipway_machine::record::{Installed, SlotName, State};
 use slipway_protocol::{ComponentName, Refusal};
@@ -92,7 +92,7 @@ impl Driver {
 /// What cannot be read for another reason is no damage, and looked at again.
 fn damage(read: Result<(), Refusal>) -> Option<Refusal> {
     let refusal = read.err()?;
-    if Slots::is_damage(&refusal) {
+    if SlotDamage::of(&refusal).is_some() {
         return Some(refusal);
     }
     tracing::warn!(%refusal, "committed release could not be read; its integrity is checked again later");

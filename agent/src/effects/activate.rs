@@ -4,7 +4,7 @@ use super::{Executor, ManagedComponent, blocking};
 use crate::crashpoint::crashpoint;
 use crate::process::supervisor::Run;
 use crate::storage::layout;
-use crate::storage::slots::Slots;
+use crate::storage::slots::SlotDamage;
 use crate::storage::{durable, snapshot};
 use slipway_machine::record::{Installed, Plan, SlotName};
 use slipway_machine::{EffectAnswer, EffectFailure, RetryAdvice};
@@ -73,7 +73,7 @@ impl Executor {
     /// Swaps the link. It takes an inode for a moment: on a disk that has none left the reserve gives one.
     fn point(&self, component: &ComponentName, slot: &SlotName) -> Result<(), Refusal> {
         match self.slots.point(component, slot) {
-            Err(refusal) if durable::says_full(&refusal) => {
+            Err(refusal) if durable::is_no_room(&refusal) => {
                 self.store.borrow_mut().give_up_reserve();
                 self.slots.point(component, slot)
             }
@@ -92,7 +92,11 @@ impl Executor {
         if let Some(to) = to
             && let Err(damage) = self.verify_slot(&managed.config.name, to).await
         {
-            return if Slots::is_damage(&damage) { EffectAnswer::Damaged(damage) } else { EffectAnswer::Restored(Err(damage)) };
+            return if SlotDamage::of(&damage).is_some() {
+                EffectAnswer::Damaged(damage)
+            } else {
+                EffectAnswer::Restored(Err(damage))
+            };
         }
         EffectAnswer::Restored(self.go_back(managed, from, to, anyway).await)
     }
@@ -194,7 +198,7 @@ impl Executor {
     /// Reads the slot of a committed release.
     ///
     /// # Errors
-    /// It is not what was committed: see [`Slots::is_damage`].
+    /// It is not what was committed: see [`SlotDamage`].
     pub async fn verify_slot(&self, component: &ComponentName, installed: &Installed) -> Result<(), Refusal> {
         self.verify_payload(component, &installed.slot, installed.payload).await
     }

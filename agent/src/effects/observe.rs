@@ -2,7 +2,7 @@
 
 use super::{Executor, ManagedComponent};
 use crate::process::health::Subject;
-use crate::storage::slots::Slots;
+use crate::storage::slots::SlotDamage;
 use slipway_machine::record::{CheckResult, Installed, Plan, ProcessState, Sample};
 use slipway_protocol::{ComponentName, Refusal, Sha256};
 use std::os::unix::ffi::OsStrExt;
@@ -32,7 +32,7 @@ impl Executor {
                     let pid = process.pid;
                     match self.verify_payload(component, &plan.slot, payload).await {
                         Ok(()) => managed.hashed.set(Some(pid)),
-                        Err(refusal) if Slots::is_damage(&refusal) => {
+                        Err(refusal) if SlotDamage::of(&refusal).is_some() => {
                             sample.process = ProcessState::Dead(format!("not what was verified: {refusal}"));
                         }
                         Err(refusal) => {
@@ -94,7 +94,7 @@ impl Executor {
     /// Starts a committed component's process again, from the bytes that were committed.
     ///
     /// # Errors
-    /// They are not there any more: see [`Slots::is_damage`].
+    /// They are not there any more: see [`SlotDamage`].
     pub async fn revive(&self, component: &ComponentName, committed: &Installed) -> Result<(), Refusal> {
         let Some(managed) = self.managed.get(component) else { return Ok(()) };
         let Ok(_free) = managed.process_lock.try_lock() else { return Ok(()) };

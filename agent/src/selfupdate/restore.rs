@@ -374,7 +374,7 @@ impl Restorer {
         let evidence = self.unit.evidence().await;
         self.unit.stop().await?;
         crashpoint!("restore unit: stopped");
-        let lock = self.lock().await?;
+        let lock = store::wait_for_lock(&self.state, BUSY).await?;
         // What it did last: a commit that came a moment before it was stopped is a commit.
         let seen = AgentObservation { restarts: 0, given_up: false, ..self.see(&armed).await };
         if judge(&armed, &seen, &clock::now().moment) == RestoreDecision::Over {
@@ -411,20 +411,6 @@ impl Restorer {
             Err(damage) => {
                 tracing::error!(refusal = %damage, "committed slot is damaged; restoring its program from the verified copy");
                 copy_verified(&self.place.copy(), &self.slots.payload_path(component, &back.slot), &back.payload)
-            }
-        }
-    }
-
-    async fn lock(&self) -> Result<store::Lock, Refusal> {
-        let give_up = tokio::time::Instant::now().checked_add(BUSY);
-        loop {
-            match store::lock(&self.state) {
-                Err(refusal)
-                    if refusal.code == store::BUSY.code && give_up.is_some_and(|at| tokio::time::Instant::now() < at) =>
-                {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-                other => return other,
             }
         }
     }

@@ -28,32 +28,49 @@ slipway_protocol::refusals! {
 /// What an I/O error on `path` means to the one who must act.
 #[must_use]
 pub fn refusal(path: &Path, error: &io::Error) -> Refusal {
-    let (check, wanted) = if is_full(error) {
-        (FULL, "free space")
-    } else if error.kind() == io::ErrorKind::ReadOnlyFilesystem {
-        (READ_ONLY, "a file system mounted read-write")
-    } else {
-        (FAILED, "no error")
+    let (check, wanted) = match DiskFault::from(error) {
+        DiskFault::Full => (FULL, "free space"),
+        DiskFault::ReadOnly => (READ_ONLY, "a file system mounted read-write"),
+        DiskFault::Failed => (FAILED, "no error"),
     };
     check.with(format_args!("{}: {error}", path.display()), wanted)
 }
 
-/// Whether a refusal of [`refusal`] says that there is no room.
+/// What the disk did wrong.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DiskFault {
+    /// There is no room.
+    Full,
+    /// It takes nothing.
+    ReadOnly,
+    /// It does not return what is on it, or failed in another way.
+    Failed,
+}
+
+impl From<&io::Error> for DiskFault {
+    fn from(error: &io::Error) -> Self {
+        if is_full(error) {
+            Self::Full
+        } else if error.kind() == io::ErrorKind::ReadOnlyFilesystem {
+            Self::ReadOnly
+        } else {
+            Self::Failed
+        }
+    }
+}
+
+impl DiskFault {
+    /// Of a refusal by [`refusal`]; `None` of all others.
+    #[must_use]
+    pub fn of(refusal: &Refusal) -> Option<Self> {
+        refusal.find(&[(FULL, Self::Full), (READ_ONLY, Self::ReadOnly), (FAILED, Self::Failed)])
+    }
+}
+
+/// Whether a refusal says that there is no room on the disk.
 #[must_use]
 pub fn is_no_room(refusal: &Refusal) -> bool {
-    refusal.code == FULL.code
-}
-
-/// Whether a refusal of [`refusal`] says that there is no room.
-#[must_use]
-pub fn says_full(refusal: &Refusal) -> bool {
-    refusal.code == FULL.code
-}
-
-/// Whether a refusal of [`refusal`] says that the disk does not give what is on it.
-#[must_use]
-pub fn is_unreadable(refusal: &Refusal) -> bool {
-    refusal.code == FAILED.code
+    DiskFault::of(refusal) == Some(DiskFault::Full)
 }
 
 /// Whether it failed for want of space, by whichever of the kernel's three names for that.

@@ -12,7 +12,7 @@
 //! A slot appears under its name by one rename, whole and synced, and is never changed afterwards.
 
 use crate::crashpoint::crashpoint;
-use crate::storage::durable;
+use crate::storage::durable::{self, DiskFault};
 use crate::storage::layout::{self, DAMAGED_SLOT, FOREIGN, SLOT_EVIDENCE, SLOT_MANIFEST, SLOT_RELEASE, WRITING};
 use jiff::Timestamp;
 use nix::errno::Errno;
@@ -48,6 +48,26 @@ slipway_protocol::refusals! {
         "name the executable file that the component runs now";
     MISMATCH = "SLW-A-SLOT-MISMATCH", System, Device, "slot, record and content do not belong together",
         "report it with the agent's log: this is a fault in the agent";
+}
+
+/// In which way a slot does not hold what was committed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SlotDamage {
+    /// The payload is not there.
+    Missing,
+    /// It is another file, or none.
+    Changed,
+    /// The disk does not return it.
+    Unreadable,
+}
+
+impl SlotDamage {
+    /// Of a refusal by [`Slots::check_payload`], which may come from a record; `None` when it says nothing about the slot.
+    #[must_use]
+    pub fn of(refusal: &Refusal) -> Option<Self> {
+        let unreadable = (DiskFault::of(refusal) == Some(DiskFault::Failed)).then_some(Self::Unreadable);
+        refusal.find(&[(MISSING, Self::Missing), (CHANGED, Self::Changed)]).or(unreadable)
+    }
 }
 
 /// What a slot says about itself.
@@ -226,12 +246,6 @@ impl Slots {
         gone.then(|| MISSING.with(format_args!("no {}", path.display()), "a file"))
     }
 
-    /// Whether a refusal of [`Self::check_payload`] says that the slot does not hold what was committed.
-    #[must_use]
-    pub fn is_damage(refusal: &Refusal) -> bool {
-        [&MISSING.code, &CHANGED.code].contains(&&refusal.code) || durable::is_unreadable(refusal)
-    }
-
     /// Takes a slot whose payload is not what it should be from its place, so that nobody starts it: neither a process that ends and is
     /// started again by its service manager, nor the next boot. What runs from it runs on. One that is sound stays where it is.
     ///
@@ -247,7 +261,7 @@ impl Slots {
     /// Whether something is there under this name that is not what it should be.
     fn is_damaged(&self, component: &ComponentName, slot: &SlotName, payload: &Sha256) -> bool {
         self.path(component, slot).symlink_metadata().is_ok()
-            && self.check_payload(component, slot, payload).is_err_and(|refusal| Self::is_damage(&refusal))
+            && self.check_payload(component, slot, payload).is_err_and(|refusal| SlotDamage::of(&refusal).is_some())
     }
 
     fn move_aside(&self, component: &ComponentName, slot: &SlotName) -> io::Result<()> {

@@ -27,6 +27,7 @@ use crate::storage::witness::{self, Witness, WitnessData};
 use database::{Changes, Database, DatabaseError, Key};
 use downloads::Cursor;
 use jiff::Timestamp;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use reports::ends;
 use room::Room;
@@ -37,7 +38,10 @@ use slipway_protocol::{ComponentName, Event, Refusal, Report, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+/// Between two looks at a lock that another process holds.
+const LOCK_AGAIN: Duration = Duration::from_millis(50);
 /// Reports kept until they are acknowledged: for a device that is offline, months.
 pub const OUTBOX_LIMIT: usize = 2000;
 /// Reports kept for `history`, acknowledged or not.
@@ -145,7 +149,15 @@ impl Store {
     /// Another agent has it open, a newer agent wrote it, or there is neither a witness nor the means to create one.
     pub fn open(state_dir: &Path, slots: &Slots) -> Result<(Self, Vec<Refusal>), Refusal> {
         durable::create_dir_all_durable(state_dir).map_err(|error| durable::refusal(state_dir, &error))?;
-        let lock = lock(state_dir)?;
+        let lock = lock(state_dir)?.ok_or_else(|| busy(state_dir))?;
+        Self::open_locked(lock, state_dir, slots)
+    }
+
+    /// As [`Self::open`], for whoever holds the lock of an existing directory: see [`wait_for_lock`].
+    ///
+    /// # Errors
+    /// A newer agent wrote it, or there is neither a witness nor the means to create one.
+    pub(crate) fn open_locked(lock: Lock, state_dir: &Path, slots: &Slots) -> Result<(Self, Vec<Refusal>), Refusal> {
         let mut healed = Vec::new();
         let mut room = Room::new(state_dir);
         room.make();
@@ -415,10 +427,36 @@ fn json(value: &impl Serialize) -> Result<Vec<u8>, Refusal> {
 /// The right to the state, for as long as this lives.
 pub(crate) type Lock = Flock<File>;
 
-/// Takes it; see [`BUSY`].
-pub(crate) fn lock(dir: &Path) -> Result<Lock, Refusal> {
+/// Takes it; `None` while another process holds it.
+fn lock(dir: &Path) -> Result<Option<Lock>, Refusal> {
     let path = dir.join(layout::LOCK);
-    let file = File::options().create(true).append(true).open(&path).map_err(|error| durable::refusal(&path, &error))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, error)| BUSY.with(format_args!("{}: {error}", path.display()), "its lock"))
+    let failed = |error: std::io::Error| durable::refusal(&path, &error);
+    let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, error)) => Err(failed(error.into())),
+    }
+}
+
+fn busy(dir: &Path) -> Refusal {
+    BUSY.with(format_args!("{} is locked", dir.join(layout::LOCK).display()), "its lock")
+}
+
+/// Takes the lock of a state directory. A command that looks something up holds it for a moment: whoever comes second waits for it,
+/// but not longer than `longest`.
+///
+/// # Errors
+/// [`BUSY`], or the disk fails.
+pub(crate) async fn wait_for_lock(dir: &Path, longest: Duration) -> Result<Lock, Refusal> {
+    let polled = async {
+        loop {
+            match lock(dir) {
+                Ok(None) => tokio::time::sleep(LOCK_AGAIN).await,
+                Ok(Some(lock)) => return Ok(lock),
+                Err(refusal) => return Err(refusal),
+            }
+        }
+    };
+    tokio::time::timeout(longest, polled).await.unwrap_or_else(|_| Err(busy(dir)))
 }

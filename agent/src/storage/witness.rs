@@ -177,15 +177,43 @@ enum Slot {
     Bad,
 }
 
+/// Why a witness cannot be opened.
+#[derive(Debug)]
+pub(crate) enum WitnessError {
+    /// [`DAMAGED`]: what it remembered is lost.
+    Damaged(Refusal),
+    /// It is not to be touched: a newer agent wrote it, or the disk fails.
+    Unusable(Refusal),
+}
+
+impl From<Refusal> for WitnessError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Unusable(refusal)
+    }
+}
+
+impl From<WitnessError> for Refusal {
+    fn from(error: WitnessError) -> Self {
+        match error {
+            WitnessError::Damaged(refusal) | WitnessError::Unusable(refusal) => refusal,
+        }
+    }
+}
+
 impl Witness {
     /// Opens the witness, or creates it when there is none: then there is no memory either.
     ///
     /// # Errors
     /// [`DAMAGED`] when it is there and neither slot can be read; [`NEWER`]; or the disk fails.
     pub fn open(path: &Path) -> Result<(Self, Option<WitnessData>), Refusal> {
+        Ok(Self::try_open(path)?)
+    }
+
+    /// As [`Self::open`], for whoever has a way on from a damaged one.
+    pub(crate) fn try_open(path: &Path) -> Result<(Self, Option<WitnessData>), WitnessError> {
         let failed = |error: io::Error| durable::refusal(path, &error);
         let file = match OpenOptions::new().read(true).write(true).open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::create(path).map(|witness| (witness, None)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Self::create(path)?, None)),
             other => other.map_err(failed)?,
         };
         let (turn, witness_data, next) = newest(path, &file)?;
@@ -200,7 +228,7 @@ impl Witness {
         match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(durable::refusal(path, &error)),
-            Ok(file) => newest(path, &file).map(|(_, witness_data, _)| Some(*witness_data)),
+            Ok(file) => Ok(Some(*newest(path, &file)?.1)),
         }
     }
 
@@ -246,17 +274,18 @@ impl Witness {
 }
 
 /// Turn and memory of the newest whole slot, and the slot that is written next.
-fn newest(path: &Path, file: &File) -> Result<(u64, Box<WitnessData>, u8), Refusal> {
+fn newest(path: &Path, file: &File) -> Result<(u64, Box<WitnessData>, u8), WitnessError> {
     let failed = |error: io::Error| durable::refusal(path, &error);
     let read = |index| read_slot(file, index).map_err(failed);
     match (read(0)?, read(1)?) {
-        (Slot::Newer(seen), _) | (_, Slot::Newer(seen)) => Err(NEWER.with(seen, format_args!("witness format {FORMAT}"))),
+        (Slot::Newer(seen), _) | (_, Slot::Newer(seen)) => Err(NEWER.with(seen, format_args!("witness format {FORMAT}")).into()),
         (Slot::Good { turn: a, witness_data }, Slot::Good { turn: b, .. }) if a > b => Ok((a, witness_data, 1)),
         (_, Slot::Good { turn, witness_data }) => Ok((turn, witness_data, 0)),
         (Slot::Good { turn, witness_data }, Slot::Bad) => Ok((turn, witness_data, 1)),
         (Slot::Bad, Slot::Bad) => {
             let length = file.metadata().map_err(failed)?.len();
-            Err(DAMAGED.with(format_args!("{} ({length} bytes) without a whole slot", path.display()), "one whole slot"))
+            let seen = format_args!("{} ({length} bytes) without a whole slot", path.display()).to_string();
+            Err(WitnessError::Damaged(DAMAGED.with(seen, "one whole slot")))
         }
     }
 }

@@ -104,7 +104,7 @@ impl Trust {
             None if before.failure.is_none() && fresh => return,
             None => RefreshState { verified: Some(now), failure: None },
             Some(refusal) => {
-                let same = before.failure.as_ref().filter(|failure| failure.refusal.code == refusal.code);
+                let same = before.failure.as_ref().filter(|failure| refusal.repeats(&failure.refusal));
                 if same.is_some() {
                     return;
                 }
@@ -215,7 +215,7 @@ impl View {
             |repository: &RepositoryView| [repository.failure.as_ref().map(|it| it.refusal.clone()), repository.damage.clone()];
         let mut refusals: Vec<Refusal> = self.repositories.iter().flat_map(of).flatten().collect();
         // Without the operator's metadata nothing is known about Sigstore's root either, and that has been said.
-        refusals.extend(root.refusal.clone().filter(|lost| refusals.iter().all(|said| said.code != lost.code)));
+        refusals.extend(root.refusal.clone().filter(|lost| !refusals.iter().any(|said| lost.repeats(said))));
         for refusal in refusals {
             let _ = write!(out, "\n{}", refusal.explain());
         }

@@ -48,23 +48,7 @@ const CRATES: [(&str, &str, &[&str]); 10] = [
 
 /// Each wing of the agent, and which others it may use.
 const WINGS: [(&str, &[&str]); 18] = [
-    (
-        "cli",
-        &[
-            "clock",
-            "config",
-            "control",
-            "driver",
-            "effects",
-            "logging",
-            "mqtt",
-            "process",
-            "selfupdate",
-            "status",
-            "storage",
-            "text",
-        ],
-    ),
+    ("cli", &["config", "control", "driver", "effects", "logging", "mqtt", "process", "selfupdate", "status", "storage", "text"]),
     ("clock", &[]),
     ("config", &["duration", "fetch", "mqtt", "process", "storage", "tls"]),
     ("control", &["status", "trust"]),

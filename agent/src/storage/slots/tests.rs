@@ -167,11 +167,11 @@ fn a_damaged_slot_is_set_aside_and_replaced_although_it_is_current() {
     slots.check_payload(&name(), &slot, &payload).unwrap();
     assert!(stage(&slots, "v1.22.0", b"sound").is_err(), "what is sound and current is not replaced");
     fs::write(slots.payload_path(&name(), &slot), b"other").unwrap();
-    assert!(Slots::is_damage(&slots.check_payload(&name(), &slot, &payload).unwrap_err()));
+    assert!(SlotDamage::of(&slots.check_payload(&name(), &slot, &payload).unwrap_err()) == Some(SlotDamage::Changed));
     for _ in 0..2 {
         slots.set_aside(&name(), &slot, &payload).unwrap();
         let gone = slots.check_payload(&name(), &slot, &payload).unwrap_err();
-        assert!(Slots::is_damage(&gone) && slots.missing(&name(), &slot).is_some(), "{gone}");
+        assert!(SlotDamage::of(&gone) == Some(SlotDamage::Missing) && slots.missing(&name(), &slot).is_some(), "{gone}");
     }
     let aside = dir.path().join(format!("slots/edgecore/.damaged-{slot}"));
     assert_eq!(fs::read(aside.join("bin/edgecore")).unwrap(), b"other", "kept as evidence");

@@ -14,7 +14,7 @@ use super::{
 use crate::storage::durable;
 use crate::storage::layout::{DATABASE, WITNESS};
 use crate::storage::slots::Slots;
-use crate::storage::witness::{self, Phase, Witness, WitnessData};
+use crate::storage::witness::{self, Phase, Witness, WitnessData, WitnessError};
 use slipway_machine::record::RECORD_FORMAT;
 use slipway_protocol::{ComponentName, Refusal, Report};
 use std::cmp::Ordering;
@@ -50,13 +50,13 @@ impl From<DatabaseError> for OpenFailure {
 /// Opens the witness; a damaged one is set aside for a new one.
 pub(super) fn open_witness(dir: &Path, healed: &mut Vec<Refusal>) -> Result<(Witness, Option<WitnessData>), Refusal> {
     let path = dir.join(WITNESS);
-    match Witness::open(&path) {
-        Err(refusal) if refusal.code == witness::DAMAGED.code => {
+    match Witness::try_open(&path) {
+        Err(WitnessError::Damaged(refusal)) => {
             set_aside(dir, WITNESS).map_err(|error| durable::refusal(&path, &error))?;
             healed.push(refusal);
             Witness::open(&path)
         }
-        other => other,
+        other => Ok(other?),
     }
 }
 
