@@ -6,7 +6,7 @@
 
 use crate::clock;
 use crate::config::{Component, Config};
-use crate::fetch::{BUDGET, Budget, Client, Download, FetchError, TarSource};
+use crate::fetch::{Budget, Client, Download, FetchError, FetchErrorKind, TarSource};
 use crate::process::health::Prober;
 use crate::process::supervisor::{Supervisor, Tools};
 use crate::selfupdate::activate::AgentComponent;
@@ -378,7 +378,7 @@ impl Executor {
             }
         };
         fetched.map(|_| ()).map_err(|error| {
-            if error.refusal.code == BUDGET.code {
+            if error.kind == FetchErrorKind::Budget {
                 self.store.borrow_mut().close_account(&artifact.sha256, clock::known().trusted());
             }
             EffectFailure::from(error)

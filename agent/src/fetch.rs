@@ -23,7 +23,6 @@ pub mod tar;
 mod transport;
 
 pub use budget::Budget;
-pub(crate) use checks::BUDGET;
 pub use client::{Client, HttpSettings};
 pub use tar::TarSource;
 pub(crate) use transport::shown;
@@ -76,19 +75,44 @@ pub enum Small {
 pub struct FetchError {
     /// What was wrong: of several addresses, at the first that may work later, else at the one that matters most.
     pub refusal: Refusal,
+    /// What is decided by, beside whether to try again.
+    pub kind: FetchErrorKind,
     /// Whether to try again; how often and for how long is the caller's decision.
     pub retry: RetryAdvice,
     /// Bytes that came this time nevertheless, for whoever keeps a budget. They are not lost unless refused.
     pub received: u64,
 }
 
+/// What is special about a download that failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FetchErrorKind {
+    /// The artifact has used up its network budget.
+    Budget,
+    /// The server has another file under this name.
+    WrongFile,
+    /// Nothing.
+    Other,
+}
+
 impl FetchError {
+    pub(crate) fn new(refusal: Refusal, retry: RetryAdvice) -> Self {
+        Self { refusal, kind: FetchErrorKind::Other, retry, received: 0 }
+    }
+
     fn never(refusal: Refusal) -> Self {
-        Self { refusal, retry: RetryAdvice::Never, received: 0 }
+        Self::new(refusal, RetryAdvice::Never)
     }
 
     fn later(refusal: Refusal) -> Self {
-        Self { refusal, retry: RetryAdvice::Later, received: 0 }
+        Self::new(refusal, RetryAdvice::Later)
+    }
+
+    fn over_budget(refusal: Refusal) -> Self {
+        Self { kind: FetchErrorKind::Budget, ..Self::never(refusal) }
+    }
+
+    fn wrong_file(refusal: Refusal) -> Self {
+        Self { kind: FetchErrorKind::WrongFile, ..Self::never(refusal) }
     }
 }
 

@@ -224,7 +224,7 @@ impl Trust {
         self.renew_sigstore(transport, asked, checked).await;
 
         let target = Channel::target(&component.name, &component.channel);
-        if repository.lookup(&target).is_err_and(|why| why.code == "SLW-T-NO-TARGET") {
+        if repository.lacks(&target) {
             return Err(NO_CHANNEL.with(format_args!("no {target}"), "the channel that this component follows").into());
         }
         let signed = self.target(&place, &repository, &target).await?;

@@ -3,7 +3,7 @@
 use super::resume::{self, RangeRequest, ResponseHead, ResumeDecision};
 use super::sink::Sink;
 use super::transport::{AttemptError, shown, transport};
-use super::{Budget, Download, Downloaded, FetchError, Small, checks};
+use super::{Budget, Download, Downloaded, FetchError, FetchErrorKind, Small, checks};
 use crate::storage::store::{Account, Mark};
 use bytes::Bytes;
 use reqwest::header::{self, HeaderName};
@@ -231,9 +231,8 @@ impl Client {
         C: FnMut(Mark) -> Result<(), Refusal>,
     {
         if self.lied(&what.sha256, url) {
-            return Err(AttemptError::never(
-                checks::DIGEST.with(format_args!("{}: the wrong file, last time", shown(url)), what.sha256),
-            ));
+            let seen = format_args!("{}: the wrong file, last time", shown(url)).to_string();
+            return Err(AttemptError::ThisAddress(FetchError::wrong_file(checks::DIGEST.with(seen, what.sha256))));
         }
         loop {
             if sink.missing() > 0 {
@@ -246,7 +245,8 @@ impl Client {
             run.anew();
             if !mixed {
                 self.distrust(what.sha256, url);
-                return Err(AttemptError::never(Refusal { seen: format!("{} from {}", refusal.seen, shown(url)), ..refusal }));
+                let refusal = Refusal { seen: format!("{} from {}", refusal.seen, shown(url)), ..refusal };
+                return Err(AttemptError::ThisAddress(FetchError::wrong_file(refusal)));
             }
             // Some of it came from another address, at another time, or through a failing disk: this one gets a fair chance.
             tracing::warn!(url = %shown(url), %refusal, "resumed download has the wrong digest; starting over");
@@ -336,7 +336,9 @@ impl Client {
     fn refused(&self, url: &Url, verdict: ResumeDecision) -> AttemptError {
         let at = |refusal: Refusal| Refusal { seen: format!("{} from {}", refusal.seen, shown(url)), ..refusal };
         match verdict {
-            ResumeDecision::Later(refusal, Some(seconds)) => AttemptError::ThisAddress(at(refusal), RetryAdvice::After(seconds)),
+            ResumeDecision::Later(refusal, Some(seconds)) => {
+                AttemptError::ThisAddress(FetchError::new(at(refusal), RetryAdvice::After(seconds)))
+            }
             ResumeDecision::Later(refusal, None) => AttemptError::later(at(refusal)),
             ResumeDecision::Refuse(refusal) => AttemptError::never(at(refusal)),
             ResumeDecision::Append | ResumeDecision::Restart | ResumeDecision::AskAgain => {
@@ -439,7 +441,9 @@ fn ticks(every: Duration) -> Interval {
 /// Whether the budget covers so many bytes more.
 fn afford(what: &Download, spent: u64, wanted: u64) -> Result<(), AttemptError> {
     let account = Account { spent, ..what.budget.account };
-    Budget { account, ..what.budget }.covers(wanted).map_err(AttemptError::never)
+    Budget { account, ..what.budget }
+        .covers(wanted)
+        .map_err(|refusal| AttemptError::ThisAddress(FetchError::over_budget(refusal)))
 }
 
 /// Of two failures the one to report: what ends it here, then what may work later, the shorter wait, else the graver.
@@ -447,10 +451,10 @@ fn worse(first: Option<FetchError>, second: FetchError) -> FetchError {
     let Some(first) = first else { return second };
     let rank = |error: &FetchError| match error.retry {
         // To ask on would cost a little each time, and an address that can resume would have done so.
-        _ if error.refusal.code == checks::BUDGET.code => (0, 0),
+        _ if error.kind == FetchErrorKind::Budget => (0, 0),
         RetryAdvice::Later => (1, 0),
         RetryAdvice::After(seconds) => (2, seconds),
-        RetryAdvice::Never => (3, u64::from(error.refusal.code != checks::DIGEST.code)),
+        RetryAdvice::Never => (3, u64::from(error.kind != FetchErrorKind::WrongFile)),
     };
     if rank(&second) < rank(&first) { second } else { first }
 }

@@ -8,7 +8,6 @@ use super::sink::Sink;
 use super::{Download, Downloaded, FetchError, Small, checks};
 use crate::storage::store::Mark;
 use bytes::Bytes;
-use slipway_machine::RetryAdvice;
 use slipway_protocol::Refusal;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -122,7 +121,7 @@ impl TarSource {
             if resumed == 0 {
                 sink.leave().await.map_err(FetchError::later)?;
                 let refusal = Refusal { seen: format!("{} from {name} in {}", refusal.seen, self.path.display()), ..refusal };
-                return Err(FetchError { refusal, retry: RetryAdvice::Never, received });
+                return Err(FetchError { received, ..FetchError::wrong_file(refusal) });
             }
             resumed = 0;
         }
@@ -216,6 +215,7 @@ mod tests {
     use super::*;
     use crate::fetch::Budget;
     use crate::storage::store::Account;
+    use slipway_machine::RetryAdvice;
     use slipway_protocol::Sha256;
     use std::io::{Seek, Write};
 

@@ -2,7 +2,6 @@
 
 use super::{FetchError, checks};
 use rustls::CertificateError;
-use slipway_machine::RetryAdvice;
 use slipway_protocol::{Refusal, causes};
 use std::error::Error;
 use std::io;
@@ -13,15 +12,15 @@ pub(super) enum AttemptError {
     /// This device's fault: other addresses would not help.
     ThisDevice(Refusal),
     /// Another address may.
-    ThisAddress(Refusal, RetryAdvice),
+    ThisAddress(FetchError),
 }
 
 impl AttemptError {
     pub(super) fn later(refusal: Refusal) -> Self {
-        Self::ThisAddress(refusal, RetryAdvice::Later)
+        Self::ThisAddress(FetchError::later(refusal))
     }
     pub(super) fn never(refusal: Refusal) -> Self {
-        Self::ThisAddress(refusal, RetryAdvice::Never)
+        Self::ThisAddress(FetchError::never(refusal))
     }
 }
 
@@ -29,7 +28,7 @@ impl From<AttemptError> for FetchError {
     fn from(failure: AttemptError) -> Self {
         match failure {
             AttemptError::ThisDevice(refusal) => Self::later(refusal),
-            AttemptError::ThisAddress(refusal, retry) => Self { refusal, retry, received: 0 },
+            AttemptError::ThisAddress(error) => error,
         }
     }
 }

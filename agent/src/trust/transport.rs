@@ -107,5 +107,5 @@ impl Transport {
 }
 
 fn fail(refusal: Refusal, again: bool) -> FetchError {
-    FetchError { refusal, retry: if again { RetryAdvice::Later } else { RetryAdvice::Never }, received: 0 }
+    FetchError::new(refusal, if again { RetryAdvice::Later } else { RetryAdvice::Never })
 }

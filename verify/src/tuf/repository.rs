@@ -55,6 +55,12 @@ impl Repository {
         }
     }
 
+    /// Whether signed metadata says that there is no such target. False where it cannot be known: [`Self::lookup`] says why.
+    #[must_use]
+    pub fn lacks(&self, target_path: &str) -> bool {
+        matches!(self.verified.search(target_path), Ok(Search::Nothing))
+    }
+
     /// Checks `bytes` against the signed length and digests of `target_path`.
     ///
     /// # Errors
