@@ -78,3 +78,24 @@ slipway_protocol::refusals! {
 pub fn file(path: &Path, error: &std::io::Error) -> Refusal {
     FILE.with(format_args!("{}: {error}", path.display()), "a readable and writable file")
 }
+
+/// The causes that this tool decides by; all others end what was asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cause {
+    /// A file cannot be read or written.
+    File,
+    /// The password of a key is missing or wrong.
+    Password,
+    /// The image registry does not answer.
+    Registry,
+    /// The transparency log does not answer.
+    Rekor,
+}
+
+impl Cause {
+    /// Of a refusal, however many functions it came through.
+    #[must_use]
+    pub fn of(refusal: &Refusal) -> Option<Self> {
+        refusal.find(&[(FILE, Self::File), (PASSWORD, Self::Password), (REGISTRY, Self::Registry), (REKOR, Self::Rekor)])
+    }
+}

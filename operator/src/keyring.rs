@@ -1,6 +1,6 @@
 //! The keys at hand: those in the repository's `keys` folder and those named on the command line, unlocked only when they must sign.
 
-use crate::error::{KEY, PASSWORD, file};
+use crate::error::{Cause, KEY, PASSWORD, file};
 use crate::keys::{Password, SecretKey, is_encrypted, public_path, read_public};
 use crate::public_key::PublicKey;
 use slipway_protocol::Refusal;
@@ -142,7 +142,7 @@ impl Keyring {
     fn unlock(&mut self, path: &Path) -> Result<SecretKey, Refusal> {
         for password in &self.known {
             match SecretKey::read(path, || Ok(password.clone())) {
-                Err(refusal) if refusal.code == PASSWORD.code => {}
+                Err(refusal) if Cause::of(&refusal) == Some(Cause::Password) => {}
                 settled => return settled,
             }
         }

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
-use slipway_operator::error::{FILE, file};
+use slipway_operator::error::{Cause, file};
 use slipway_protocol::Refusal;
 use std::io::{Write as _, stderr, stdout};
 use std::path::Path;
@@ -118,7 +118,7 @@ fn main() -> ExitCode {
             // With stderr gone too there is nobody left to tell.
             let (text, code) = match error.downcast_ref::<Refusal>() {
                 Some(refusal) => {
-                    let failed = refusal.code == FILE.code;
+                    let failed = Cause::of(refusal) == Some(Cause::File);
                     (refusal.explain().trim_end().to_owned(), if failed { ExitCode::FAILURE } else { ExitCode::from(3) })
                 }
                 None => (format!("{error:#}"), ExitCode::FAILURE),

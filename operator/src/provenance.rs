@@ -257,9 +257,11 @@ impl Signed {
 
 /// Of all that is wrong with the candidates, what says most: that one is this signature's and yet refused, then that all are somebody else's.
 fn foremost(mut refused: Vec<(&Entry, Refusal)>) -> Refusal {
-    let bodies = [Check::LogBody, Check::LogBodyDigest, Check::LogBodyEnvelope, Check::LogBodyKey, Check::LogBodySignature]
-        .map(Check::code);
-    if let Some(at) = refused.iter().position(|(_, refusal)| !bodies.contains(&&*refusal.code)) {
+    let anothers = |refusal: &Refusal| {
+        use Check::{LogBody, LogBodyDigest, LogBodyEnvelope, LogBodyKey, LogBodySignature};
+        matches!(Check::of(refusal), Some(LogBody | LogBodyDigest | LogBodyEnvelope | LogBodyKey | LogBodySignature))
+    };
+    if let Some(at) = refused.iter().position(|(_, refusal)| !anothers(refusal)) {
         return refused.swap_remove(at).1;
     }
     let seen: Vec<String> = refused.iter().map(|(entry, _)| format!("entry {}, {}", entry.log_index, entry.kind)).collect();

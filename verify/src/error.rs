@@ -319,6 +319,12 @@ checks! {
 }
 
 impl Check {
+    /// Which check a refusal is of, if it is of this crate's.
+    #[must_use]
+    pub fn of(refusal: &Refusal) -> Option<Self> {
+        Self::ALL.iter().find(|check| refusal.repeats(&check.row())).copied()
+    }
+
     /// The refusal of this check, with the values found and expected.
     #[must_use]
     pub fn refuse(self, seen: impl Display, wanted: impl Display) -> Refusal {
@@ -343,5 +349,6 @@ mod tests {
         assert_eq!(names, sorted);
         let codes: Vec<&str> = Check::ALL.iter().map(|check| check.code()).collect();
         assert!(codes.is_sorted(), "{codes:?}");
+        assert!(Check::ALL.iter().all(|check| Check::of(&check.refuse("x", "y")) == Some(*check)));
     }
 }

@@ -3,7 +3,7 @@
 use super::parse_manifest;
 use super::reference::{At, Descriptor, Manifest};
 use super::source::Source;
-use crate::error::{ATTESTATION, IMAGE_SIZE, REGISTRY};
+use crate::error::{ATTESTATION, Cause, IMAGE_SIZE};
 use crate::provenance::Signed;
 use crate::rekor::{Entry, Promise};
 use serde::Deserialize;
@@ -104,7 +104,11 @@ fn bounded(count: usize) -> Result<(), Refusal> {
 
 /// Something that cannot be read is kept with its refusal. Not so if the registry does not answer: then nobody knows what there is.
 fn broken(place: String, refusal: Refusal) -> Result<FoundAttestation, Refusal> {
-    if refusal.code == REGISTRY.code { Err(refusal) } else { Ok(FoundAttestation { place, material: Err(refusal) }) }
+    if Cause::of(&refusal) == Some(Cause::Registry) {
+        Err(refusal)
+    } else {
+        Ok(FoundAttestation { place, material: Err(refusal) })
+    }
 }
 
 /// The layers of cosign's tag.

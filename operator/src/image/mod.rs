@@ -18,7 +18,7 @@ mod source;
 
 pub use reference::Image;
 
-use crate::error::{ATTESTATION, ATTESTATION_NONE, ENTRY_MISMATCH};
+use crate::error::{ATTESTATION, ATTESTATION_NONE, Cause, ENTRY_MISMATCH};
 use crate::provenance::Signed;
 use crate::rekor::{Entry, EntryLocator, Rekor};
 use find::{FoundAttestation, Material};
@@ -111,7 +111,7 @@ pub async fn verify_image(image: &Image, options: &Options<'_>) -> Result<Report
         let (result, completed) = match bundle(material, options).await? {
             Ok((bundle, completed)) => {
                 let result = verify(&bundle);
-                if result.as_ref().is_err_and(|refusal| refusal.code == Check::PolicyThreshold.code()) {
+                if result.as_ref().is_err_and(|refusal| Check::of(refusal) == Some(Check::PolicyThreshold)) {
                     parts.push((report.attestations.len(), bundle));
                 }
                 (result.map_err(|refusal| if completed { refusal } else { completable(refusal) }), completed)
@@ -152,7 +152,7 @@ async fn bundle(material: Result<Material, Refusal>, options: &Options<'_>) -> R
     let Some(rekor) = options.rekor else { return Ok(Ok((whole(promise.as_ref()), false))) };
     match complete(&signed, promise.as_ref(), rekor, options.root).await {
         Ok(entry) => Ok(Ok((whole(Some(&entry)), true))),
-        Err(refusal) if refusal.code == crate::error::REKOR.code => Err(refusal),
+        Err(refusal) if Cause::of(&refusal) == Some(Cause::Rekor) => Err(refusal),
         Err(refusal) => Ok(Err(refusal)),
     }
 }
@@ -175,7 +175,7 @@ async fn complete(signed: &Signed, promise: Option<&Entry>, rekor: &Rekor, root:
 /// An attestation as cosign attached it lacks the proof, which the log still has: the refusal says so.
 fn completable(refusal: Refusal) -> Refusal {
     const ADVICE: &str = "cosign keeps only the log's promise beside an image: give --rekor-url to fetch the proof, or accept promises with unsafe_promise_only in the policy's [log] table";
-    if ["SLW-V-LOG-PROOF-MISSING", "SLW-V-LOG-MISSING"].contains(&&*refusal.code) {
+    if matches!(Check::of(&refusal), Some(Check::LogProofMissing | Check::LogMissing)) {
         return Refusal { advice: ADVICE.into(), ..refusal };
     }
     refusal

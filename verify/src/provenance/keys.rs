@@ -102,7 +102,7 @@ fn signer<'p>(
     for key in rule.keys.iter().filter(|key| sigstore::said_to_be_of(body.as_ref(), &key.key)) {
         match sigstore::signed_with(bundle, body.as_ref(), &key.key, form) {
             Ok(()) => return Ok((key, evidence)),
-            Err(why) if why.code == Check::Signature.code() => {}
+            Err(why) if Check::of(&why) == Some(Check::Signature) => {}
             Err(why) => other = other.or(Some(why)),
         }
     }
