@@ -259,12 +259,7 @@ impl Component {
     /// The numbers that the machine works with.
     #[must_use]
     pub fn machine(&self) -> Settings {
-        Settings {
-            soak: self.health.soak.as_secs(),
-            deadline: self.health.deadline.as_secs(),
-            failures: self.health.failures,
-            ..Settings::default()
-        }
+        Settings { soak: self.health.soak.as_secs(), deadline: self.health.deadline.as_secs(), failures: self.health.failures }
     }
 }
 

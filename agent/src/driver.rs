@@ -386,11 +386,7 @@ impl Driver {
             return STORE_AGAIN;
         }
         let now = clock::now();
-        let wakes = self
-            .live
-            .values()
-            .filter(|live| self.drives(live))
-            .filter_map(|live| slipway_machine::wake_at(&live.config.machine(), &live.record));
+        let wakes = self.live.values().filter(|live| self.drives(live)).filter_map(|live| slipway_machine::wake_at(&live.record));
         let timers = self.live.values().filter(|_| self.polls && self.mode == Mode::Service).map(|live| live.timer.clone());
         let until = |moment: Moment| if moment.reached(&now.moment) { 0 } else { moment.since(&now.moment).unwrap_or(0) };
         wakes.chain(timers).map(until).min().map_or(LONGEST_SLEEP, |secs| LONGEST_SLEEP.min(Duration::from_secs(secs)))
@@ -406,8 +402,7 @@ impl Driver {
         }
         for component in self.driven() {
             let Some(live) = self.live.get_mut(&component) else { continue };
-            let wake =
-                slipway_machine::wake_at(&live.config.machine(), &live.record).is_some_and(|moment| moment.reached(&now.moment));
+            let wake = slipway_machine::wake_at(&live.record).is_some_and(|moment| moment.reached(&now.moment));
             let triggers = self.polls && self.mode == Mode::Service && live.timer.reached(&now.moment);
             if wake {
                 self.input(&component, Input::Wake);

@@ -16,13 +16,13 @@
 //!
 //! | state | who moves it on | at the latest | after a start |
 //! |---|---|---|---|
-//! | Checking | the answer of set-aside, adopt-again or check; in a pause, time | each request has a time limit; pauses up to `retry_most`, given up after `give_up` | checked again |
-//! | Downloading | the download's answer; in a pause, time | a minimum speed; pauses as above, given up after `give_up` | goes on at its last durable byte |
+//! | Checking | the answer of set-aside, adopt-again or check; in a pause, time | each request has a time limit; pauses up to `RETRY_MOST`, given up after `GIVE_UP` | checked again |
+//! | Downloading | the download's answer; in a pause, time | a minimum speed; pauses as above, given up after `GIVE_UP` | goes on at its last durable byte |
 //! | Staging, Staged | the slot's answer | as long as the disk takes | staged again, prepared |
 //! | Activating | the answer of prepare or switch | stop and start have time limits | prepared or switched again |
 //! | Probation | the looks | `deadline`, which restarts do not stretch; `starts` of them at most | watched on, or left |
 //! | RollingBack | the answer of restore; in a pause, time | five tries, then Inconsistent | tried again at once |
-//! | Inconsistent | time, or a person | tried every `retry_most` at most, without end | tried again at once |
+//! | Inconsistent | time, or a person | tried every `RETRY_MOST` at most, without end | tried again at once |
 //!
 //! [`record::Record::damage`] goes with all of these: while the committed release is not in its slot, `Draft::enter_idle` does not come to rest in
 //! `Idle` but in a pause of Checking, in which that very release is looked for.

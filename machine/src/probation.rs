@@ -110,7 +110,7 @@ mod tests {
 
     /// Runs looks one second apart and says how it ended, and after how many looks.
     fn run(looks: impl IntoIterator<Item = Sample>) -> (String, u64) {
-        let settings = Settings { soak: 5, deadline: 20, failures: 3, ..Settings::default() };
+        let settings = Settings { soak: 5, deadline: 20, failures: 3 };
         let mut watch = Watch { deadline: at(20), starts: 0, process: None, healthy_since: None, failures: 0, unhealthy: None };
         let mut secs = 0;
         for look in looks {
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_deadline_between_two_looks_says_what_the_last_one_saw() {
-        let settings = Settings { soak: 5, deadline: 20, failures: 3, ..Settings::default() };
+        let settings = Settings { soak: 5, deadline: 20, failures: 3 };
         let begin = Watch { deadline: at(20), starts: 0, process: None, healthy_since: None, failures: 0, unhealthy: None };
         let Judgement::Watch(watch) = judge(&settings, &begin, &look(7, 0, false), &at(1)) else { panic!("goes on") };
         assert!(overdue(&watch, &settings, &at(99)).seen.contains("; healthz: "), "{watch:?}");

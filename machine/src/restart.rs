@@ -163,7 +163,7 @@ proptest! {
         device.offline = true;
         device.power_cut();
         for _ in 0..60 {
-            let waits = wake_at(&Settings::default(), &device.record).is_some();
+            let waits = wake_at(&device.record).is_some();
             let moves = waits || !device.orders.is_empty() || !device.answers.is_empty();
             prop_assert!(moves || device.record.state == State::Idle, "nobody moves {:?} on", device.record.state);
             prop_assert!(moves || device.record.damage.is_none(), "it rests with a damaged release");

@@ -140,7 +140,7 @@ pub(super) struct SimulatedDevice {
 impl SimulatedDevice {
     pub(super) fn new() -> Self {
         Self {
-            settings: Settings { soak: 4, deadline: 60, gap: 2, ..Settings::default() },
+            settings: Settings { soak: 4, deadline: 60, ..Settings::default() },
             record: Record::new("edgecore".parse().unwrap()),
             boot: 0,
             secs: 0,
@@ -467,7 +467,7 @@ impl SimulatedDevice {
             }
             let answer = self.perform(&effect, false);
             self.answers.extend(answer.map(|answer| (epoch, answer)));
-        } else if let Some(at) = wake_at(&self.settings, &self.record) {
+        } else if let Some(at) = wake_at(&self.record) {
             if at.boot == moment(self.boot, 0).boot {
                 self.secs = self.secs.max(at.secs);
             }

@@ -5,10 +5,10 @@ use crate::record::{
     Activation, Blocked, Ending, Installed, Plan, Record, Retry, SlotName, Source, State, Trigger, TriggerSource, Watch,
 };
 use crate::refusals;
-use crate::time::{Moment, Now};
+use crate::time::{Moment, Now, doubled};
 use crate::types::{
-    Candidate, CheckOutcome, Effect, EffectAnswer, EffectFailure, HeldRelease, HoldReason, Input, ReportDraft, RetryAdvice,
-    Settings, SlotCondition, Transition,
+    Candidate, CheckOutcome, Effect, EffectAnswer, EffectFailure, GAP, GIVE_UP, HeldRelease, HoldReason, Input, RETRY_FIRST,
+    RETRY_MOST, ReportDraft, RetryAdvice, STARTS_MOST, Settings, SlotCondition, Transition,
 };
 use slipway_protocol::{Event, Refusal, Sha256, Version};
 
@@ -42,10 +42,10 @@ pub fn step(settings: &Settings, record: &Record, input: Input, now: &Now) -> Tr
 
 /// When [`Input::Wake`] is due; `None` when only something from outside can move the component.
 #[must_use]
-pub fn wake_at(settings: &Settings, record: &Record) -> Option<Moment> {
+pub fn wake_at(record: &Record) -> Option<Moment> {
     match &record.state {
         State::Idle => match (&record.trigger, &record.checked) {
-            (Some(_), Some(checked)) => Some(checked.after(settings.gap)),
+            (Some(_), Some(checked)) => Some(checked.after(GAP)),
             (Some(_), None) => Some(Moment::default()),
             (None, _) => None,
         },
@@ -161,8 +161,8 @@ impl Draft<'_> {
     /// A start during probation: what was seen before counts only as far as it can still be true.
     fn watch_again(&mut self, plan: Plan, payload: Sha256, mut watch: Watch) {
         watch.starts = watch.starts.saturating_add(1);
-        if watch.starts > self.settings.starts {
-            let reason = refusals::STARTS.with(watch.starts, format_args!("at most {}", self.settings.starts));
+        if watch.starts > STARTS_MOST {
+            let reason = refusals::STARTS.with(watch.starts, format_args!("at most {STARTS_MOST}"));
             return self.roll_back(plan, reason, true);
         }
         let rebooted = watch.deadline.boot != self.now.moment.boot;
@@ -186,8 +186,7 @@ impl Draft<'_> {
         let patient = trigger.by != TriggerSource::Operator;
         match self.next.state.clone() {
             State::Idle => {
-                let too_soon =
-                    self.next.checked.as_ref().is_some_and(|at| !at.after(self.settings.gap).reached(&self.now.moment));
+                let too_soon = self.next.checked.as_ref().is_some_and(|at| !at.after(GAP).reached(&self.now.moment));
                 if patient && too_soon { self.keep(trigger) } else { self.check(trigger, Retry::default()) }
             }
             // Nothing is under way but a pause: what is asked for may have changed, so ask again.
@@ -201,7 +200,7 @@ impl Draft<'_> {
             }
             State::Checking { trigger: asked, mut retry } if retry.at.is_some() => {
                 if trigger.by == TriggerSource::Notice {
-                    retry.at = earlier(retry.at, self.now.moment.after(self.settings.gap));
+                    retry.at = earlier(retry.at, self.now.moment.after(GAP));
                     let hint = trigger.hint.or(asked.hint);
                     self.next.state = State::Checking { trigger: Trigger { hint, ..asked }, retry };
                 }
@@ -209,7 +208,7 @@ impl Draft<'_> {
             State::Downloading { mut retry, .. } if retry.at.is_some() => {
                 if trigger.by == TriggerSource::Notice {
                     // Like a pause between checks: sooner, but a storm of notices gets no storm of downloads.
-                    retry.at = earlier(retry.at, self.now.moment.after(self.settings.gap));
+                    retry.at = earlier(retry.at, self.now.moment.after(GAP));
                     self.next.state = State::Checking { trigger, retry };
                 }
             }
@@ -241,7 +240,7 @@ impl Draft<'_> {
     // ---- time ----------------------------------------------------------------------------------------------------------
 
     fn wake(&mut self) {
-        let due = wake_at(self.settings, &self.next).is_some_and(|moment| moment.reached(&self.now.moment));
+        let due = wake_at(&self.next).is_some_and(|moment| moment.reached(&self.now.moment));
         if !due {
             return;
         }
@@ -282,7 +281,7 @@ impl Draft<'_> {
     fn enter_idle(&mut self) {
         self.next.state = State::Idle;
         if let Some(trigger) = self.next.trigger.clone() {
-            let due = wake_at(self.settings, &self.next).is_some_and(|moment| moment.reached(&self.now.moment));
+            let due = wake_at(&self.next).is_some_and(|moment| moment.reached(&self.now.moment));
             if due || trigger.by == TriggerSource::Operator {
                 return self.check(trigger, Retry::default());
             }
@@ -393,10 +392,10 @@ impl Draft<'_> {
     /// The next try: doubled each time, half of it by chance, never sooner than the server asked. `None` when it has gone on too long.
     fn next_retry(&self, mut retry: Retry, advice: RetryAdvice) -> Option<Retry> {
         let since = retry.since.filter(|since| since.boot == self.now.moment.boot).unwrap_or_else(|| self.now.moment.clone());
-        if advice == RetryAdvice::Never || self.now.moment.since(&since).is_some_and(|spent| spent >= self.settings.give_up) {
+        if advice == RetryAdvice::Never || self.now.moment.since(&since).is_some_and(|spent| spent >= GIVE_UP) {
             return None;
         }
-        retry.at = Some(self.now.moment.after(pause(self.settings, retry.failures, self.now.dice, advice)));
+        retry.at = Some(self.now.moment.after(pause(retry.failures, self.now.dice, advice)));
         retry.failures = retry.failures.saturating_add(1);
         retry.since = Some(since);
         Some(retry)
@@ -404,13 +403,11 @@ impl Draft<'_> {
 }
 
 /// Seconds to wait after `failures` earlier failures.
-pub(super) fn pause(settings: &Settings, failures: u32, dice: u32, advice: RetryAdvice) -> u64 {
-    let doubled =
-        settings.retry_first.saturating_mul(1_u64.checked_shl(failures.min(32)).unwrap_or(u64::MAX)).min(settings.retry_most);
-    let half = doubled.div_euclid(2);
+pub(super) fn pause(failures: u32, dice: u32, advice: RetryAdvice) -> u64 {
+    let half = doubled(RETRY_FIRST, failures, RETRY_MOST).div_euclid(2);
     let chance = u64::from(dice).checked_rem(half.saturating_add(1)).unwrap_or(0);
     let pause = half.saturating_add(chance).max(1);
-    if let RetryAdvice::After(secs) = advice { pause.max(secs.min(settings.give_up)) } else { pause }
+    if let RetryAdvice::After(secs) = advice { pause.max(secs.min(GIVE_UP)) } else { pause }
 }
 
 fn earlier(a: Option<Moment>, b: Moment) -> Option<Moment> {

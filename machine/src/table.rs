@@ -7,6 +7,7 @@ use super::*;
 use crate::record::*;
 use crate::step::pause;
 use crate::time::{BootId, Moment, Now};
+use crate::types::{GIVE_UP, RETRY_MOST};
 use slipway_protocol::{Event, Refusal};
 use std::fmt::Write;
 
@@ -160,7 +161,7 @@ fn whole_table_is_as_reviewed() {
                 at: jiff::Timestamp::UNIX_EPOCH,
             }],
             // Not the first try: then the release before takes its place.
-            damage: damaged.then(|| SlotDamage { reason: refusals::LINK_MOVED, from: None, failures: 1 }),
+            damage: damaged.then_some(SlotDamage { reason: refusals::LINK_MOVED, from: None, failures: 1 }),
             ..Record::new("edgecore".parse().unwrap())
         };
         for (input_name, input) in inputs(record.epoch) {
@@ -289,11 +290,11 @@ fn a_person_who_cannot_go_back_keeps_what_runs() {
 #[test]
 fn pauses_double_have_jitter_and_an_end() {
     let settings = Settings::default();
-    assert_eq!((pause(&settings, 0, 0, RetryAdvice::Later), pause(&settings, 0, 2, RetryAdvice::Later)), (2, 4));
-    assert_eq!(pause(&settings, 40, 0, RetryAdvice::Later), 450);
-    assert!(pause(&settings, u32::MAX, u32::MAX, RetryAdvice::Later) <= settings.retry_most);
-    assert_eq!(pause(&settings, 0, 0, RetryAdvice::After(60)), 60);
-    assert_eq!(pause(&settings, 0, 0, RetryAdvice::After(u64::MAX)), settings.give_up);
+    assert_eq!((pause(0, 0, RetryAdvice::Later), pause(0, 2, RetryAdvice::Later)), (2, 4));
+    assert_eq!(pause(40, 0, RetryAdvice::Later), 450);
+    assert!(pause(u32::MAX, u32::MAX, RetryAdvice::Later) <= RETRY_MOST);
+    assert_eq!(pause(0, 0, RetryAdvice::After(60)), 60);
+    assert_eq!(pause(0, 0, RetryAdvice::After(u64::MAX)), GIVE_UP);
     // A day of failures ends the download; the timer asks again later.
     let first = Retry { failures: 90, since: Some(moment(0, 1000)), at: None };
     let record = Record {
@@ -302,7 +303,7 @@ fn pauses_double_have_jitter_and_an_end() {
         ..Record::new("edgecore".parse().unwrap())
     };
     let failed = EffectAnswer::Fetched(Err(EffectFailure { refusal: refusals::HALTED, advice: RetryAdvice::Later }));
-    let t = step(&settings, &record, Input::Answer { epoch: 1, answer: failed }, &at(1000 + settings.give_up));
+    let t = step(&settings, &record, Input::Answer { epoch: 1, answer: failed }, &at(1000 + GIVE_UP));
     assert_eq!(t.next.state, State::Idle);
 }
 
@@ -547,8 +548,8 @@ fn a_damaged_release_is_looked_for_until_it_is_back_and_its_configuration_with_i
     for _ in 0..200 {
         let refused = EffectAnswer::Checked(CheckOutcome::Refused { refusal: refusals::HALTED, version: None });
         let t = step(&settings, &record, answer(&record, refused), &at(secs));
-        let pause = wake_at(&settings, &t.next).and_then(|at| at.since(&moment(0, secs))).unwrap();
-        assert!((1..=settings.retry_most).contains(&pause), "{pause}");
+        let pause = wake_at(&t.next).and_then(|at| at.since(&moment(0, secs))).unwrap();
+        assert!((1..=RETRY_MOST).contains(&pause), "{pause}");
         secs += pause;
         record = step(&settings, &t.next, Input::Wake, &at(secs)).next;
         assert!(matches!(record.state, State::Checking { .. }));

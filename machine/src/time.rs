@@ -46,3 +46,9 @@ pub struct Now {
     /// For jitter.
     pub dice: u32,
 }
+
+/// A pause in seconds: `first`, doubled for each earlier failure, and never more than `most`.
+#[must_use]
+pub fn doubled(first: u64, failures: u32, most: u64) -> u64 {
+    first.saturating_mul(1_u64.checked_shl(failures.min(32)).unwrap_or(u64::MAX)).min(most)
+}

@@ -12,23 +12,24 @@ pub struct Settings {
     pub deadline: u64,
     /// Required checks that may fail in a row, once they were well, before the release is rolled back.
     pub failures: u32,
-    /// Starts of agent or device during one probation before the release is rolled back.
-    pub starts: u32,
-    /// Notices closer together than this are answered by one check.
-    pub gap: u64,
-    /// First pause between retries; doubles up to `retry_most`, with jitter.
-    pub retry_first: u64,
-    /// Longest pause between retries.
-    pub retry_most: u64,
-    /// When to stop retrying and wait for the next notice or timer.
-    pub give_up: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { soak: 90, deadline: 300, failures: 3, starts: 3, gap: 5, retry_first: 5, retry_most: 900, give_up: 86_400 }
+        Self { soak: 90, deadline: 300, failures: 3 }
     }
 }
+
+/// Starts of agent or device during one probation before the release is rolled back: one or two may be power cuts.
+pub(crate) const STARTS_MOST: u32 = 3;
+/// Notices closer together than this are answered by one check: a storm of them costs one request in so many seconds.
+pub(crate) const GAP: u64 = 5;
+/// First pause between retries, in seconds: a connection that dropped may be there again.
+pub(crate) const RETRY_FIRST: u64 = 5;
+/// Longest pause between retries, in seconds: a server that comes back has its devices back within a quarter of an hour.
+pub(crate) const RETRY_MOST: u64 = 900;
+/// When to stop retrying and wait for the next notice or timer, in seconds: by then a person has been told for a day.
+pub(crate) const GIVE_UP: u64 = 86_400;
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,5 +1,6 @@
 //! How long to wait before dialling again, how much of a flood is read, and how often it is talked about. Pure.
 
+use slipway_machine::time::doubled;
 use std::time::Duration;
 
 /// Longest wait between two attempts.
@@ -10,7 +11,7 @@ const FLOOR: Duration = Duration::from_millis(250);
 /// The wait after `failures` failed attempts in a row: anything up to 1, 2, 4, … 60 seconds, by the dice. Full jitter, so that a
 /// fleet does not come back in one wave.
 pub(super) fn backoff(failures: u32, dice: u32) -> Duration {
-    let secs = 1_u64.checked_shl(failures.saturating_sub(1)).map_or(CEILING_SECS, |secs| secs.clamp(1, CEILING_SECS));
+    let secs = doubled(1, failures.saturating_sub(1), CEILING_SECS);
     // dice / 2^32 of the ceiling, in milliseconds.
     let millis = secs.saturating_mul(1000).saturating_mul(u64::from(dice)) >> 32;
     Duration::from_millis(millis).max(FLOOR)

@@ -1,7 +1,8 @@
 //! What the machine does with the answer to an order.
 
 use super::{
-    Candidate, CheckOutcome, Draft, Effect, EffectAnswer, EffectFailure, HeldRelease, HoldReason, RetryAdvice, refusals, shown,
+    Candidate, CheckOutcome, Draft, Effect, EffectAnswer, EffectFailure, HeldRelease, HoldReason, RETRY_MOST, RetryAdvice,
+    refusals, shown,
 };
 use crate::probation::{Judgement, judge};
 use crate::record::{
@@ -138,7 +139,7 @@ impl Draft<'_> {
         match held.hold {
             HoldReason::Halted => self.refuse(&refusals::HALTED.with(version, "a rollout under way"), Some(version), repeat),
             HoldReason::Wave(secs) => {
-                let pause = secs.unwrap_or(self.settings.retry_most).clamp(1, self.settings.retry_most);
+                let pause = secs.unwrap_or(RETRY_MOST).clamp(1, RETRY_MOST);
                 let refusal =
                     refusals::WAVE.with(shown(secs.map(|secs| format!("{secs} s to go")).as_ref()), "a wave that has begun");
                 // Between two looks into a bundle the network is asked, and its answers would make this news again.
@@ -321,9 +322,9 @@ impl Draft<'_> {
             }
             (Err(refusal), State::RollingBack { .. } | State::Inconsistent { .. }) => {
                 self.end(Event::Retrying, None, Some(&refusal), false);
-                let (settings, now) = (self.settings, self.now);
+                let now = self.now;
                 if let Some(retry) = self.restore_retry() {
-                    retry.at = Some(now.moment.after(super::pause(settings, retry.failures, now.dice, RetryAdvice::Later)));
+                    retry.at = Some(now.moment.after(super::pause(retry.failures, now.dice, RetryAdvice::Later)));
                     retry.failures = retry.failures.saturating_add(1);
                 }
             }

@@ -4,8 +4,9 @@
 //! that runs is touched. A newer release of the channel may get there first. The release before is taken in its place only where the floor
 //! allows that, or a person asks for it.
 
-use super::{Draft, Effect, RetryAdvice, SlotCondition, pause, refusals};
+use super::{Draft, Effect, RETRY_FIRST, RETRY_MOST, RetryAdvice, SlotCondition, pause, refusals};
 use crate::record::{DeviceBackoff, Installed, Plan, Retry, SlotDamage, SlotName, Source, State, Trigger, TriggerSource};
+use crate::time::doubled;
 use slipway_protocol::{Category, Event, Refusal, Sha256};
 
 /// Longest time for which an update is not tried again because of the device: a day.
@@ -96,7 +97,7 @@ impl Draft<'_> {
         }
         let trigger =
             self.next.trigger.take().unwrap_or(Trigger { by: TriggerSource::Timer, source: Source::Network, hint: None });
-        let at = self.now.moment.after(pause(self.settings, failures, self.now.dice, RetryAdvice::Later));
+        let at = self.now.moment.after(pause(failures, self.now.dice, RetryAdvice::Later));
         self.next.state = State::Checking { trigger, retry: Retry { failures: 1, since: None, at: Some(at) } };
     }
 
@@ -150,7 +151,7 @@ impl Draft<'_> {
     pub(super) fn blame_the_device(&mut self, plan: &Plan, refusal: &Refusal) -> bool {
         let device = refusal.category == Category::System;
         if device {
-            self.back_off(plan, refusal, self.settings.retry_most);
+            self.back_off(plan, refusal, RETRY_MOST);
         }
         device
     }
@@ -159,7 +160,7 @@ impl Draft<'_> {
     fn back_off(&mut self, plan: &Plan, reason: &Refusal, first: u64) {
         let before = self.next.backoff.take().filter(|backoff| backoff.artifact == plan.artifact);
         let failures = before.map_or(0, |backoff| backoff.failures);
-        let secs = first.saturating_mul(1_u64.checked_shl(failures.min(32)).unwrap_or(u64::MAX)).min(BACKOFF_SECS_MAX);
+        let secs = doubled(first, failures, BACKOFF_SECS_MAX);
         let until = self.now.moment.after(secs);
         self.next.backoff =
             Some(DeviceBackoff { artifact: plan.artifact, reason: reason.clone(), failures: failures.saturating_add(1), until });
@@ -180,11 +181,11 @@ impl Draft<'_> {
     /// An activation ended before it touched anything: the proof has to be fetched again, or the device was seen to be in its way.
     pub(super) fn postpone(&mut self, refusal: &Refusal, plan: Plan) {
         if refusal.category == Category::System {
-            self.back_off(&plan, refusal, self.settings.retry_first);
+            self.back_off(&plan, refusal, RETRY_FIRST);
         }
         self.end(Event::Retrying, Some(&plan.version), Some(refusal), false);
-        let most = self.now.moment.after(self.settings.retry_most);
-        let at = self.next.backoff.as_ref().map_or_else(|| self.now.moment.after(self.settings.retry_first), |t| t.until.clone());
+        let most = self.now.moment.after(RETRY_MOST);
+        let at = self.next.backoff.as_ref().map_or_else(|| self.now.moment.after(RETRY_FIRST), |t| t.until.clone());
         let at = if at.secs > most.secs { most } else { at };
         let trigger = Trigger { by: TriggerSource::Timer, source: plan.source, hint: None };
         self.next.state = State::Checking { trigger, retry: Retry { failures: 1, since: None, at: Some(at) } };
@@ -256,7 +257,7 @@ mod tests {
     #[test]
     fn a_newer_release_that_cannot_be_prepared_is_not_tried_round_and_round() {
         let (mut record, mut tried) = (damaged(), 0);
-        while wake_at(&Settings::default(), &record).is_none() {
+        while wake_at(&record).is_none() {
             for what in [
                 candidate(4, None),
                 EffectAnswer::Fetched(Ok(())),
@@ -276,7 +277,7 @@ mod tests {
     fn a_damaged_release_that_costs_too_much_today_is_reported_once() {
         let first = answer(&damaged(), candidate(1, Some(refusals::HALTED)));
         assert_eq!(first.events.iter().map(|draft| draft.event).collect::<Vec<_>>(), [Event::Refused]);
-        assert!(wake_at(&Settings::default(), &first.next).is_some() && first.next.damage.is_some());
+        assert!(wake_at(&first.next).is_some() && first.next.damage.is_some());
         let advice = Record { state: damaged().state, ..first.next };
         assert_eq!(answer(&advice, candidate(1, Some(refusals::HALTED))).events, []);
     }
@@ -288,7 +289,7 @@ mod tests {
         assert_eq!(t.effects, [Effect::Restore { from, to, anyway: false }]);
         let end = answer(&t.next, EffectAnswer::Restored(Ok(()))).next;
         assert_eq!((&end.state, &end.damage), (&State::Idle, &None));
-        assert!(wake_at(&Settings::default(), &end).is_some(), "what the check was for is looked for afterwards");
+        assert!(wake_at(&end).is_some(), "what the check was for is looked for afterwards");
 
         // A person waits for what he asked for, not for that.
         let trigger = Trigger { by: TriggerSource::Operator, source: Source::Bundle("/media/usb/bundle.tar".into()), hint: None };

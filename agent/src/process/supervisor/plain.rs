@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use slipway_machine::record::{Process, ProcessState};
-use slipway_machine::time::{BootId, Moment};
+use slipway_machine::time::{BootId, Moment, doubled};
 use slipway_protocol::{ComponentName, Refusal};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -363,7 +363,7 @@ fn signal(id: Id, stat: Stat, signal: Signal) {
 
 /// Seconds between two starts after this many deaths in a row: 1, 2, 4, … up to [`PAUSE_LIMIT`].
 fn pause(deaths: u32) -> u64 {
-    1_u64.checked_shl(deaths.saturating_sub(1)).map_or(PAUSE_LIMIT, |secs| secs.min(PAUSE_LIMIT))
+    doubled(1, deaths.saturating_sub(1), PAUSE_LIMIT)
 }
 
 #[cfg(test)]
