@@ -570,7 +570,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> +
 
 impl From<FetchError> for EffectFailure {
     fn from(error: FetchError) -> Self {
-        Self { refusal: error.refusal, advice: error.retry }
+        Self { advice: error.retry(), refusal: error.refusal }
     }
 }
 

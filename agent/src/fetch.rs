@@ -75,28 +75,35 @@ pub enum Small {
 pub struct FetchError {
     /// What was wrong: of several addresses, at the first that may work later, else at the one that matters most.
     pub refusal: Refusal,
-    /// What is decided by, beside whether to try again.
+    /// What is decided by.
     pub kind: FetchErrorKind,
-    /// Whether to try again; how often and for how long is the caller's decision.
-    pub retry: RetryAdvice,
     /// Bytes that came this time nevertheless, for whoever keeps a budget. They are not lost unless refused.
     pub received: u64,
 }
 
-/// What is special about a download that failed.
+/// In which way something could not be fetched.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FetchErrorKind {
     /// The artifact has used up its network budget.
     Budget,
     /// The server has another file under this name.
     WrongFile,
-    /// Nothing.
-    Other,
+    /// In another one, and whether to try again.
+    Other(RetryAdvice),
 }
 
 impl FetchError {
     pub(crate) fn new(refusal: Refusal, retry: RetryAdvice) -> Self {
-        Self { refusal, kind: FetchErrorKind::Other, retry, received: 0 }
+        Self { refusal, kind: FetchErrorKind::Other(retry), received: 0 }
+    }
+
+    /// Whether to try again; how often and for how long is the caller's decision.
+    #[must_use]
+    pub const fn retry(&self) -> RetryAdvice {
+        match self.kind {
+            FetchErrorKind::Budget | FetchErrorKind::WrongFile => RetryAdvice::Never,
+            FetchErrorKind::Other(again) => again,
+        }
     }
 
     fn never(refusal: Refusal) -> Self {
@@ -108,11 +115,11 @@ impl FetchError {
     }
 
     fn over_budget(refusal: Refusal) -> Self {
-        Self { kind: FetchErrorKind::Budget, ..Self::never(refusal) }
+        Self { refusal, kind: FetchErrorKind::Budget, received: 0 }
     }
 
     fn wrong_file(refusal: Refusal) -> Self {
-        Self { kind: FetchErrorKind::WrongFile, ..Self::never(refusal) }
+        Self { refusal, kind: FetchErrorKind::WrongFile, received: 0 }
     }
 }
 

@@ -214,7 +214,7 @@ impl Client {
         // There was at least one address, and none delivered.
         let mut error = worst.unwrap_or_else(|| FetchError::never(checks::NO_URL));
         error.received = run.received;
-        if error.retry == RetryAdvice::Never {
+        if error.retry() == RetryAdvice::Never {
             self.unblock(&what.sha256);
         }
         let kept = sink.leave().await;
@@ -449,12 +449,13 @@ fn afford(what: &Download, spent: u64, wanted: u64) -> Result<(), AttemptError> 
 /// Of two failures the one to report: what ends it here, then what may work later, the shorter wait, else the graver.
 fn worse(first: Option<FetchError>, second: FetchError) -> FetchError {
     let Some(first) = first else { return second };
-    let rank = |error: &FetchError| match error.retry {
+    let rank = |error: &FetchError| match error.kind {
         // To ask on would cost a little each time, and an address that can resume would have done so.
-        _ if error.kind == FetchErrorKind::Budget => (0, 0),
-        RetryAdvice::Later => (1, 0),
-        RetryAdvice::After(seconds) => (2, seconds),
-        RetryAdvice::Never => (3, u64::from(error.kind != FetchErrorKind::WrongFile)),
+        FetchErrorKind::Budget => (0, 0),
+        FetchErrorKind::Other(RetryAdvice::Later) => (1, 0),
+        FetchErrorKind::Other(RetryAdvice::After(seconds)) => (2, seconds),
+        FetchErrorKind::WrongFile => (3, 0),
+        FetchErrorKind::Other(RetryAdvice::Never) => (3, 1),
     };
     if rank(&second) < rank(&first) { second } else { first }
 }

@@ -379,7 +379,7 @@ mod tests {
         assert_eq!(resumed, Downloaded { received: what.size - 5000, resumed: 5000 });
 
         let error = source.copy_to_part("wrong", &wanted(dir.path(), &bytes, 5000), |_| {}, |_| Ok(())).await.unwrap_err();
-        assert_eq!((&*error.refusal.code, error.retry), ("SLW-A-DIGEST", RetryAdvice::Never), "{error}");
+        assert_eq!((&*error.refusal.code, error.retry()), ("SLW-A-DIGEST", RetryAdvice::Never), "{error}");
         assert!(!what.part.exists(), "nothing of it is kept");
         for (name, size, code) in [
             ("missing", what.size, "SLW-A-BUNDLE-MEMBER"),
@@ -388,7 +388,7 @@ mod tests {
         ] {
             let what = Download { size, ..what.clone() };
             let error = source.copy_to_part(name, &what, |_| {}, |_| Ok(())).await.unwrap_err();
-            assert_eq!((&*error.refusal.code, error.retry), (code, RetryAdvice::Never), "{error}");
+            assert_eq!((&*error.refusal.code, error.retry()), (code, RetryAdvice::Never), "{error}");
         }
     }
 
@@ -414,7 +414,7 @@ mod tests {
             )
             .await
             .unwrap_err();
-        assert_eq!((&*error.refusal.code, error.retry), ("SLW-A-BUNDLE-READ", RetryAdvice::Later), "{error}");
+        assert_eq!((&*error.refusal.code, error.retry()), ("SLW-A-BUNDLE-READ", RetryAdvice::Later), "{error}");
         assert!(cursor > half / 2, "{cursor}");
 
         std::fs::write(&path, copy).unwrap();

@@ -14,7 +14,7 @@ async fn a_server_that_drops_and_begins_anew_ends_by_budget() {
     let error = loop {
         let error = case.refused(&["a"]).await;
         tries += 1;
-        if error.retry == RetryAdvice::Never {
+        if error.retry() == RetryAdvice::Never {
             break error;
         }
         assert_eq!(code(&error), CUT, "{error}");

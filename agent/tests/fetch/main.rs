@@ -160,7 +160,7 @@ impl Case {
 }
 
 fn code(error: &FetchError) -> (&str, RetryAdvice) {
-    (&error.refusal.code, error.retry)
+    (&error.refusal.code, error.retry())
 }
 
 const DIGEST: (&str, RetryAdvice) = ("SLW-A-DIGEST", RetryAdvice::Never);

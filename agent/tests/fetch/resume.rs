@@ -160,6 +160,6 @@ async fn the_devices_own_trouble_is_not_the_servers() {
     let what = case.wanted(&["a", "b"]);
     let full = Refusal { seen: "full".to_owned(), ..error.refusal };
     let error = case.client.download(&what, |_| {}, |_| Err(full.clone())).await.unwrap_err();
-    assert_eq!((&error.refusal, error.retry), (&full, RetryAdvice::Later), "a cursor that cannot be stored ends it");
+    assert_eq!((&error.refusal, error.retry()), (&full, RetryAdvice::Later), "a cursor that cannot be stored ends it");
     assert_eq!(case.ranges("b").len(), 0);
 }
