@@ -355,7 +355,10 @@ impl Executor {
             trusted_offset: offset,
             budget: self.budget(&artifact.sha256, artifact.size),
         };
-        let checkpoint = |mark| self.store.borrow_mut().set_cursor(&artifact.sha256, mark, clock::known().trusted());
+        let checkpoint = |mark| {
+            self.store.borrow_mut().set_cursor(&artifact.sha256, mark, clock::known().trusted());
+            Ok(())
+        };
         let size = artifact.size;
         let percent = |at: u64| {
             progress(u8::try_from(u128::from(at).saturating_mul(100).checked_div(size.into()).unwrap_or(0)).unwrap_or(100))
@@ -402,7 +405,7 @@ impl Executor {
     }
 
     fn room(&self, part: &Path, size: u64, have: u64) -> Result<(), Refusal> {
-        let free = durable::free_space(&self.state).map_err(|error| durable::refusal(part, &error))?;
+        let free = durable::free_space(&self.state).map_err(|error| durable::refusal(part, &error))?.for_all;
         let needed = size.saturating_sub(have).saturating_add(size.saturating_mul(UNPACKED)).saturating_add(RESERVE);
         if free < needed {
             return Err(SPACE.with(format_args!("{free} bytes free in {}", self.state.display()), format_args!("{needed} bytes")));
@@ -526,7 +529,8 @@ impl Executor {
     fn drop_part(&self, artifact: &Sha256) -> Result<(), Refusal> {
         let part = self.part_file(artifact);
         durable::remove_file_durable(&part).map_err(|error| durable::refusal(&part, &error))?;
-        self.store.borrow_mut().clear_cursor(artifact)
+        self.store.borrow_mut().clear_cursor(artifact);
+        Ok(())
     }
 
     fn snapshot_dir(&self, component: &ComponentName, slot: &SlotName) -> PathBuf {

@@ -120,10 +120,7 @@ impl Driver {
                 self.executor.connected.set(false);
             }
             FromBroker::Delivered(seq) => {
-                if let Err(refusal) = self.executor.store.borrow_mut().acknowledge(seq) {
-                    // It will be sent again; its number tells that it is a repeat.
-                    tracing::warn!(%refusal, "delivered report not removed from the outbox; it is sent again");
-                }
+                self.executor.store.borrow_mut().acknowledge(seq);
                 self.offer();
             }
             FromBroker::BadNotice(why) => tracing::warn!(reason = %why, "notice ignored; it is not valid"),

@@ -228,14 +228,26 @@ pub fn preallocate(file: &File, from: u64, to: u64) -> io::Result<()> {
     }
 }
 
-/// Bytes that may be written to the file system of `path`.
+/// Bytes that may still be written to a file system, some blocks of which may be root's alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FreeSpace {
+    /// By every user: what an update may take.
+    pub for_all: u64,
+    /// By this process: what the agent's own state may take.
+    pub for_us: u64,
+}
+
+/// What is free on the file system of `path`.
 ///
 /// # Errors
 /// The path cannot be asked about.
 #[expect(clippy::useless_conversion, reason = "the counters have 32 bits on some of our targets")]
-pub fn free_space(path: &Path) -> io::Result<u64> {
+pub fn free_space(path: &Path) -> io::Result<FreeSpace> {
     let stat = nix::sys::statvfs::statvfs(path)?;
-    Ok(u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())))
+    let bytes = |blocks| u64::from(blocks).saturating_mul(u64::from(stat.fragment_size()));
+    let root = nix::unistd::geteuid().is_root();
+    let blocks = if root { stat.blocks_free() } else { stat.blocks_available() };
+    Ok(FreeSpace { for_all: bytes(stat.blocks_available()), for_us: bytes(blocks) })
 }
 
 /// The name under which `path` is prepared: always the same, so that leftovers cannot pile up.

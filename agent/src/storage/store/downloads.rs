@@ -7,7 +7,7 @@ use super::Store;
 use super::database::{Changes, Key};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use slipway_protocol::{Refusal, Sha256};
+use slipway_protocol::Sha256;
 
 /// How long what was spent counts.
 const PERIOD: SignedDuration = SignedDuration::from_hours(24);
@@ -84,27 +84,20 @@ impl Store {
         self.cursors.get(artifact).map_or(Account::new(now), |cursor| cursor.account.at(now))
     }
 
-    /// Remembers, durably, how far a download has come and what it has cost.
-    ///
-    /// # Errors
-    /// None at present: without the database it is kept in memory, and a restart begins the download again.
-    pub fn set_cursor(&mut self, artifact: &Sha256, mark: Mark, now: Timestamp) -> Result<(), Refusal> {
+    /// Remembers, durably, how far a download has come and what it has cost. Without the database it is kept in memory, and a restart
+    /// begins the download again.
+    pub fn set_cursor(&mut self, artifact: &Sha256, mark: Mark, now: Timestamp) {
         let account = Account { spent: mark.spent, ..self.account(artifact, now) };
         self.put_cursor(artifact, Cursor { at: mark.at, account });
-        Ok(())
     }
 
     /// The part file is gone or has served.
-    ///
-    /// # Errors
-    /// As [`Self::set_cursor`].
-    pub fn clear_cursor(&mut self, artifact: &Sha256) -> Result<(), Refusal> {
+    pub fn clear_cursor(&mut self, artifact: &Sha256) {
         match self.cursors.get(artifact).copied() {
             Some(cursor) if cursor.account.spent > 0 => self.put_cursor(artifact, Cursor { at: 0, ..cursor }),
             Some(_) => self.drop_cursor(artifact),
             None => {}
         }
-        Ok(())
     }
 
     /// Forgets the downloads whose part files nobody keeps, and what they cost more than a day ago.

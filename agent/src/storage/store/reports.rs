@@ -10,7 +10,7 @@
 
 use super::database::{Changes, Key};
 use super::{HISTORY_LIMIT, OUTBOX_LIMIT, Store};
-use slipway_protocol::{ComponentName, Event, Refusal, Report};
+use slipway_protocol::{ComponentName, Event, Report};
 use std::collections::BTreeSet;
 
 /// Which reports have to go for new ones to fit.
@@ -49,11 +49,9 @@ impl Store {
         self.unsent.len()
     }
 
-    /// One report was acknowledged. Durable with the next commit: a report that is sent twice does no harm.
-    ///
-    /// # Errors
-    /// None at present: a database that fails here is found out by the next commit.
-    pub fn acknowledge(&mut self, seq: u64) -> Result<(), Refusal> {
+    /// One report was acknowledged. Durable with the next commit, which finds out a database that fails here: a report that is sent twice
+    /// does no harm.
+    pub fn acknowledge(&mut self, seq: u64) {
         if self.unsent.remove(&seq)
             && self.behind.is_none()
             && let Some(database) = &mut self.database
@@ -63,7 +61,6 @@ impl Store {
             let applied = database.apply_lazily(changes);
             self.judge(applied);
         }
-        Ok(())
     }
 
     /// Reports about a component or about all, newest first, acknowledged or not.

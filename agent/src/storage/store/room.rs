@@ -71,13 +71,8 @@ impl Room {
     }
 
     /// Bytes that this process can still write; `None` where that is not known.
-    #[allow(clippy::useless_conversion, reason = "these are 32 bits wide on 32-bit ARM")]
     fn free(&self) -> Option<u64> {
-        let stat = nix::sys::statvfs::statvfs(&self.dir).ok()?;
-        // Some blocks of a file system may be root's alone.
-        let blocks = if nix::unistd::geteuid().is_root() { stat.blocks_free() } else { stat.blocks_available() };
-        let size = u64::from(stat.fragment_size());
-        Some(u64::from(blocks).saturating_mul(size))
+        Some(durable::free_space(&self.dir).ok()?.for_us)
     }
 }
 
