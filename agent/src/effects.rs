@@ -187,8 +187,8 @@ impl Executor {
         let touches = matches!(effect, Effect::Prepare { .. } | Effect::Switch { .. } | Effect::Restore { .. });
         let _process_lock = if touches { Some(managed.process_lock.lock().await) } else { None };
         Some(match effect {
-            Effect::SetAside { damaged } => Answer::SetAside(self.set_aside(managed, damaged).await),
-            Effect::AdoptAgain { lost } => Answer::AdoptedAgain(self.adopt_again(managed, lost).await),
+            Effect::SetAside { damaged } => EffectAnswer::SetAside(self.set_aside(managed, damaged).await),
+            Effect::AdoptAgain { lost } => EffectAnswer::AdoptedAgain(self.adopt_again(managed, lost).await),
             Effect::Check { trigger, repair } => EffectAnswer::Checked(self.check(managed, trigger, repair.as_ref()).await),
             Effect::Fetch { plan } => EffectAnswer::Fetched(self.fetch(component, plan, progress).await),
             Effect::Stage { plan } => EffectAnswer::Staged(self.stage(component, plan).await),

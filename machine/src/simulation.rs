@@ -225,7 +225,7 @@ impl SimulatedDevice {
                 }
                 self.in_place.remove(&damaged.slot);
                 let intact = self.slots.contains(&damaged.slot);
-                Answer::SetAside(if intact { SlotCondition::Intact } else { SlotCondition::Damaged })
+                EffectAnswer::SetAside(if intact { SlotCondition::Intact } else { SlotCondition::Damaged })
             }
             Effect::AdoptAgain { lost } => {
                 assert!(lost.adopted, "{lost:?} was never adopted");
@@ -234,7 +234,7 @@ impl SimulatedDevice {
                 }
                 let there = !self.withheld.contains(&number(&lost.slot));
                 self.slots.extend(there.then(|| lost.slot.clone()));
-                Answer::AdoptedAgain(if there { SlotCondition::Intact } else { SlotCondition::Damaged })
+                EffectAnswer::AdoptedAgain(if there { SlotCondition::Intact } else { SlotCondition::Damaged })
             }
             Effect::Check { .. } if self.offline => return Self::fail(effect, true),
             Effect::Check { repair, .. } => {
@@ -328,8 +328,8 @@ impl SimulatedDevice {
         let failure =
             EffectFailure { refusal: refusal.clone(), advice: if advice { RetryAdvice::Later } else { RetryAdvice::Never } };
         Some(match effect {
-            Effect::SetAside { .. } => Answer::SetAside(SlotCondition::Damaged),
-            Effect::AdoptAgain { .. } => Answer::AdoptedAgain(SlotCondition::Damaged),
+            Effect::SetAside { .. } => EffectAnswer::SetAside(SlotCondition::Damaged),
+            Effect::AdoptAgain { .. } => EffectAnswer::AdoptedAgain(SlotCondition::Damaged),
             Effect::Check { .. } => EffectAnswer::Checked(CheckOutcome::Failed(failure)),
             Effect::Fetch { .. } => EffectAnswer::Fetched(Err(failure)),
             Effect::Stage { .. } => EffectAnswer::Staged(Err(failure)),

@@ -89,10 +89,10 @@ fn inputs(epoch: u64) -> Vec<(&'static str, Input)> {
         ("rung by notice", Input::Trigger(trigger(TriggerSource::Notice))),
         ("rung by operator", Input::Trigger(trigger(TriggerSource::Operator))),
         ("woken", Input::Wake),
-        ("set aside", answer(Answer::SetAside(SlotCondition::Damaged))),
-        ("set aside: intact", answer(Answer::SetAside(SlotCondition::Intact))),
-        ("adopted again", answer(Answer::AdoptedAgain(SlotCondition::Intact))),
-        ("adopted again: damaged", answer(Answer::AdoptedAgain(SlotCondition::Damaged))),
+        ("set aside", answer(EffectAnswer::SetAside(SlotCondition::Damaged))),
+        ("set aside: intact", answer(EffectAnswer::SetAside(SlotCondition::Intact))),
+        ("adopted again", answer(EffectAnswer::AdoptedAgain(SlotCondition::Intact))),
+        ("adopted again: damaged", answer(EffectAnswer::AdoptedAgain(SlotCondition::Damaged))),
         ("checked: newer", candidate(SLOT_B)),
         ("checked: older", candidate(0)),
         ("checked: same", candidate(SLOT_A)),
@@ -540,7 +540,7 @@ fn a_damaged_release_is_looked_for_until_it_is_back_and_its_configuration_with_i
     let record = Record { epoch: 7, state, committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
     let t = step(&settings, &record, answer(&record, EffectAnswer::Damaged(refusals::LINK_MOVED)), &at(1000));
     assert_eq!(t.effects, [Effect::SetAside { damaged: release(SLOT_A) }]);
-    let t = step(&settings, &t.next, answer(&t.next, Answer::SetAside(SlotCondition::Damaged)), &at(1000));
+    let t = step(&settings, &t.next, answer(&t.next, EffectAnswer::SetAside(SlotCondition::Damaged)), &at(1000));
     let [Effect::Check { repair: Some(repair), .. }] = t.effects.as_slice() else { panic!("{t:?}") };
     assert_eq!(*repair, release(SLOT_A));
     // Nothing has it: never given up, each time told once, what was put by is kept.

@@ -18,12 +18,12 @@ impl Draft<'_> {
     /// An answer to the current order. One that does not fit the state cannot be (its epoch would be older) and changes nothing.
     pub(super) fn answer(&mut self, answer: EffectAnswer) {
         match (answer, self.next.state.clone()) {
-            (Answer::SetAside(slot), State::Checking { trigger, retry })
+            (EffectAnswer::SetAside(slot), State::Checking { trigger, retry })
                 if retry.at.is_none() && self.damaged_release().is_some() =>
             {
                 self.set_aside(slot, trigger);
             }
-            (Answer::AdoptedAgain(slot), State::Checking { trigger, retry })
+            (EffectAnswer::AdoptedAgain(slot), State::Checking { trigger, retry })
                 if retry.at.is_none() && self.damaged_release().is_some() =>
             {
                 self.adopted_again(slot, trigger);
@@ -49,8 +49,8 @@ impl Draft<'_> {
                 self.restore_target_damaged(&reason)
             }
             (
-                Answer::SetAside(_)
-                | Answer::AdoptedAgain(_)
+                EffectAnswer::SetAside(_)
+                | EffectAnswer::AdoptedAgain(_)
                 | EffectAnswer::Checked(_)
                 | EffectAnswer::Fetched(_)
                 | EffectAnswer::Staged(_)

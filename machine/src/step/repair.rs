@@ -230,12 +230,12 @@ mod tests {
             // After a power cut nobody knows how far it came: it begins anew.
             let t = step(&Settings::default(), &record, Input::Started { link: link.clone() }, &now);
             assert_eq!(t.effects, [Effect::SetAside { damaged: committed.clone() }]);
-            let mut t = answer(&t.next, Answer::SetAside(SlotCondition::Damaged));
+            let mut t = answer(&t.next, EffectAnswer::SetAside(SlotCondition::Damaged));
             if adopted {
                 assert_eq!(t.effects, [Effect::AdoptAgain { lost: committed.clone() }]);
-                let there = answer(&t.next, Answer::AdoptedAgain(SlotCondition::Intact));
+                let there = answer(&t.next, EffectAnswer::AdoptedAgain(SlotCondition::Intact));
                 assert!(matches!(there.effects.as_slice(), [Effect::Restore { .. }]), "{:?}", there.effects);
-                t = answer(&t.next, Answer::AdoptedAgain(SlotCondition::Damaged));
+                t = answer(&t.next, EffectAnswer::AdoptedAgain(SlotCondition::Damaged));
             }
             let [Effect::Check { repair, .. }] = t.effects.as_slice() else { panic!("{:?}", t.effects) };
             assert_eq!(repair.as_ref(), Some(&committed));
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_release_that_is_in_its_slot_after_all_comes_back_without_being_fetched() {
-        let t = answer(&damaged(), Answer::SetAside(SlotCondition::Intact));
+        let t = answer(&damaged(), EffectAnswer::SetAside(SlotCondition::Intact));
         let (from, to) = (Some(plan(3).slot), Some(release(1)));
         assert_eq!(t.effects, [Effect::Restore { from, to, anyway: false }]);
         let end = answer(&t.next, EffectAnswer::Restored(Ok(()))).next;
@@ -294,7 +294,7 @@ mod tests {
         // A person waits for what he asked for, not for that.
         let trigger = Trigger { by: TriggerSource::Operator, source: Source::Bundle("/media/usb/bundle.tar".into()), hint: None };
         let record = Record { state: State::Checking { trigger: trigger.clone(), retry: Retry::default() }, ..damaged() };
-        let t = answer(&record, Answer::SetAside(SlotCondition::Intact));
+        let t = answer(&record, EffectAnswer::SetAside(SlotCondition::Intact));
         let t = answer(&t.next, EffectAnswer::Restored(Ok(())));
         assert!(t.effects.contains(&Effect::Check { trigger, repair: None }), "{:?}", t.effects);
     }
