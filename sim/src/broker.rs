@@ -1,4 +1,4 @@
-//! A broker inside this process, for the demo on machines that have none.
+//! An MQTT 5 broker inside this process, rumqttd 0.20, for the demo on machines without mosquitto.
 
 use anyhow::{Context as _, Result};
 use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};

@@ -1,6 +1,6 @@
-//! A real mosquitto on a loopback address of its own, for as long as the test lives.
+//! Runs a real mosquitto on a loopback address of its own, for as long as the test lives.
 //!
-//! It keeps nothing: after [`Mosquitto::restart`] every session is new, as after a broker's crash.
+//! Unlike a broker in use it persists nothing: after [`Mosquitto::restart`] every session is new, as after a broker's crash.
 
 use crate::tls::Identity;
 use crate::wait;

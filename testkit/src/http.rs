@@ -1,4 +1,6 @@
-//! A small HTTP/1.1 server for the fake services: a function answers each request, and the connection ends with its answer.
+//! A small HTTP/1.1 server for the imitated services: a function answers each request.
+//!
+//! Unlike real servers it closes the connection after each answer.
 
 use anyhow::Result;
 use std::collections::BTreeMap;

@@ -1,4 +1,6 @@
-//! The testkit: what tests, demo and simulator share. Nothing here ships, and nothing here may be trusted by anything that does.
+//! Stand-ins and helpers that tests, demo and simulator share. Nothing here ships or may be trusted.
+//!
+//! Each stand-in names the program that it imitates, and how it differs.
 //!
 //! | module | what it is | start with |
 //! |---|---|---|

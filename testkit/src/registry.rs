@@ -1,10 +1,12 @@
-//! Image registries: what a repository holds, as builders and cosign put it there; a real registry; and one that misbehaves.
+//! Image registries: a real one, an imitation with the newest features and with faults, and what cosign stores in them.
 //!
 //! | part | what it is |
 //! |---|---|
-//! | [`Repository`] | images, attestations under `.att` tags, referrers; can be written as an OCI image layout |
-//! | [`DockerRegistry`] | Debian's `docker-registry`, which knows no referrers: clients fall back to a tag |
-//! | [`FakeRegistry`] | a small registry with the referrers API, tokens and faults |
+//! | [`Repository`] | images, attestations under cosign's `.att` tags, referrers; can be written as an OCI image layout |
+//! | [`DockerRegistry`] | Debian's `docker-registry`, the real program; it has no referrers API, so clients fall back to a tag |
+//! | [`FakeRegistry`] | imitates the pull side of the OCI distribution specification 1.1 with referrers and tokens |
+//!
+//! Unlike a real registry, [`FakeRegistry`] takes no uploads, pages no lists, and uses one fixed token.
 
 use crate::http::{Ask, HttpServer, Reply};
 use crate::sigstore::{b64, envelope_file, pem, sha256};

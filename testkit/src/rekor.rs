@@ -1,4 +1,8 @@
-//! A server for entries of the private log, as Rekor's first generation answers: search by hash or certificate, and retrieval.
+//! Imitates the HTTP interface of Rekor v1 (sigstore/rekor at 05a14a9a) for the private Sigstore's log.
+//!
+//! It offers the search by hash or certificate, and retrieval by id or index. Unlike the real one it takes no entries over HTTP (tests
+//! add them), has one shard, indexes no subjects or materials, and serves each entry with the proof in the entry's Sigstore bundle
+//! instead of one for the newest tree. It misbehaves as [`RekorFault`] says.
 
 use crate::http::{Ask, HttpServer, Reply};
 use crate::sigstore::sha256;

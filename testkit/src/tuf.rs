@@ -1,7 +1,7 @@
-//! A TUF repository in memory that can be made to say anything, properly signed or not.
+//! A TUF repository in memory (TUF specification 1.0) that can be made to say anything, properly signed or not.
 //!
-//! Change the roles, `publish`, and the server's files change as an operator's would; or change the files themselves with
-//! [`Repository::tamper`]. Everything is deterministic but the keys, which are numbered.
+//! It imitates what `slipway` publishes. Change the roles and `publish`, and the server's files change as an operator's would; or change
+//! the files themselves with [`Repository::tamper`]. Unlike `slipway` it checks nothing. Everything is deterministic except the keys.
 
 use jiff::Timestamp;
 use p256::ecdsa::signature::Signer as _;

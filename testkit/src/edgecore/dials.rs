@@ -1,9 +1,9 @@
-//! What a stand-in shall do, written behind the end of its own executable.
+//! Settings of the stand-in for edgecore, appended to its own executable. The real edgecore has nothing like it.
 //!
 //! ```text
 //! host program | padding | dials as JSON | length of JSON, u64 little endian | magic, 16 bytes
 //! ```
-//! The kernel's loader ignores what stands behind an ELF file's last segment, so any program of ours can be the host.
+//! The kernel's loader ignores what follows an ELF file's last segment, so any of our programs can be the host.
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};

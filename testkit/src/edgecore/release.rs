@@ -1,4 +1,7 @@
-//! A whole KubeEdge release in a folder: archives, checksum files and provenance under the names KubeEdge gives them.
+//! Imitates a KubeEdge release in a folder: archives, checksum files and provenance under the names KubeEdge gives them.
+//!
+//! The private Sigstore signs the provenance, as the version of slsa-github-generator that this KubeEdge release used would sign it.
+//! Unlike the real provenance, which covers all archives of a release, it covers only the ones that are written.
 
 use super::{Dials, checksum, checksum_name, payload, tarball, tarball_name};
 use crate::sigstore::{Attestation, PrivateSigstore, Subject};

@@ -1,7 +1,15 @@
-//! What a stand-in for edgecore does when it runs: as little as the real one lets itself be observed to do.
+//! Imitates KubeEdge's `edgecore`, as v1.13.0 and v1.23.1 were measured when run, for health checks and rollbacks.
 //!
-//! It reads its configuration, adds to its database, answers `/healthz`, `/healthz/syncloop` and `/metaserver`, says when it reached
-//! the cloud, and dies as it is dialled to. SIGTERM ends it. Like the real one it knows no `--version` and starts all the same.
+//! Like the real one:
+//! - it reads `/etc/kubeedge/config/edgecore.yaml`; a newer version rewrites that file in place, an older one exits with 1 on the result;
+//! - it adds to its database at start, and exits with 1 if it cannot;
+//! - it answers `/healthz` and `/healthz/syncloop`, and logs `Websocket connect to cloud access successful`;
+//! - it panics with exit status 2 on a certificate of an old version; it dies some time after a healthy start without the cloud;
+//! - SIGTERM ends it, and it ignores `--version` and starts.
+//!
+//! Unlike the real one: it runs no modules, talks to no cloud, broker or container runtime, and answers no membership request over
+//! MQTT. Its configuration is read by lines, and only a stamp of the last writer makes it incompatible. Its database may be a text file.
+//! `/metaserver` is on the port of the health checks, not on 10550. [`Dials`] set when it dies.
 #![expect(clippy::print_stderr, reason = "edgecore logs to stderr, and so does its stand-in")]
 
 use super::dials::{Behaviour, Dials, dials_of};

@@ -1,7 +1,8 @@
-//! A release server with faults: static files over HTTP/1.1, on loopback, as well or as badly as a test asks for.
+//! A release server with faults: static files over HTTP/1.1 on loopback. Imitates a web server such as nginx.
 //!
-//! Without a fault it does what a good static server does: strong `ETag`, `Range` with `If-Range`, 206, 416, 304, `HEAD`,
-//! connections that are kept. [`ReleaseServer::fault`] makes it misbehave on one path, at run time.
+//! Without a fault it behaves as RFC 9110 asks of a static server: strong `ETag`, `Range` with `If-Range`, 206, 416, 304, `HEAD`, and
+//! persistent connections. [`ReleaseServer::fault`] makes it misbehave on one path, at run time. It copies no particular program or
+//! version. Unlike nginx it knows no HTTP/2, compression, multipart ranges or caching proxies.
 //!
 //! | part | in |
 //! |---|---|

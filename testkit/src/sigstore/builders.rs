@@ -1,8 +1,7 @@
-//! Provenance in the shapes that real builders write, as statements that a key or a certificate
-//! can sign.
+//! Imitates the provenance of real builders, as statements that a key or a certificate can sign.
 //!
 //! Each copies the members, their nesting, names and types of a named file of a named program;
-//! values are this world's own. What no check reads is kept where it decides how a builder is
+//! values are the testkit's own. What no check reads is kept where it decides how a builder is
 //! recognized (Tekton's images among the dependencies) and left out elsewhere.
 
 use super::sha256;

@@ -1,4 +1,7 @@
-//! The fake Fulcio and its CT log: a root, an intermediate, and ten-minute leaves with an embedded SCT.
+//! Imitates Fulcio and its CT log: a root, an intermediate, and ten-minute leaves with an embedded SCT.
+//!
+//! Leaves have Fulcio's extensions 1.3.6.1.4.1.57264.1.N. Unlike the real Fulcio it asks for no OIDC token, issues for any identity at
+//! any time, and its CT log keeps no tree: it only signs timestamps (RFC 6962 section 3.2).
 
 use super::asn1;
 use super::forgery::{CertificateForgery, Forgery, IntermediateForgery, SctForgery};

@@ -1,4 +1,4 @@
-//! What kind of log entry each builder's signature has: one table, with the real file that each row copies.
+//! The kind of log entry that each builder's signature has: one table, with the real file that each row copies.
 
 use std::cmp::Ordering;
 

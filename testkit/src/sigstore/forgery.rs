@@ -1,4 +1,6 @@
-//! Lies with valid signatures: what an authority, a log or a builder of another mind could make. One at a time; see [`super::Attestation::forgery`].
+//! Forged evidence with valid signatures, as an authority, log or builder that misbehaves could make it.
+//!
+//! One forgery at a time; see [`super::Attestation::forgery`].
 
 use serde_json::Value;
 

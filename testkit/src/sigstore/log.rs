@@ -1,4 +1,6 @@
-//! The fake Rekor, both generations: a Merkle tree, inclusion proofs, checkpoints and signed entry timestamps.
+//! Imitates Rekor v1 and v2: a Merkle tree (RFC 6962), inclusion proofs, checkpoints and, for v1, signed entry timestamps.
+//!
+//! Unlike the real logs it verifies no entry before it adds it, and the entries of others in its tree are made up.
 
 use super::keys::Key;
 use super::{b64, sha256};

@@ -1,8 +1,8 @@
-//! A whole private Sigstore in memory: certificate authority, CT log, both generations of Rekor, and a timestamp authority.
+//! A private Sigstore in memory: imitates Fulcio, its CT log, Rekor v1 and v2, and a timestamp authority.
 //!
-//! [`PrivateSigstore`] signs anything at any time as anybody, which is what a test of a verifier needs. All of it is real
-//! (certificates, SCTs, Merkle proofs, checkpoints, RFC 3161 tokens), and all of it is worthless: every key is the hash of a public
-//! name, so whoever trusts [`PrivateSigstore::trusted_root`] trusts everybody. Two instances of one name are the same instance.
+//! [`PrivateSigstore`] signs anything at any time as anybody, as a test of a verifier needs. Its certificates, SCTs, Merkle proofs,
+//! checkpoints and RFC 3161 tokens are valid; they are checked with sigstore-verify 0.15.1, too. They prove nothing: every key is the
+//! hash of a public name, so trusting [`PrivateSigstore::trusted_root`] means trusting everybody. Instances of one name are the same.
 //!
 //! | part | in |
 //! |---|---|

@@ -1,4 +1,6 @@
-//! The fake timestamp authority: RFC 3161 tokens over a bundle's signature.
+//! Imitates Sigstore's timestamp authority: RFC 3161 tokens over a bundle's signature.
+//!
+//! Unlike the real one it has no clock and stamps any time that a test asks for.
 
 use super::asn1::{self, element, explicit, oid, sequence};
 use super::certificates::Chain;

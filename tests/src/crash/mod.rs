@@ -1,4 +1,4 @@
-//! Crashes on purpose: a small world in which one update takes two seconds, and what must be true whatever interrupted it.
+//! Crash tests: a small setup in which an update takes two seconds, and what must hold after any interruption.
 //!
 //! | module | what it is |
 //! |---|---|

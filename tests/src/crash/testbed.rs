@@ -1,4 +1,7 @@
-//! The world of one sweep: releases of a component that is a shell script, and a prepared device that runs the first of them.
+//! The setup of a sweep: releases of a component, and a prepared device that runs the first of them.
+//!
+//! The component is a shell script in the place of edgecore (v1.13.0 to v1.23.1). Like it, it refuses a configuration of another format,
+//! and a new release rewrites the one it finds. Unlike it, it starts at once, listens to no port, and its data are lines of text.
 
 use super::device::CrashDevice;
 use super::scenario::{OLD, Scenario, Setting};

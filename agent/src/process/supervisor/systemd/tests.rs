@@ -1,4 +1,7 @@
-//! Against a `systemctl` that is a shell script: it answers from files and writes down what it was told.
+//! Tests with shell scripts that imitate `systemctl` and `journalctl` of systemd.
+//!
+//! `systemctl show` prints a file in the real format (`Property=value` lines); other verbs do what each test says. Unlike the real
+//! programs the scripts know no units and keep no state between calls. `tests/tests/systemd.rs` uses a real systemd.
 
 use super::super::tests::executable;
 use super::super::{Run, RunSettings, Supervisor};
