@@ -1,4 +1,4 @@
-//! From any persisted state a start comes to rest: records that no life led to, on disks that know nothing of them.
+//! Starts the machine from any stored record, also impossible ones, and checks that it comes to rest.
 //!
 //! States without their slot, deadlines that are over or at the end of time, a way back to what was never installed, an epoch that cannot
 //! rise: all of it read back from JSON, as it is after a start.
@@ -146,7 +146,7 @@ fn device() -> BoxedStrategy<SimulatedDevice> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, max_shrink_iters: 4000, ..ProptestConfig::default() })]
 
     #[test]
     fn from_any_persisted_state_a_start_comes_to_rest(mut device in device()) {

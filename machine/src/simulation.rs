@@ -1,4 +1,4 @@
-//! Random lives: updates with power cuts before the record is durable, after an effect, and before its answer.
+//! Random updates with power cuts before the record is durable, after an effect, and before its answer.
 //!
 //! The world keeps its own account of what happened (what was fetched, what failed, what was ever committed) and the machine is
 //! held against that, never against its own record alone.
@@ -478,7 +478,7 @@ impl SimulatedDevice {
         true
     }
 
-    /// Lets everything go well from here until nothing is left to do.
+    /// Lets everything succeed from here until nothing remains to do.
     pub(super) fn calm_down(&mut self) {
         self.withheld.clear();
         for _ in 0..400 {
@@ -492,7 +492,7 @@ impl SimulatedDevice {
             return; // whatever ran here before us
         }
         assert_eq!(self.link, committed, "the link and the record disagree");
-        // A configuration that no snapshot can bring back is nothing that the machine could mend.
+        // The machine cannot repair a configuration that no snapshot can restore.
         let reads = self.lived || committed.as_ref().is_some_and(|slot| self.config <= number(slot));
         let running = self.running.as_ref().map(|(slot, _)| slot.clone());
         assert!(!reads || running == committed, "the committed release does not run but {running:?}");
@@ -500,7 +500,7 @@ impl SimulatedDevice {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 4000, ..ProptestConfig::default() })]
     #[test]
     fn every_life_ends_well(adopts in any::<bool>(), actions in prop::collection::vec(action(), 1..120)) {
         let mut device = SimulatedDevice::new();

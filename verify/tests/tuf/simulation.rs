@@ -1,4 +1,6 @@
-//! Random lives of a repository, its thieves and a device. The test keeps its own account of what was ever properly published.
+//! Random histories of a repository, stolen keys and a device.
+//!
+//! The test keeps its own account of what was ever properly published.
 //!
 //! What must hold after every step:
 //! - nothing is used that the operator did not sign;
@@ -256,7 +258,7 @@ fn digest(server: &Sim) -> Option<slipway_protocol::Sha256> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn every_life_ends_well(actions in proptest::collection::vec(action(), 1..40)) {
