@@ -18,8 +18,22 @@ pub enum Judgement {
 
 /// Judges one sample.
 ///
-/// A process that died or was restarted is a failure at once: a service manager that restarts it hides nothing. A required check may
-/// fail until it was well for the first time (the release is starting), afterwards only `failures` times in a row.
+/// A process that died or was restarted is a failure at once, also if the service manager restarted it. A required check may fail
+/// until the release was healthy for the first time (it is starting), afterwards only `failures` times in a row.
+///
+/// ```
+/// use slipway_machine::record::{ProcessState, Sample, Watch};
+/// use slipway_machine::time::{BootId, Moment};
+/// use slipway_machine::{Judgement, Settings, judge};
+///
+/// let now = Moment { boot: BootId("6d3e".to_owned()), secs: 60 };
+/// let watch = Watch {
+///     deadline: now.after(300), starts: 0, process: None, healthy_since: None, failures: 0, ill: None,
+/// };
+/// let sample = Sample { process: ProcessState::Dead("exit status 1".to_owned()), checks: Vec::new() };
+/// let Judgement::RollBack(refusal) = judge(&Settings::default(), &watch, &sample, &now) else { panic!() };
+/// assert_eq!(refusal.code, "SLW-A-DIED");
+/// ```
 #[must_use]
 pub fn judge(settings: &Settings, watch: &Watch, sample: &Sample, now: &Moment) -> Judgement {
     let mut watch = watch.clone();

@@ -16,6 +16,26 @@ mod answer;
 mod commands;
 mod repair;
 
+/// Decides what happens next: the new record, the effects to carry out, and what to report.
+///
+/// Total over every state and input. Never panics. The only clock is `now`.
+///
+/// ```
+/// use slipway_machine::record::{By, Record, Ring, Source, State};
+/// use slipway_machine::time::{BootId, Moment, Now};
+/// use slipway_machine::{Effect, Input, Settings, step};
+///
+/// let record = Record::new("edgecore".parse()?);
+/// let boot = BootId("6d3e".to_owned());
+/// let now = Now { moment: Moment { boot, secs: 60 }, wall: jiff::Timestamp::UNIX_EPOCH, dice: 0 };
+/// let notice = Input::Ring(Ring { by: By::Notice, source: Source::Network, hint: None });
+///
+/// let transition = step(&Settings::default(), &record, notice, &now);
+/// assert!(matches!(transition.next.state, State::Checking { .. }));
+/// assert!(matches!(transition.effects[..], [Effect::Check { .. }]));
+/// assert_eq!(transition.next.epoch, record.epoch + 1);
+/// # Ok::<(), String>(())
+/// ```
 /// Decides. Total over every state and input; never panics; knows no clock but `now`.
 #[must_use]
 pub fn step(settings: &Settings, record: &Record, input: Input, now: &Now) -> Transition {

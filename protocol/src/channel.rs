@@ -59,6 +59,24 @@ impl Channel {
 
     /// Parses a channel file and checks everything that can be checked without trust.
     ///
+    /// ```
+    /// use slipway_protocol::{Channel, Version, channel::Admission};
+    ///
+    /// let file = br#"{
+    ///     "v": 1, "component": "edgecore", "channel": "stable", "release": "v1.23.1",
+    ///     "waves": [{"start": "2026-11-30T06:00:00Z", "percent": 100}]
+    /// }"#;
+    /// let channel = Channel::parse(file)?;
+    /// assert_eq!(channel.release, "v1.23.1".parse::<Version>()?);
+    ///
+    /// let node = "node-1".parse()?;
+    /// let start = "2026-11-30T06:00:00Z".parse().unwrap();
+    /// let before = "2026-11-30T05:00:00Z".parse().unwrap();
+    /// assert_eq!(channel.admits(&node, before), Admission::At(start));
+    /// assert_eq!(channel.admits(&node, start), Admission::Now);
+    /// # Ok::<(), String>(())
+    /// ```
+    ///
     /// # Errors
     /// Says which member is wrong and why.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {

@@ -41,6 +41,15 @@ impl std::error::Error for Error {}
 
 /// Parses `bytes` into `T` after [`check`].
 ///
+/// ```
+/// use slipway_protocol::json::{Limits, parse};
+///
+/// let limits = Limits { bytes: 64, depth: 2 };
+/// assert_eq!(parse::<Vec<u8>>(b"[1, 2]", limits).unwrap(), [1, 2]);
+/// assert!(parse::<serde_json::Value>(br#"{"a": 1, "a": 2}"#, limits).is_err());
+/// assert!(parse::<serde_json::Value>(b"[[[1]]]", limits).is_err());
+/// ```
+///
 /// # Errors
 /// As [`check`] and [`from_slice`].
 pub fn parse<T: DeserializeOwned>(bytes: &[u8], limits: Limits) -> Result<T, Error> {

@@ -89,6 +89,27 @@ impl Manifest {
 
     /// Parses a manifest and checks everything that can be checked without trust.
     ///
+    /// ```
+    /// use slipway_protocol::{Manifest, Platform};
+    ///
+    /// let file = br#"{
+    ///     "v": 1, "component": "edgecore", "version": "v1.23.1",
+    ///     "artifacts": [{
+    ///         "platform": "linux/arm64", "name": "edgecore", "size": 3, "format": "file",
+    ///         "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    ///         "urls": ["artifacts/edgecore"],
+    ///         "provenance": {
+    ///             "urls": ["artifacts/edgecore.sigstore.json"], "size": 9000,
+    ///             "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    ///         }
+    ///     }]
+    /// }"#;
+    /// let manifest = Manifest::parse(file)?;
+    /// assert_eq!(manifest.artifact(Platform::LinuxArm64).unwrap().size, 3);
+    /// assert!(manifest.artifact(Platform::LinuxAmd64).is_none());
+    /// # Ok::<(), String>(())
+    /// ```
+    ///
     /// # Errors
     /// Says which member is wrong and why.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {

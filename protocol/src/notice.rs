@@ -34,6 +34,17 @@ pub const NOTICE_FORMAT: u32 = 1;
 impl Notice {
     /// Parses a notice as it came from the broker.
     ///
+    /// ```
+    /// use slipway_protocol::Notice;
+    ///
+    /// let notice = Notice::parse(br#"{"v": 1, "component": "edgecore", "version": "v1.23.1"}"#)?;
+    /// assert_eq!(notice.component.unwrap().as_str(), "edgecore");
+    ///
+    /// let twice = Notice::parse(br#"{"v": 1, "v": 1}"#).unwrap_err();
+    /// assert!(twice.starts_with("notice is malformed: member \"v\" appears twice"));
+    /// # Ok::<(), String>(())
+    /// ```
+    ///
     /// # Errors
     /// Says what is wrong with it, for the log; a device never answers a bad notice with more than that.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {

@@ -2,7 +2,16 @@
 
 use crate::{FleetName, NodeName};
 
-/// Where a whole fleet hears its notices.
+/// The topic of notices for a whole fleet.
+///
+/// ```
+/// use slipway_protocol::topics;
+///
+/// let (fleet, node) = ("plant-7".parse()?, "node-1".parse()?);
+/// assert_eq!(topics::fleet_notice(&fleet), "slipway/plant-7/notice");
+/// assert_eq!(topics::report(&fleet, &node), "slipway/plant-7/node/node-1/report");
+/// # Ok::<(), String>(())
+/// ```
 #[must_use]
 pub fn fleet_notice(fleet: &FleetName) -> String {
     format!("slipway/{fleet}/notice")

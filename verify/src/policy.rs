@@ -139,6 +139,18 @@ pub(crate) enum RefRule {
 impl Policy {
     /// Reads a policy.
     ///
+    /// ```
+    /// use slipway_verify::Policy;
+    ///
+    /// let policy = Policy::parse("component = \"edgecore\"\npreset = \"kubeedge\"\n")?;
+    /// assert!(policy.explain().contains("its source is https://github.com/kubeedge/kubeedge"));
+    ///
+    /// // Nothing is accepted without a signer, a source and a ref.
+    /// let refusal = Policy::parse("component = \"edgecore\"\n").unwrap_err();
+    /// assert_eq!(refusal.code, "SLW-V-POLICY-EMPTY");
+    /// # Ok::<(), slipway_verify::Refusal>(())
+    /// ```
+    ///
     /// # Errors
     /// Says what is wrong and in which line.
     pub fn parse(text: &str) -> Result<Self, Refusal> {

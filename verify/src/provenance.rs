@@ -89,8 +89,34 @@ pub struct KeySignature {
     pub log_index: Option<u64>,
 }
 
-/// Verifies that `evidence` is provenance for `subject` that satisfies `policy`: a Sigstore bundle, or for a policy with keys one or several,
-/// one a line.
+/// Verifies that `evidence` is provenance for `subject` that satisfies `policy`.
+///
+/// The evidence is a Sigstore bundle; for a policy with keys it is one or several, one per line.
+///
+/// ```
+/// use slipway_protocol::Sha256;
+/// use slipway_testkit::sigstore::{Attestation, PrivateSigstore};
+/// use slipway_verify::{Policy, SigstoreRoot, Subject, verify_provenance};
+///
+/// // A private Sigstore signs what KubeEdge's release workflow would sign.
+/// let sigstore = PrivateSigstore::new("example");
+/// let archive = b"an archive";
+/// let name = "kubeedge-v1.23.1-linux-arm64.tar.gz";
+/// let evidence = sigstore.attest(&Attestation::kubeedge("v1.23.1").artifact(name, archive));
+///
+/// let root = SigstoreRoot::parse(&sigstore.trusted_root())?;
+/// let policy = Policy::parse("component = \"edgecore\"\npreset = \"kubeedge\"\nprofile = \"private\"\n")?;
+/// let version = "v1.23.1".parse().unwrap();
+/// let subject = |bytes| Subject {
+///     name, sha256: Some(Sha256::of(bytes)), sha512: None, version: Some(&version),
+/// };
+/// let provenance = verify_provenance(&evidence, &root, &policy, &subject(archive))?;
+/// assert_eq!(provenance.source, "https://github.com/kubeedge/kubeedge");
+///
+/// let refusal = verify_provenance(&evidence, &root, &policy, &subject(b"another")).unwrap_err();
+/// assert_eq!(refusal.code, "SLW-V-ARTIFACT-DIGEST");
+/// # Ok::<(), slipway_verify::Refusal>(())
+/// ```
 ///
 /// # Errors
 /// The first check that refuses.

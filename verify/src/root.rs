@@ -51,6 +51,13 @@ pub(crate) struct Log {
 impl SigstoreRoot {
     /// Parses and validates a `trusted_root.json`.
     ///
+    /// ```
+    /// use slipway_verify::SigstoreRoot;
+    ///
+    /// assert!(SigstoreRoot::parse(SigstoreRoot::public_good_json().as_bytes()).is_ok());
+    /// assert_eq!(SigstoreRoot::parse(b"{}").unwrap_err().code, "SLW-V-ROOT-MALFORMED");
+    /// ```
+    ///
     /// # Errors
     /// The first check that refuses: size, syntax, duplicate members, media type, keys, ids, windows, certificates.
     pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {

@@ -18,6 +18,25 @@ use slipway_protocol::Refusal;
 
 /// Verifies a Sigstore bundle over an artifact: a plain signature, or an attestation that names the artifact among its subjects.
 ///
+/// ```
+/// use slipway_testkit::sigstore::{Attestation, PrivateSigstore};
+/// use slipway_verify::{Artifact, LogRule, SigstoreRoot, Signer, verify_bundle};
+///
+/// let sigstore = PrivateSigstore::new("example");
+/// let root = SigstoreRoot::parse(&sigstore.trusted_root())?;
+/// let attestation = Attestation::npm("owner/repo", "refs/tags/v1.0.0").artifact("file", b"content");
+/// let bundle = sigstore.attest(&attestation);
+/// let signer = Signer::Identity {
+///     identity: "https://github.com/owner/repo/.github/workflows/release.yml@refs/tags/v1.0.0",
+///     issuer: "https://token.actions.githubusercontent.com",
+/// };
+///
+/// let verify = |content| verify_bundle(&bundle, &root, signer, Artifact::Bytes(content), LogRule::default());
+/// assert!(!verify(b"content")?.signed_times.is_empty());
+/// assert_eq!(verify(b"another").unwrap_err().code, "SLW-V-ARTIFACT-DIGEST");
+/// # Ok::<(), slipway_verify::Refusal>(())
+/// ```
+///
 /// # Errors
 /// The first check that refuses.
 pub fn verify_bundle(

@@ -74,7 +74,20 @@ pub struct Refresh {
 }
 
 impl Refresh {
-    /// Begins at the newest trusted root: the cached one if the floors vouch for it, else the one the device was born with.
+    /// Begins at the newest trusted root: the cached one if the floors name it, else the initial one.
+    ///
+    /// ```
+    /// use slipway_testkit::tuf::Repository;
+    /// use slipway_verify::tuf::{Floors, Refresh, Rules, Step, Stored};
+    ///
+    /// let now: jiff::Timestamp = "2026-11-30T00:00:00Z".parse().unwrap();
+    /// let repository = Repository::bare("2026-12-20T00:00:00Z".parse().unwrap());
+    /// let first = &repository.files["1.root.json"];
+    /// let mut refresh = Refresh::begin(first, Stored::default(), &Floors::default(), Rules::at(now))?;
+    /// // The first question is whether there is a newer root.
+    /// assert!(matches!(refresh.step(), Step::Fetch(fetch) if fetch.path == "2.root.json"));
+    /// # Ok::<(), slipway_verify::Refusal>(())
+    /// ```
     ///
     /// # Errors
     /// When the initial root is unusable, or is another root than the one trusted before.
