@@ -1,4 +1,6 @@
-//! A throw-away machine with a real systemd in it, by systemd-nspawn (`tests/lib/nspawn.sh`), which needs root; `tests/run` prepares it.
+//! A disposable machine with a real systemd, by systemd-nspawn (`tests/lib/nspawn.sh`).
+//!
+//! It needs root; `tests/run` prepares it.
 
 use crate::LONG;
 use anyhow::{Context as _, Result, ensure};
@@ -178,9 +180,13 @@ allow_http = true
     }
 
     /// What `status --json` says; null while nothing answers.
+    ///
+    /// Without a service the command opens the state itself. While systemd starts or stops the agent, that would delay the agent or, on
+    /// a busy machine, keep it from starting: then it is not asked.
     #[must_use]
     pub fn status(&self) -> serde_json::Value {
-        let status = self.exec("slipway-agent status --json").map(|output| output.stdout).unwrap_or_default();
+        let ask = "case $(systemctl is-active slipway-agent) in *ing) exit 1 ;; esac; slipway-agent status --json";
+        let status = self.exec(ask).map(|output| output.stdout).unwrap_or_default();
         serde_json::from_slice(&status).unwrap_or_default()
     }
 

@@ -1,9 +1,9 @@
-//! The agent updates itself, under a real systemd: a good release commits, and from every bad one the restore unit comes back.
+//! Updates of the agent itself under a real systemd: a good release commits, a bad one is rolled back.
 //!
-//! Promises 2, 3, 6, 16 and 22 of users' pains: the upgrader is in nobody's way, rollback is never the broken version's task, success is
-//! said after health, intent is compared with what is found after a boot, and the evidence is in the report.
+//! Shown: the updater disturbs no component, a broken version never does the rollback, success is reported after health, intent is
+//! compared with what is found after a boot, and the evidence is in the report.
 //!
-//! Takes about a minute and a half each: a dozen releases of the agent are started, fail in systemd's own time limits, and are left.
+//! Each takes about a minute and a half: a dozen releases of the agent start and fail within systemd's own time limits.
 
 use anyhow::{Context as _, Result, ensure};
 use slipway_operator::{ArtifactOptions, ChannelChange, ReleaseOptions};
@@ -41,7 +41,7 @@ fn script(lines: &str) -> Vec<u8> {
     format!("#!/bin/sh\n{lines}\n").into_bytes()
 }
 
-/// Everything a new agent can do wrong at its start, later, or for ever.
+/// Everything a new agent can do wrong, at its start or later.
 fn bad_ones(real: &dyn Fn(&str) -> Vec<u8>) -> Vec<Bad> {
     let bad = |name, program, codes: &'static [&'static str], evidence| Bad {
         name,
@@ -216,7 +216,7 @@ fn switched(machine: &Machine, from: &str) -> bool {
     std::fs::read_link(machine.root.join("var/lib/slipway/current/slipway-agent")).is_ok_and(|link| !link.ends_with(from))
 }
 
-/// The committed agent runs again, the release is condemned, and the report says why.
+/// The committed agent runs again, the release is blocked, and the report says why.
 fn came_back(machine: &Machine, good: &str, version: &str, bad: &Bad) -> Result<()> {
     let what = format!("{good} after one that {}", bad.name);
     machine.wait(&what, |machine| {
@@ -346,7 +346,7 @@ fn the_agent_updates_itself_and_comes_back_from_everything() -> Result<()> {
     Ok(())
 }
 
-/// The power goes in the middle of each: after the link has moved, or on probation.
+/// Cuts the power in the middle of each update: after the link has moved, or on probation.
 #[test]
 fn power_cuts_in_the_middle_of_the_agents_own_updates() -> Result<()> {
     let Some(machine) = Machine::new("slipway-self-cut")? else { return Ok(()) };
@@ -398,15 +398,21 @@ fn power_cuts_in_the_middle_of_the_agents_own_updates() -> Result<()> {
     machine.wait("v0.5.0 is committed", |machine| machine.committed(AGENT).as_deref() == Some("v0.5.0"))?;
     assert!(machine.running(AGENT)?.contains("/slots/slipway-agent/v0.5.0-"));
 
-    // A power supply that flickers: the release is left after so many starts of the device, whatever it does in between.
+    // A power supply that flickers: the release fails after so many starts of the device.
     machine.remove(GATE)?;
     ship(&factory, "v0.6.0", &real("v0.6.0"))?;
     trigger(&broker, "v0.6.0")?;
-    for _ in 0..4 {
-        machine.wait("probation of v0.6.0", |machine| {
+    for starts in 0..4 {
+        // A cut before the agent and the restore unit run would not count as a start of the device. A cause for anything else than
+        // probation is in the report: seen once under load, systemd restarted the agent, and one restart ends a probation.
+        let reached = machine.wait("probation of v0.6.0", |machine| {
+            let watched = machine.exec("systemctl is-active -q slipway-agent && systemctl is-active -q slipway-agent-restore");
             let component = machine.component(AGENT);
-            component["state"] == "probation" && component["target"] == "v0.6.0"
-        })?;
+            watched.is_ok_and(|output| output.status.success())
+                && component["state"] == "probation"
+                && component["target"] == "v0.6.0"
+        });
+        reached.with_context(|| format!("after {starts} starts: {:#}", machine.component(AGENT)["last"]))?;
         machine.cut(|_| Ok(()))?;
     }
     let flicker = Bad { codes: &["SLW-A-STARTS"], ..outside("flickers") };
