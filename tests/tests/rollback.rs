@@ -1,4 +1,4 @@
-//! Rollback belongs to the agent: everything that a new release was measured to do wrong ends with the old one at work.
+//! Rollback of releases that fail in the ways edgecore was measured to fail.
 //!
 //! Takes about a minute: each release is watched for a soak.
 
@@ -66,7 +66,13 @@ fn whatever_a_new_release_does_the_old_one_comes_back_with_the_evidence() -> Res
             "SLW-A-DIED",
             "exit status 2",
         ),
-        (slowly, "is well, then ill", Dials::new("v1.21.3", Behaviour::SickensAfter { ms: 1000 }), "SLW-A-CHECK", "v1.21.3"),
+        (
+            slowly,
+            "is well, then ill",
+            Dials::new("v1.21.3", Behaviour::SickensAfterAnswers { answers: 6 }),
+            "SLW-A-CHECK",
+            "v1.21.3",
+        ),
         (soon, "hangs", Dials::new("v1.21.4", Behaviour::NeverAnswers), "SLW-A-DEADLINE", "v1.21.4"),
         (soon, "never listens", Dials::new("v1.21.5", Behaviour::NeverListens), "SLW-A-DEADLINE", "v1.21.5"),
         (soon, "never connects", never_connects, "SLW-A-DEADLINE", "v1.21.6"),

@@ -1,4 +1,4 @@
-//! The main job: a release is announced, proven, staged, activated, watched, committed; or refused, or rolled back.
+//! Ordinary updates: announced, proven, staged, activated, committed; or refused, or rolled back.
 //!
 //! Takes about 25 s: a dozen releases are watched for whole soaks and deadlines, which are seconds even here.
 
@@ -56,7 +56,7 @@ fn every_way_to_be_unhealthy_is_rolled_back() -> Result<()> {
     device.wait_committed("v1.20.0", LONG)?;
     for (version, behaviour, code) in [
         ("v1.21.0", Behaviour::ExitAtOnce { code: 1 }, "SLW-A-DIED"),
-        ("v1.21.1", Behaviour::SickensAfter { ms: 500 }, "SLW-A-CHECK"),
+        ("v1.21.1", Behaviour::SickensAfterAnswers { answers: 3 }, "SLW-A-CHECK"),
         ("v1.21.2", Behaviour::NeverAnswers, "SLW-A-DEADLINE"),
         ("v1.21.3", Behaviour::NeverListens, "SLW-A-DEADLINE"),
     ] {

@@ -51,6 +51,11 @@ pub enum Behaviour {
         /// Milliseconds from its start.
         ms: u64,
     },
+    /// Answers 200 so many times and 500 afterwards, however busy the machine is.
+    SickensAfterAnswers {
+        /// Requests that are answered with 200.
+        answers: u32,
+    },
 }
 
 /// All dials of a stand-in.

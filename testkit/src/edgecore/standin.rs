@@ -177,7 +177,7 @@ fn listen(dials: &Dials, started: Instant) {
     let listener = TcpListener::bind(address).unwrap_or_else(|e| fail(dials, 1, &format!("listen on {address}: {e}")));
     let dials = dials.clone();
     std::thread::spawn(move || {
-        let mut unanswered = Vec::new();
+        let (mut unanswered, mut answered) = (Vec::new(), 0_u32);
         for stream in listener.incoming().flatten() {
             if dials.behaviour == Behaviour::NeverAnswers {
                 // Kept, or the peer would see the connection end, which is an answer of a kind.
@@ -187,9 +187,11 @@ fn listen(dials: &Dials, started: Instant) {
             let sick = match dials.behaviour {
                 Behaviour::AnswersSick => true,
                 Behaviour::SickensAfter { ms } => started.elapsed() > Duration::from_millis(ms),
+                Behaviour::SickensAfterAnswers { answers } => answered >= answers,
                 _ => false,
             };
-            // A peer that went away is the peer's affair.
+            answered = answered.saturating_add(1);
+            // A peer that disconnects early needs no answer.
             let _gone = answer(stream, sick, dials.connects);
         }
     });

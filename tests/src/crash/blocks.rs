@@ -1,4 +1,4 @@
-//! A disk whose writes are recorded in their order, with the flushes between them; and what may be on it after a power cut.
+//! Records a disk's writes and flushes, and makes the disks that a power cut may leave.
 //!
 //! ```text
 //! ext4 on a loop device ─▶ a file by FUSE (nbdfuse) ─▶ qemu-storage-daemon ─▶ disk, and log of every write and flush
@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Bytes of the disk: an update and a journal fit.
 const SIZE: u64 = 48 << 20;
 /// How long a program may take to come up, or a mount to be let go of.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Of the log: "write log" by dm-log-writes, which qemu writes too.
 const MAGIC: u64 = 0x6a_7366_7773_6872;
 const FLUSH: u64 = 1;

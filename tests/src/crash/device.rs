@@ -1,4 +1,4 @@
-//! One device of a sweep: a folder, an agent as a real process, and a component that is a shell script.
+//! One device of a sweep: a folder, a real agent process, and a shell script as component.
 
 use super::scenario::{Scenario, Setting};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -15,7 +15,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 /// How long the agent may take for an answer or its end.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A device; agent and component end with it, its folder stays.
 #[derive(Debug)]
