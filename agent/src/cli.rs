@@ -94,7 +94,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let code = match stopped {
         Stop::Usage(why) => {
-            logging::say(Level::ERROR, &format!("{why}\nTry `slipway-agent --help`, or after a command."));
+            logging::say(Level::ERROR, &format!("{why}\nRun `slipway-agent --help`, or add `--help` after a command."));
             2
         }
         Stop::Refused(refusal) => {
@@ -129,21 +129,21 @@ fn run(command: &str, args: &Args) -> Result<(), Stop> {
         "unblock" => ask(args, |config| {
             let component = args.component(config)?;
             match (args.freeze, args.expiry) {
-                (true, true) => Err(Stop::Usage("`--freeze` and `--expiry` are two commands: one after the other".into())),
+                (true, true) => Err(Stop::Usage("`--freeze` and `--expiry` cannot be combined; run one after the other".into())),
                 (true, false) => Ok(Request::Dismiss { component }),
                 (false, true) => Ok(Request::ForgetExpired { component }),
                 (false, false) => Ok(Request::Unblock { component, artifact: args.artifact }),
             }
         }),
         "install" => {
-            let file = args.file.clone().ok_or_else(|| Stop::Usage("install wants the offline bundle's path".into()))?;
+            let file = args.file.clone().ok_or_else(|| Stop::Usage("`install` requires the path of an offline bundle".into()))?;
             let path = std::path::absolute(PathBuf::from(&file))?;
             if !path.exists() {
                 return Err(Stop::Failed(format!("{}: no such file", path.display())));
             }
             ask(args, |config| Ok(Request::Install { component: args.component(config)?, path }))
         }
-        other => Err(Stop::Usage(format!("no command {other:?}"))),
+        other => Err(Stop::Usage(format!("unknown command {other:?}"))),
     }
 }
 
@@ -179,18 +179,18 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(String, Args), Sto
             Long("release-version") => args.version = Some(parser.value()?.parse()?),
             Value(value) if command.is_none() => {
                 let name = value.string()?;
-                command = Some(Command::of(&name).ok_or_else(|| Stop::Usage(format!("no command {name:?}")))?);
+                command = Some(Command::of(&name).ok_or_else(|| Stop::Usage(format!("unknown command {name:?}")))?);
             }
             Value(value) if args.verb.is_none() && command.is_some_and(Command::takes_verb) => args.verb = Some(value),
             Value(value) if args.file.is_none() => args.file = Some(value),
             other => return Err(other.unexpected().into()),
         }
     }
-    let command = command.ok_or_else(|| Stop::Usage("a command is wanted".into()))?;
+    let command = command.ok_or_else(|| Stop::Usage("missing command".into()))?;
     let strange = given.iter().find(|option| !command.takes(option)).map(|option| format!("--{option}"));
     let strange = strange.or_else(|| args.file.as_ref().filter(|_| !command.takes_file()).map(|file| file.display().to_string()));
     match strange {
-        Some(strange) => Err(Stop::Usage(format!("{} takes no {strange}", command.name))),
+        Some(strange) => Err(Stop::Usage(format!("`{}` does not accept {strange}", command.name))),
         None => Ok((command.name.to_owned(), args)),
     }
 }
@@ -210,8 +210,8 @@ impl Args {
             (None, [only]) => Ok(only.name.clone()),
             (named, all) => {
                 let known = all.iter().map(|component| component.name.to_string()).collect::<Vec<_>>().join(", ");
-                let seen = named.as_ref().map_or_else(|| "none named".to_owned(), ToString::to_string);
-                Err(status::UNKNOWN_COMPONENT.with(seen, format_args!("--component with one of: {known}")).into())
+                let seen = named.as_ref().map_or_else(|| "no component given".to_owned(), ToString::to_string);
+                Err(status::UNKNOWN_COMPONENT.with(seen, format_args!("--component with one of {known}")).into())
             }
         }
     }
@@ -226,7 +226,7 @@ async fn open(config: &Config, mode: Mode) -> Result<Driver, Refusal> {
     let (mut store, damage) = Store::open_locked(lock, state, &Slots::new(state))?;
     store.set_broker(config.mqtt.is_some());
     for refusal in &damage {
-        tracing::error!(%refusal, "state was damaged and healed");
+        tracing::error!(%refusal, "state was damaged; repaired");
     }
     let executor = Executor::open(config, node.clone(), store, &Tools::default())?;
     let mut driver = Driver::new(config, node, executor, mode)?;
@@ -316,7 +316,7 @@ fn ended(ending: Option<&Ending>, back: bool) -> Result<(), Stop> {
     }
     match ending {
         Some(Ending { event: Event::Retrying, refusal: Some(refusal), .. }) => {
-            Err(Stop::Failed(format!("not yet: the agent tries again while it runs\n{}", refusal.explain().trim_end())))
+            Err(Stop::Failed(format!("not done yet; the agent retries while it runs\n{}", refusal.explain().trim_end())))
         }
         Some(Ending { event: Event::Refused | Event::Inconsistent, refusal: Some(refusal), .. }) => {
             Err(Stop::Refused(Box::new(refusal.clone())))

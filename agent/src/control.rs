@@ -137,7 +137,7 @@ pub async fn listen(path: &Path) -> Result<UnixListener, Refusal> {
     while UnixStream::connect(path).await.is_ok() {
         tries = tries.saturating_add(1);
         if tries >= TRIES {
-            return Err(SOCKET.with(format_args!("{}: another agent answers there", path.display()), "one agent"));
+            return Err(SOCKET.with(format_args!("{}: another agent listens there", path.display()), "one agent"));
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -180,7 +180,9 @@ async fn answer(stream: UnixStream, requests: mpsc::Sender<(Request, mpsc::Sende
     BufReader::new(from.take(limit)).read_until(b'\n', &mut line).await?;
     let request = match json::parse::<Request>(&line, REQUEST_LIMITS) {
         Ok(request) => request,
-        Err(error) => return send(&mut to, &Response::Refused(SOCKET.with(error, "a request of this agent's version"))).await,
+        Err(error) => {
+            return send(&mut to, &Response::Refused(SOCKET.with(error, "a request that this agent's version knows"))).await;
+        }
     };
     let (answers, mut coming) = mpsc::channel(ANSWERS);
     if requests.send((request, answers)).await.is_err() {
@@ -222,12 +224,12 @@ pub async fn ask(path: &Path, request: &Request, mut each: impl FnMut(Response))
     let mut lines = BufReader::new(from).lines();
     while let Some(line) = lines.next_line().await.map_err(failed)? {
         let response: Response =
-            serde_json::from_str(&line).map_err(|error| SOCKET.with(error, "an answer of this agent's version"))?;
+            serde_json::from_str(&line).map_err(|error| SOCKET.with(error, "an answer that this version knows"))?;
         let last = !matches!(response, Response::Report(_));
         each(response);
         if last {
             return Ok(Some(()));
         }
     }
-    Err(SOCKET.with("the agent went away", "an answer"))
+    Err(SOCKET.with("the agent closed the connection", "an answer"))
 }

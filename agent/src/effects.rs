@@ -36,11 +36,11 @@ mod observe;
 
 slipway_protocol::refusals! {
     SPACE = "SLW-A-SPACE", System, Device, "not enough free space for the download and the new slot",
-        "free some space on that file system; the agent tries again by itself";
+        "free some space on that file system; the agent retries automatically";
     WORKER = "SLW-A-WORKER", System, Device, "task that works on files ended unexpectedly",
-        "wait: the agent does the work again; if this recurs, check memory and disk";
+        "wait: the agent repeats the work; if this recurs, check memory and disk";
     TRUST_STATE = "SLW-A-TRUST-MEMORY", System, Operator, "trust state in the witness file cannot be read",
-        "install the agent that wrote it again; only if this device is yours to reset, give it a fresh state directory";
+        "install the version of the agent that wrote it; use an empty state directory only if this device may be reset";
 }
 
 /// Sigstore's own repository is asked this often: its root changes a few times a year.
@@ -273,7 +273,7 @@ impl Executor {
         };
         let known = clock::known();
         if known.unsure {
-            tracing::warn!(clock = %known.clock, latest = %known.latest, "system clock is not trusted; the later of both times decides about expiry");
+            tracing::warn!(clock = %known.clock, latest = %known.latest, "system clock is not trusted; using the later of both times for expiry");
         }
         let request = CheckRequest {
             component: component.clone(),

@@ -99,8 +99,7 @@ impl Status {
             self.roles.iter().map(|role| format!("{} v{} until {}", role.name, role.version, day(role.expires))).collect();
         let _ = writeln!(out, "Metadata:  {}", if trust.is_empty() { "none yet".to_owned() } else { trust.join(", ") });
         if self.time_unsure {
-            let _ =
-                writeln!(out, "Time:      unsure; the clock is not believed, it is at least {}", minute(self.latest_known_time));
+            let _ = writeln!(out, "Time:      clock not trusted; it is at least {}", minute(self.latest_known_time));
         }
         let header = ["COMPONENT", "CHANNEL", "STATE", "COMMITTED", "PREVIOUS", "FLOOR", "LAST"].map(str::to_owned);
         let rows: Vec<[String; 7]> = std::iter::once(header).chain(self.components.iter().map(ComponentStatus::row)).collect();
@@ -112,7 +111,7 @@ impl Status {
                 let SuspectedFreeze { version, shown, since, .. } = suspected_freeze;
                 let _ = writeln!(
                     out,
-                    "\n{}: possible freeze: a notice named {version} on {}, the repository shows {shown}; `slipway-agent forgive --freeze` dismisses this",
+                    "\n{}: possible freeze: a notice named {version} on {}, the repository shows {shown}; run `slipway-agent unblock --freeze` to dismiss this warning",
                     component.component,
                     day(*since)
                 );
@@ -123,7 +122,7 @@ impl Status {
             for blocked in &component.blocked {
                 let _ = writeln!(
                     out,
-                    "\n{}: condemned {} ({}) on {}: {}",
+                    "\n{}: blocked {} ({}) on {}: {}",
                     component.component,
                     blocked.version,
                     blocked.artifact.short(),
@@ -141,14 +140,14 @@ impl Status {
         let broker = match (self.broker, self.broker_configured) {
             (Some(true), _) => "connected",
             (Some(false), _) => "not connected",
-            (None, true) => "configured; no service runs",
+            (None, true) => "configured; the service does not run",
             (None, false) => "none configured",
         };
         let reports = if self.outbox == 1 { "report" } else { "reports" };
         match self.outbox {
             0 if !self.broker_configured => broker.to_owned(),
             waiting if waiting >= OUTBOX_LIMIT => {
-                format!("{broker}; {waiting} {reports} waiting, and no more fit: the oldest give way, results last")
+                format!("{broker}; {waiting} {reports} waiting; the outbox is full and drops the oldest, results last")
             }
             waiting => format!("{broker}; {waiting} {reports} waiting"),
         }

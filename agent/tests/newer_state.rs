@@ -152,7 +152,7 @@ fn a_newer_agents_database_is_refused_untouched_and_gives_way_when_that_agent_is
     RestoreDir::new(&device.state()).arm(&Slots::new(&device.state()), &armed).unwrap();
     let output = device.run(&["restore", "--state", device.state().to_str().unwrap()]);
     assert!(output.status.success(), "{}", said(&output));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("was put back"), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("; restored "), "{}", said(&output));
     let link = |device: &Device| fs::read_link(device.state().join("current/slipway-agent")).unwrap();
     assert_eq!(link(&device).file_name().unwrap().to_str(), Some(old.slot.as_str()));
 

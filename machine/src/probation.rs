@@ -94,8 +94,8 @@ pub fn judge(settings: &Settings, watch: &Watch, sample: &Sample, now: &Moment) 
 pub(super) fn overdue(watch: &Watch, settings: &Settings, now: &Moment) -> Refusal {
     let why = watch.unhealthy.as_ref().map_or_else(String::new, |unhealthy| format!("; {unhealthy}"));
     refusals::DEADLINE.with(
-        format_args!("well for {} s{why}", watch.healthy_since.as_ref().and_then(|since| now.since(since)).unwrap_or(0)),
-        format_args!("{} s without a break within {} s", settings.soak, settings.deadline),
+        format_args!("healthy for {} s{why}", watch.healthy_since.as_ref().and_then(|since| now.since(since)).unwrap_or(0)),
+        format_args!("healthy for {} s without interruption within {} s", settings.soak, settings.deadline),
     )
 }
 

@@ -52,7 +52,7 @@ impl Authority {
         let spki = key.spki()?;
         for known in self.quorum(role)?.keys.values() {
             if known.spki()? == spki {
-                return Err(ROLE.with(format_args!("{} is a key of {role} already", known.label()), "another key"));
+                return Err(ROLE.with(format_args!("{} already is a key of {role}", known.label()), "another key"));
             }
         }
         let id = key.id()?;
@@ -139,7 +139,7 @@ impl Authority {
             [one] => Ok((*one).clone()),
             [] => Err(ROLE
                 .with(format_args!("no key {wanted:?}"), "a name or the first 6 digits of an id, as `slipway key list` shows")),
-            _ => Err(ROLE.with(format_args!("{} keys are called {wanted:?}", found.len()), "the beginning of one's id")),
+            _ => Err(ROLE.with(format_args!("{} keys match {wanted:?}", found.len()), "the beginning of one key's id")),
         }
     }
 

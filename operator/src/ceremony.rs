@@ -83,7 +83,7 @@ impl Repo {
                 None => {
                     let keys: Vec<PublicKey> = authority.quorum(role)?.keys.into_values().collect();
                     let [only] = keys.as_slice() else {
-                        return Err(ROLE.with(format_args!("{role} has {} keys", keys.len()), "--old KEY: which one goes"));
+                        return Err(ROLE.with(format_args!("{role} has {} keys", keys.len()), "--old KEY: the key to replace"));
                     };
                     only.clone()
                 }

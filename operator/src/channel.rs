@@ -82,13 +82,13 @@ impl Repo {
             let version = &channel.release;
             return Err(if change.withdraw.contains(version) {
                 CHANNEL.with(
-                    format_args!("{version}, which devices shall run, as withdrawn"),
+                    format_args!("{version}, the release of the channel, withdrawn"),
                     format_args!("another release in the same step: --release OTHER --withdraw {version}"),
                 )
             } else {
                 CHANNEL.with(
                     format_args!("{version}, which was withdrawn"),
-                    "another: a withdrawal is for good, since people and devices have acted on it; release the same files under a new version",
+                    "another release: a withdrawal is permanent; release the same files under a new version",
                 )
             });
         }

@@ -35,7 +35,7 @@ slipway_protocol::refusals! {
          with several images, add @sha256:HEX or :TAG to oci:FOLDER";
     pub IMAGE_DIGEST = "SLW-O-IMAGE-DIGEST", MixAndMatch, Attacker, "content of the image differs from its digest or size",
         "fetch the image again; if it still differs, do not use it";
-    pub IMAGE_SIZE = "SLW-O-IMAGE-SIZE", EndlessData, Attacker, "image's manifests or attestations are too large or too many",
+    pub IMAGE_SIZE = "SLW-O-IMAGE-SIZE", EndlessData, Attacker, "image's manifests or attestations are too large or too numerous",
         "find out who can write to this repository: real ones are a few kilobytes, and a handful";
     pub KEY = "SLW-O-KEY", Configuration, Operator, "key is missing or cannot be used",
         "put the role's key file into the repository's `keys` folder, mode 0600, or name it with --key";
@@ -64,7 +64,7 @@ slipway_protocol::refusals! {
          TLS, give --plain-http";
     pub REKOR = "SLW-O-REKOR", Network, Network, "request to the transparency log failed",
         "check --rekor-url and the network, and try again";
-    pub RELEASED = "SLW-O-RELEASED", Configuration, Operator, "version was released before with other content",
+    pub RELEASED = "SLW-O-RELEASED", Configuration, Operator, "version was released before with different content",
         "release under a new version: devices and floors know versions, not builds";
     pub NO_RELEASE = "SLW-O-NO-RELEASE", Configuration, Operator, "release is not in this repository",
         "run `slipway release` for it first, or correct the version";

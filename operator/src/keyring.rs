@@ -122,7 +122,7 @@ impl Keyring {
             let key = self.unlock(&path)?;
             if key.spki() != spki {
                 return Err(KEY.with(
-                    format_args!("{} holds another key than {}", path.display(), public_path(&path).display()),
+                    format_args!("{} has a different key than {}", path.display(), public_path(&path).display()),
                     "the two halves of one key",
                 ));
             }

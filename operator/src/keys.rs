@@ -71,7 +71,7 @@ impl SecretKey {
         let (label, document) = SecretDocument::from_pem(pem).map_err(|error| bad(&error))?;
         let document = if label == ENCRYPTED {
             let encrypted = EncryptedPrivateKeyInfo::try_from(document.as_bytes()).map_err(|error| bad(&error))?;
-            encrypted.decrypt(password()?.as_bytes()).map_err(|_| PASSWORD.with("another one", "the key's password"))?
+            encrypted.decrypt(password()?.as_bytes()).map_err(|_| PASSWORD.with("another password", "the key's password"))?
         } else {
             document
         };

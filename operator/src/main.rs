@@ -28,24 +28,24 @@ struct Cli {
 enum Command {
     /// Make keys and an empty repository
     Init(cli::repository::Init),
-    /// What a component's provenance must say
+    /// Manage policies: what a component's provenance must say
     #[command(subcommand)]
     Policy(cli::policy::Policy),
-    /// Sigstore's trusted root, by which devices judge signatures
+    /// Manage Sigstore's trusted root, with which devices verify signatures
     #[command(subcommand)]
     Sigstore(cli::policy::Sigstore),
-    /// Add a release; devices take it when a channel points at it
+    /// Add a release; devices install it when a channel points at it
     Release(cli::release::Release),
     /// Point a channel at a release, or halt, resume, withdraw
     Channel(cli::channel::Channel),
-    /// Ring the doorbell: devices look for updates now
+    /// Send a notice: devices check for updates now
     Notify(cli::fleet::Notify),
     /// Show the reports of a fleet as they come in
     Watch(cli::fleet::Watch),
-    /// Offline bundles
+    /// Make offline bundles
     #[command(subcommand)]
     Bundle(cli::bundle::Bundle),
-    /// Provenance of older builders
+    /// Convert provenance of older builders
     #[command(subcommand)]
     Provenance(cli::provenance::Provenance),
     /// Verify an artifact's provenance against a policy, as devices do
@@ -57,21 +57,21 @@ enum Command {
     /// Verify a container image's attestations against a policy
     #[command(after_help = EXIT_CODES)]
     VerifyImage(cli::image::VerifyImage),
-    /// Keys of people and machines, and which roles they sign
+    /// Manage keys and the roles that they sign
     #[command(subcommand)]
     Key(cli::key::Key),
-    /// Show what waits for signatures, and sign it: in the repository, or in the file that was carried here
+    /// Show and sign the change that waits for signatures, in the repository or in a file
     Sign(cli::sign::Sign),
-    /// Publish what waits, with the signatures of the files that come back
+    /// Publish the change that waits, with the signatures of signed copies
     Publish(cli::sign::Publish),
-    /// Drop what waits for signatures
+    /// Drop the change that waits for signatures
     Discard(cli::sign::Discard),
     /// Sign roles again with a later expiry
     Renew(cli::sign::Renew),
-    /// Copies of what others publish
+    /// Mirror what others publish
     #[command(subcommand)]
     Mirror(cli::mirror::Mirror),
-    /// What expires when, who signed what, what waits for whom; channels and releases
+    /// Show roles with expiry and signers, the change that waits, channels and releases
     #[command(after_help = EXIT_CODES)]
     Status(cli::repository::Status),
     /// Sign snapshot and timestamp again; run it daily from a timer

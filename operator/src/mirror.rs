@@ -147,7 +147,7 @@ impl Origin {
             }
             Source::Web(base) => base.clone(),
         };
-        let failed = |error: &dyn std::fmt::Display| MIRROR.with(error, "a client that can ask");
+        let failed = |error: &dyn std::fmt::Display| MIRROR.with(error, "a usable HTTP client");
         let mut roots = rustls::RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

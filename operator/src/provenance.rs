@@ -95,7 +95,7 @@ impl Content {
     /// # Errors
     /// `SLW-O-ENVELOPE` for anything else.
     pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
-        let bad = |why: &str| ENVELOPE.with(why, "DSSE envelopes with their certificates, one a line");
+        let bad = |why: &str| ENVELOPE.with(why, "DSSE envelopes with their certificates, one per line");
         let text = std::str::from_utf8(bytes).map_err(|_| bad("no text"))?;
         // A whole document first: an envelope, or a bundle, may be written over several lines.
         let documents: Vec<&str> = match strict::check(bytes, LIMITS) {

@@ -174,8 +174,9 @@ fn self_check(metadata: &Path, new: &NewFiles) -> Result<(), Refusal> {
         Some((_, bytes)) => Some(bytes.clone()),
         None => fs::read(metadata.join(name)).ok(),
     };
-    let refused = |why: Refusal| SELF_CHECK.with(&why, "metadata that every device takes");
-    let first = get("1.root.json").ok_or_else(|| SELF_CHECK.with("no 1.root.json", "the root that devices are born with"))?;
+    let refused = |why: Refusal| SELF_CHECK.with(&why, "metadata that every device accepts");
+    let first =
+        get("1.root.json").ok_or_else(|| SELF_CHECK.with("no 1.root.json", "the root that devices are installed with"))?;
     let mut refresh = Refresh::begin(&first, Stored::default(), &Floors::default(), Rules::accepted_before()).map_err(refused)?;
     loop {
         match refresh.step() {

@@ -197,7 +197,7 @@ impl Rekor {
         let bad = |why: &str| REKOR.with(format_args!("{url}: {why}"), PUBLIC_GOOD);
         let mut parsed: Url = url.parse().map_err(|_| bad("no URL"))?;
         if !matches!(parsed.scheme(), "http" | "https") || parsed.query().is_some() {
-            return Err(bad("no address of a log"));
+            return Err(bad("not the address of a log"));
         }
         // `join` replaces what is behind the last slash.
         if !parsed.path().ends_with('/') {
@@ -280,7 +280,7 @@ impl Rekor {
 
     fn parse<T: serde::de::DeserializeOwned>(&self, body: &[u8]) -> Result<T, Refusal> {
         let limits = strict::Limits { bytes: ANSWER_LIMIT, depth: DEPTH };
-        strict::parse(body, limits).map_err(|error| self.refuse(&format!("an answer that is none of Rekor's: {error}")))
+        strict::parse(body, limits).map_err(|error| self.refuse(&format!("not an answer of Rekor: {error}")))
     }
 
     fn refuse(&self, why: &str) -> Refusal {

@@ -69,7 +69,7 @@ impl FromStr for ArtifactArg {
             Some((platform, path)) => (platform?, path),
             None => {
                 let known = Path::new(first).file_name().and_then(|name| name.to_str()).and_then(KubeEdge::of);
-                (known.ok_or_else(|| format!("{first:?} names no platform: write PLATFORM=FILE"))?.platform, first)
+                (known.ok_or_else(|| format!("{first:?} does not name a platform; write PLATFORM=FILE"))?.platform, first)
             }
         };
         let mut arg = Self { platform, file: path.into(), member: None, name: None };
@@ -159,7 +159,7 @@ impl Repo {
         let place = |urls: &[String]| urls.last().map(|url| self.dir.join("staged").join(url)).unwrap_or_default();
         let (file, proof_file) = (place(&artifact.urls), place(&artifact.provenance.urls));
         let (Some(folder), Some(name), Some(proof_name)) = (file.parent(), name_of(&file), name_of(&proof_file)) else {
-            return Err(ARTIFACT.with(file.display(), "a place for it"));
+            return Err(ARTIFACT.with(file.display(), "a path with a file name"));
         };
         let mut pending = Pending::create(folder)?;
         let (_, copied, _) = read_through(&given.file, |bytes| pending.write(bytes))?;

@@ -299,7 +299,9 @@ impl Repo {
         }
         self.publish_or_stage(change, now)?;
         match &self.outcome {
-            Outcome::Staged(waiting) if waiting.is_empty() => Err(KEY.with("not all here", "the snapshot and timestamp keys")),
+            Outcome::Staged(waiting) if waiting.is_empty() => {
+                Err(KEY.with("some are missing", "the snapshot and timestamp keys"))
+            }
             Outcome::Staged(waiting) => {
                 Err(WAITING.with(waiting.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "), "all of them"))
             }

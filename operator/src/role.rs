@@ -65,7 +65,7 @@ impl FromStr for Role {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|role| role.name() == text);
-        known.ok_or_else(|| format!("{text:?} is none of root, targets, releases, channels, snapshot, timestamp"))
+        known.ok_or_else(|| format!("{text:?} is not one of root, targets, releases, channels, snapshot, timestamp"))
     }
 }
 

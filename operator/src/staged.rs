@@ -143,7 +143,7 @@ impl Change {
         for path in self.files.keys() {
             let bytes = self.file(path)?.unwrap_or_default();
             if !self.signs_for(path, &bytes)? {
-                return Err(STAGED.with(format_args!("other bytes of {path}"), "the ones that are signed for"));
+                return Err(STAGED.with(format_args!("bytes of {path} that are not the signed ones"), "the signed ones"));
             }
         }
         Ok(())
@@ -290,7 +290,7 @@ impl Change {
             let quorums = self.quorums(*role)?;
             let Some(ours) = self.next.get_mut(role).filter(|ours| ours.signed == theirs.signed) else {
                 let what = format_args!("another {role} version {}", theirs.version());
-                return Err(STAGED.with(what, "a copy of what waits in this repository"));
+                return Err(STAGED.with(what, "a copy of the change that waits in this repository"));
             };
             for signature in &theirs.signatures {
                 if ours.signatures.contains(signature) {

@@ -65,11 +65,11 @@ impl Change {
             }
         }
         lines.extend(
-            old.keys().filter(|path| !new.targets.contains_key(*path)).map(|path| format!("  gone     {}", printable(path))),
+            old.keys().filter(|path| !new.targets.contains_key(*path)).map(|path| format!("  removed  {}", printable(path))),
         );
         let same = new.targets.iter().filter(|(path, file)| old.get(*path) == Some(*file)).count();
         if same > 0 {
-            lines.push(format!("  as before: {same} more"));
+            lines.push(format!("  unchanged: {same} more"));
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! `slipway verify-bundle`, `slipway verify` and `slipway policy explain`: the verifier of the devices, for a person at a desk.
+//! `slipway verify-bundle`, `verify` and `policy explain`: the devices' verifier for operators.
 
 use crate::say;
 use clap::{Args, CommandFactory as _};
@@ -32,7 +32,7 @@ pub(crate) struct VerifyBundle {
         requires = "certificate_oidc_issuer"
     )]
     certificate_identity: Option<String>,
-    /// Who must have vouched for the identity, compared exactly
+    /// OIDC issuer that must have issued the identity, compared exactly
     #[arg(long, value_name = "URL", conflicts_with = "key", requires = "certificate_identity")]
     certificate_oidc_issuer: Option<String>,
     /// Key that must have signed, in place of an identity: PEM; P-256, P-384 or Ed25519
@@ -41,10 +41,10 @@ pub(crate) struct VerifyBundle {
     /// Sigstore's trusted root; the public-good instance's by default
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
-    /// Be content with a log's signed promise; by default a proof of inclusion with a checkpoint is demanded
+    /// Accept the log's signed promise (SET); by default a proof of inclusion with a checkpoint is required
     #[arg(long)]
     unsafe_promise_only: bool,
-    /// Ask for timestamps and no log; only with a trusted root that has none, such as GitHub's
+    /// Require timestamps and no log; only with a trusted root without logs, such as GitHub's
     #[arg(long, conflicts_with = "unsafe_promise_only")]
     unsafe_timestamp_only: bool,
     /// As JSON
@@ -92,16 +92,16 @@ impl VerifyBundle {
 /// What provenance is held against: of a file, or of an image.
 #[derive(Args)]
 pub(crate) struct Against {
-    /// What it must say, TOML
+    /// Policy that the provenance must satisfy, TOML
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
     /// Sigstore's trusted root; by default that of the policy's profile
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
-    /// The name in the provenance; by default the file's, or the image's registry and repository (Docker Hub is index.docker.io)
+    /// Name of the artifact in the provenance; by default the file's, or the image's registry and repository (Docker Hub is index.docker.io)
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// The version that the policy's tag is bound to
+    /// Version to compare with the policy's tag
     #[arg(long, value_name = "VERSION")]
     pub(crate) release_version: Option<Version>,
     /// As JSON
@@ -126,7 +126,7 @@ pub(crate) struct Verify {
     /// The artifact, or its digest as sha256:HEX or sha512:HEX
     #[arg(value_name = "FILE_OR_DIGEST")]
     artifact: Named,
-    /// The provenance: a Sigstore bundle, or for a policy with keys one a line
+    /// The provenance: a Sigstore bundle, or for a policy with keys, one per line
     #[arg(long, value_name = "FILE")]
     bundle: PathBuf,
     #[command(flatten)]
@@ -141,7 +141,7 @@ impl Verify {
             // Nothing is read for these.
             Named::Sha256(_) | Named::Sha512(_) => file(Path::new("digest"), &error),
         })?;
-        let Some(question) = question else { wrong_usage("a digest needs --name, the artifact's name in the provenance") };
+        let Some(question) = question else { wrong_usage("a digest requires --name, the artifact's name in the provenance") };
         let (policy, root) = self.against.read()?;
         let subject = question.subject(self.against.release_version.as_ref());
         let found = verify_provenance(&read(&self.bundle)?, &root, &policy, &subject);

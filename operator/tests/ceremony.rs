@@ -352,7 +352,7 @@ fn of_three_release_keys_one_is_stolen() {
     // Bob's is gone. The release that he signed with Alice is signed again by her and Carol, in the same publication.
     let said = done(dir.path(), "key revoke fleet bob");
     assert!(
-        said.contains("taken from releases; what it signed there is signed again") && said.contains("waits for  releases"),
+        said.contains("removed from releases; the remaining keys sign again") && said.contains("waits for  releases"),
         "{said}"
     );
     device.target(&repo, "releases/edgecore/v1.23.1.json").unwrap();

@@ -71,7 +71,7 @@ fn a_day_of_an_operator() {
     done(&["channel", &repo, "--release", "v1.23.1", "--wave", "2026-11-23T00:00:00Z=10%"]);
     let little = slipway(&["channel", &repo, "--wave", "2026-11-23T00:00:00Z=10%"]);
     assert!(text(&little.stdout).contains("to 10% from 2026-11-23T00:00:00Z"), "{}", text(&little.stdout));
-    assert!(text(&little.stderr).contains("90% of the fleet never get it"), "{}", text(&little.stderr));
+    assert!(text(&little.stderr).contains("90% of the fleet never get the release"), "{}", text(&little.stderr));
     let all = ["--wave", "2026-11-23T00:00:00Z=10", "--wave", "2026-11-24T00:00:00Z=100"];
     assert!(text(&slipway(&[&["channel", &repo][..], &all].concat()).stderr).is_empty());
     let timestamp = || fs::read(path("repo/public/metadata/timestamp.json")).unwrap();

@@ -68,7 +68,7 @@ fn sigstores_root_is_mirrored_and_never_goes_back() {
     let said = done(dir.path(), &mirror("sigstore"));
     assert!(said.contains("root 1") && said.contains("published sigstore/trusted_root.json"), "{said}");
     assert_eq!(device.target(&repo, "sigstore/trusted_root.json").unwrap(), one);
-    assert!(done(dir.path(), &mirror("sigstore")).contains("as before"));
+    assert!(done(dir.path(), &mirror("sigstore")).contains("is unchanged"));
     // A newer one, from a web server.
     publish(&sigstore, &key, 2, 7, &two);
     let server = ReleaseServer::start(&sigstore).unwrap();

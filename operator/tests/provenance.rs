@@ -107,7 +107,7 @@ fn old_provenance_becomes_a_bundle_that_devices_accept() {
     assert_eq!(ending(&desk.bundle(&[])), refused("SLW-O-EXISTS"));
     let output = desk.run("multiple.intoto.sigstore.json", &[]);
     assert_eq!(ending(&output), good());
-    assert!(text(&output.stdout).contains("is a Sigstore bundle already"));
+    assert!(text(&output.stdout).contains("already is a Sigstore bundle"));
     assert_eq!(desk.names(), [NAME, "multiple.intoto.jsonl", "multiple.intoto.sigstore.json", "policy", "root"]);
 }
 
@@ -281,7 +281,7 @@ fn a_log_that_misbehaves_is_refused_in_time() {
         (RekorFault::Endless, "more than 4194304 bytes", &[][..]),
         (RekorFault::Never, "no complete answer within 1s", &["--timeout", "1"]),
         (RekorFault::Status(500), "status 500", &[]),
-        (RekorFault::Garbage, "none of Rekor's", &[]),
+        (RekorFault::Garbage, "not an answer of Rekor", &[]),
         (RekorFault::NoProof, "without a proof", &[]),
         (RekorFault::WrongEntry, "entry", &["--log-index", &index]),
     ] {

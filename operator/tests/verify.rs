@@ -247,7 +247,7 @@ fn a_threshold_of_keys_releases_and_verifies_without_any_certificate() {
     let output = verify("both.intoto.jsonl", &[]);
     assert_eq!(ending(&output), good());
     let report = text(&output.stdout);
-    assert!(report.contains("\n  Keys        2 signed, 2 had to\n  Key         farm (sha256:"), "{report}");
+    assert!(report.contains("\n  Keys        2 signed, 2 required\n  Key         farm (sha256:"), "{report}");
     assert!(report.contains("\n    Signed    2025-06-15T15:06:40Z\n    Log       rekor.desk.test, entry "), "{report}");
     let found: Value = serde_json::from_slice(&verify("both.intoto.jsonl", &["--json"]).stdout).unwrap();
     assert_eq!((&found["provenance"]["threshold"], &found["provenance"]["keys"][1]["name"]), (&2.into(), &"release".into()));

@@ -85,17 +85,17 @@ impl Channel {
             return Err(format!("channel has format {}, this agent knows 1", channel.v));
         }
         if channel.floor.as_ref().is_some_and(|floor| *floor > channel.release) {
-            return Err(format!("channel wants {} but its floor is above that", channel.release));
+            return Err(format!("channel has release {} below its own floor", channel.release));
         }
         if channel.withdrawn.contains(&channel.release) {
-            return Err(format!("channel wants {} and withdraws it", channel.release));
+            return Err(format!("channel has release {} and withdraws it", channel.release));
         }
         if channel.waves.len() > WAVE_LIMIT {
-            return Err(format!("channel has {} waves, at most {WAVE_LIMIT} are read", channel.waves.len()));
+            return Err(format!("channel has {} waves, expected at most {WAVE_LIMIT}", channel.waves.len()));
         }
         let rising = |pair: &[Wave]| matches!(pair, [a, b] if a.start < b.start && a.percent < b.percent);
         if !channel.waves.windows(2).all(rising) || channel.waves.iter().any(|wave| wave.percent == 0 || wave.percent > 100) {
-            return Err("waves must rise in time and percent, each 1 to 100".to_owned());
+            return Err("waves do not rise in time and percent, each 1 to 100".to_owned());
         }
         Ok(channel)
     }

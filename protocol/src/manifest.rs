@@ -170,7 +170,7 @@ impl Artifact {
             (Format::File, None) => Ok(()),
             (Format::TarGz, Some(member)) => named("member", member),
             (Format::File, Some(_)) => Err(format!("artifact {}: a bare file has no members", self.name)),
-            (Format::TarGz, None) => Err(format!("artifact {}: say which member of the archive is to be installed", self.name)),
+            (Format::TarGz, None) => Err(format!("artifact {}: the archive's member to install is missing", self.name)),
         }
     }
 }

@@ -31,7 +31,7 @@ fn trust_is_shown_with_the_agent_running_and_stopped_and_says_what_is_stale() ->
     let mut device = device_off(&factory, None, |_| {})?;
     let before = trust(&device)?;
     assert_eq!(before["repositories"][0]["damage"], Value::Null, "before the first refresh nothing is damaged");
-    assert!(table(&device)?.contains("never asked"), "{}", table(&device)?);
+    assert!(table(&device)?.contains("never fetched"), "{}", table(&device)?);
     device.start()?;
     device.wait_committed("v1.22.0", LONG)?;
     let running = trust(&device)?;

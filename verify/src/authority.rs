@@ -141,7 +141,7 @@ impl Link {
             return Err(bad("a certificate with two signature algorithms"));
         }
         let signed = certificate::signed_part(&self.der).map_err(bad)?;
-        let signature = self.certificate.signature.as_bytes().ok_or_else(|| bad("a signature of broken bytes"))?;
+        let signature = self.certificate.signature.as_bytes().ok_or_else(|| bad("a malformed signature"))?;
         // Whoever made the chain chose it: nothing is damaged.
         let unknown = || {
             let parameters = if algorithm.parameters.is_some() { " with its parameters" } else { "" };

@@ -126,7 +126,7 @@ pub(crate) fn room(certificate: &Certificate) -> Result<usize, String> {
     let body = &certificate.tbs_certificate;
     let basic = body.get::<BasicConstraints>().map_err(|error| error.to_string())?;
     let usage = body.get::<KeyUsage>().map_err(|error| error.to_string())?;
-    let (_, basic) = basic.filter(|(_, basic)| basic.ca).ok_or("a certificate of an authority that is none")?;
+    let (_, basic) = basic.filter(|(_, basic)| basic.ca).ok_or("an issuer's certificate that may not issue")?;
     if usage.is_some_and(|(_, usage)| !usage.0.contains(KeyUsages::KeyCertSign)) {
         return Err("an authority that may not sign certificates".to_owned());
     }

@@ -75,7 +75,7 @@ impl<'a> Checkpoint<'a> {
         if signatures.any(|signature| log.key.verify(Hash::Sha256, self.text.as_bytes(), &signature.signature).is_ok()) {
             return Ok(());
         }
-        Err(Check::LogCheckpointSignature.refuse("another signature", format_args!("a signature of {}", log.name)))
+        Err(Check::LogCheckpointSignature.refuse("a signature that does not verify", format_args!("a signature of {}", log.name)))
     }
 }
 

@@ -67,7 +67,7 @@ checks! {
         "create the Sigstore bundle again with one of certificate, x509CertificateChain or publicKey";
     BundleMediaType = "SLW-V-BUNDLE-MEDIA-TYPE", Malformed, Builder, "Sigstore bundle has an unsupported media type",
         "create the Sigstore bundle again with a current signer (format 0.3)";
-    BundleNoEntry = "SLW-V-BUNDLE-NO-ENTRY", Malformed, Operator, "DSSE envelope comes without its log entry",
+    BundleNoEntry = "SLW-V-BUNDLE-NO-ENTRY", Malformed, Operator, "DSSE envelope has no log entry",
         "run `slipway provenance bundle` once, online, to turn the envelope into a Sigstore bundle: a bare envelope \
          cannot be checked offline";
     BundleShape = "SLW-V-BUNDLE-SHAPE", Malformed, Builder, "Sigstore bundle does not match its format version",

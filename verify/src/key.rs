@@ -92,7 +92,7 @@ impl Key {
     /// What is wrong with it, in words.
     pub(crate) fn from_spki(der: &[u8]) -> Result<Self, String> {
         let spki = SubjectPublicKeyInfoRef::from_der(der).map_err(|error| error.to_string())?;
-        let raw = spki.subject_public_key.as_bytes().ok_or("a key of broken bytes")?;
+        let raw = spki.subject_public_key.as_bytes().ok_or("a malformed key")?;
         let curve = spki.algorithm.parameters_oid().ok();
         match (spki.algorithm.oid, curve) {
             (EC, Some(P_256)) => Self::p256(raw),
@@ -106,17 +106,17 @@ impl Key {
 
     pub(crate) fn p256(point: &[u8]) -> Result<Self, String> {
         uncompressed(point)?;
-        p256::ecdsa::VerifyingKey::from_sec1_bytes(point).map(Self::P256).map_err(|_| "no point of P-256".to_owned())
+        p256::ecdsa::VerifyingKey::from_sec1_bytes(point).map(Self::P256).map_err(|_| "not a point of P-256".to_owned())
     }
 
     pub(crate) fn p384(point: &[u8]) -> Result<Self, String> {
         uncompressed(point)?;
-        p384::ecdsa::VerifyingKey::from_sec1_bytes(point).map(Self::P384).map_err(|_| "no point of P-384".to_owned())
+        p384::ecdsa::VerifyingKey::from_sec1_bytes(point).map(Self::P384).map_err(|_| "not a point of P-384".to_owned())
     }
 
     pub(crate) fn ed25519(raw: &[u8]) -> Result<Self, String> {
         let raw: &[u8; 32] = raw.try_into().map_err(|_| "an Ed25519 key of another length")?;
-        ed25519_dalek::VerifyingKey::from_bytes(raw).map(Self::Ed25519).map_err(|_| "no point of Ed25519".to_owned())
+        ed25519_dalek::VerifyingKey::from_bytes(raw).map(Self::Ed25519).map_err(|_| "not a point of Ed25519".to_owned())
     }
 
     /// The key's kind in words.

@@ -39,7 +39,7 @@ pub(crate) fn promised(entry: &Entry, log: &Log) -> Result<Option<Timestamp>, Re
     let signature = promise.as_bytes();
     match log.key.verify(Hash::Sha256, signed.as_bytes(), signature) {
         Ok(()) => Ok(Some(time)),
-        Err(_) => Err(Check::LogPromise.refuse("another signature", format_args!("a signature of {}", log.name))),
+        Err(_) => Err(Check::LogPromise.refuse("a signature that does not verify", format_args!("a signature of {}", log.name))),
     }
 }
 

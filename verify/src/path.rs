@@ -153,12 +153,12 @@ fn refusal(error: Error) -> Refusal {
             Check::CertificateProfile.refuse("an authority's certificate", "a certificate for code signing")
         }
         Error::RequiredEkuNotFoundContext(_) => {
-            Check::CertificateProfile.refuse("an extended key usage without code signing", "codeSigning all the way")
+            Check::CertificateProfile.refuse("an extended key usage without code signing", "codeSigning along the whole path")
         }
         Error::UnsupportedCriticalExtension => {
             Check::CertificateProfile.refuse("a critical extension that is not known", "a certificate for code signing")
         }
-        Error::EndEntityUsedAsCa => powerless("a certificate of an authority that is none"),
+        Error::EndEntityUsedAsCa => powerless("an issuer's certificate that may not issue"),
         Error::PathLenConstraintViolated => {
             Check::CertificatePath.refuse("a path that is longer than an authority allows", "a path that its authorities allow")
         }
@@ -166,7 +166,7 @@ fn refusal(error: Error) -> Refusal {
             Check::CertificatePath.refuse("a name that an authority may not certify", "a path that its authorities allow")
         }
         Error::MaximumPathBuildCallsExceeded | Error::MaximumPathDepthExceeded | Error::MaximumSignatureChecksExceeded => {
-            Check::CertificatePath.refuse("a path that is too long or too involved", "a short path")
+            Check::CertificatePath.refuse("a path that is too long or too complex", "a short path")
         }
         _ => Check::CertificateMalformed.refuse("a certificate that breaks the rules of X.509", "a DER certificate (RFC 5280)"),
     }

@@ -299,7 +299,7 @@ fn preset(
         return Err(place.refuse(Check::PolicySyntax, at, at.get_ref(), "the preset kubeedge"));
     }
     if file.certificate.is_some() || file.keys.is_some() || file.provenance.is_some() {
-        let wanted = "either the preset or tables of one's own; what is accepted besides goes into [[also]]";
+        let wanted = "either the preset or tables of your own; put alternatives into [[also]]";
         return Err(place.refuse(Check::PolicyContradiction, at, "a preset and a table that it stands for", wanted));
     }
     match profile {
@@ -341,7 +341,7 @@ fn read(
         (true, None, None) => return Err(place.missing::<()>(None, "keys", "key")),
         (true, None, Some(table)) => {
             let builders =
-                builders.ok_or_else(|| place.missing(provenance.as_ref(), "provenance", "builder, which a key does not tell"))?;
+                builders.ok_or_else(|| place.missing(provenance.as_ref(), "provenance", "builder, which a key cannot prove"))?;
             (Signers::Keys(keys::read(place, &table)?), builders)
         }
         (false, table, None) => {
@@ -367,7 +367,7 @@ fn certificate_rule(
         Workflows::read(place, said.identity.as_ref(), said.identity_pattern.as_ref(), said.identity_versions.as_ref())?;
     let rule = |identities: Workflows, signed_by| CertificateRule { issuer, identities, signed_by };
     match (identities, builders) {
-        (None, None) => Err(place.missing(table, "certificate", "identity (nor a builder in [provenance] that signs by itself)")),
+        (None, None) => Err(place.missing(table, "certificate", "identity (nor a builder in [provenance] that signs)")),
         // Who builds signs, whichever of the two is named.
         (None, Some(builders)) if !builders.are_runners() => Ok((rule(builders.clone(), SignedBy::Builder), builders)),
         (None, Some(_)) => Err(place.missing(table, "certificate", "identity of the workflow (any may sign on that runner)")),
@@ -381,7 +381,7 @@ fn certificate_rule(
             } else if identities.words(None) == builders.words(None) {
                 SignedBy::Builder
             } else {
-                let seen = "a builder that is not who signs, nor the runner, nor one that SLSA's delegator signs for";
+                let seen = "a builder that is neither the signer, nor the runner, nor one that SLSA's delegator signs for";
                 let wanted = "identity or builder alone, GitHub's runner, or a delegator as identity";
                 return Err(at.map_or_else(
                     || Check::PolicyContradiction.refuse(seen, wanted),
@@ -510,11 +510,11 @@ fn log_rule(place: &PolicyText<'_>, profile: Option<Profile>, table: &LogTable) 
         return Ok(profile.map_or(LogRule::Proof, Profile::rule));
     };
     if given.next().is_some() {
-        return Err(place.refuse(Check::PolicyContradiction, at, "more than one switch in [log]", "one of them"));
+        return Err(place.refuse(Check::PolicyContradiction, at, "more than one setting in [log]", "one of them"));
     }
     // Without a profile the rules are those of a private instance, the widest that has certificates.
     match profile.unwrap_or(Profile::Private).forbids(rule) {
-        Some(why) => Err(place.refuse(Check::PolicyContradiction, at, why, "no such switch with this profile")),
+        Some(why) => Err(place.refuse(Check::PolicyContradiction, at, why, "no such setting with this profile")),
         None => Ok(rule),
     }
 }

@@ -153,7 +153,7 @@ impl Provenance {
                 ("Log", place(self.log.as_deref(), self.log_index, &self.signed_times)),
             ]),
             Some(threshold) => {
-                lines.push(("Keys", format!("{} signed, {threshold} had to", self.keys.len())));
+                lines.push(("Keys", format!("{} signed, {threshold} required", self.keys.len())));
                 lines.extend(self.keys.iter().flat_map(KeySignature::lines));
             }
         }

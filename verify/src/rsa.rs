@@ -71,7 +71,7 @@ impl RsaKey {
     /// # Errors
     /// What is wrong with it, in words.
     pub(crate) fn from_spki(spki: &SubjectPublicKeyInfoRef<'_>) -> Result<Self, String> {
-        let key = spki.subject_public_key.as_bytes().ok_or("an RSA key of broken bytes")?;
+        let key = spki.subject_public_key.as_bytes().ok_or("a malformed RSA key")?;
         let (modulus, exponent) = numbers(key).map_err(|error| format!("an RSA key that cannot be read: {error}"))?;
         let leading = modulus.first().map_or(0, |byte| byte.leading_zeros());
         let bits = u32::try_from(modulus.len()).ok().and_then(|bytes| bytes.checked_mul(8)?.checked_sub(leading));
@@ -82,7 +82,7 @@ impl RsaKey {
                 None => Err("an RSA key with a longer exponent than 64 bits".to_owned()),
             },
             Some(bits) => Err(format!("an RSA key of {bits} bits")),
-            None => Err("an RSA key of no size".to_owned()),
+            None => Err("an RSA key of size 0".to_owned()),
         }
     }
 

@@ -30,7 +30,7 @@ pub(crate) fn verify(leaf: &Leaf<'_>, issuer: &IssuerKey, root: &SigstoreRoot) -
     let malformed = |error: Error| Check::CertificateMalformed.refuse(error, "a DER certificate");
     let (logged, list) = without_scts(leaf.der.as_bytes()).map_err(malformed)?;
     let list = list.ok_or_else(|| Check::CertificateSctMissing.refuse("none", "a signed certificate timestamp"))?;
-    let scts = parse(list).ok_or_else(|| Check::CertificateSctMalformed.refuse("another shape", "a list of timestamps"))?;
+    let scts = parse(list).ok_or_else(|| Check::CertificateSctMalformed.refuse("malformed content", "a list of timestamps"))?;
     let mut seen = false;
     for sct in &scts {
         let Some(log) = root.certificate_log(sct.log) else { continue };
@@ -43,7 +43,8 @@ pub(crate) fn verify(leaf: &Leaf<'_>, issuer: &IssuerKey, root: &SigstoreRoot) -
             return Err(Check::CertificateSctTime.refuse(at, format_args!("not after {}", leaf.info.not_after)));
         }
         let signed = sct.signed(issuer, &logged).ok_or_else(|| Check::CertificateSctMalformed.refuse("too long", "16 MiB"))?;
-        let wrong = || Check::CertificateSct.refuse("another signature", format_args!("a signature of {}", log.name));
+        let wrong =
+            || Check::CertificateSct.refuse("a signature that does not verify", format_args!("a signature of {}", log.name));
         log.key.verify(sct.hash(&log.key).ok_or_else(wrong)?, &signed, sct.signature).map_err(|_| wrong())?;
         seen = true;
     }

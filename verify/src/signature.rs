@@ -75,7 +75,7 @@ pub(crate) fn verify(
 }
 
 fn wrong(key: &Key) -> Refusal {
-    Check::Signature.refuse("another signature", format_args!("one by the signer's {} key", key.kind()))
+    Check::Signature.refuse("a signature that does not verify", format_args!("one by the signer's {} key", key.kind()))
 }
 
 /// The digest that was signed: the key says it, but for P-384, where old signers took SHA-256 and the bundle says so.

@@ -146,7 +146,7 @@ fn by(
     Ok(if verified {
         Signed::Rightly
     } else {
-        Signed::Wrongly(Check::TimestampInvalid.refuse("another signature", "the authority's"))
+        Signed::Wrongly(Check::TimestampInvalid.refuse("a signature that does not verify", "a signature by the authority"))
     })
 }
 
@@ -180,7 +180,7 @@ impl<'a> Info<'a> {
         while !reader.is_finished() {
             let tag = AnyRef::decode(&mut reader).map_err(der)?.tag();
             if !allowed.any(|next| next == tag) {
-                return Err(malformed("a part that is not known, in the timestamp"));
+                return Err(malformed("an unknown field in the timestamp"));
             }
         }
         Ok(Self { hash, imprint: imprint.as_bytes(), time })

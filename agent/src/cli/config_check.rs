@@ -10,7 +10,7 @@ use tracing::Level;
 pub(super) fn run(args: &Args) -> Result<(), Stop> {
     match args.verb.as_ref().map(|verb| verb.to_string_lossy()).as_deref() {
         Some("check") => {}
-        Some(other) => return Err(Stop::Usage(format!("no command \"config {other}\"; only `config check FILE` exists"))),
+        Some(other) => return Err(Stop::Usage(format!("unknown command \"config {other}\"; only `config check FILE` exists"))),
         None => return Err(Stop::Usage("missing command after `config`; run `slipway-agent config check FILE`".into())),
     }
     let file = args.file.as_ref().map(PathBuf::from).or_else(|| args.config.clone());

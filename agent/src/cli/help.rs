@@ -20,41 +20,41 @@ type Opt = (&'static str, &'static str, &'static str);
 
 const OPTIONS: [Opt; 16] = [
     ("config", "-c, --config FILE", "Configuration [default: /etc/slipway/agent.toml]"),
-    ("component", "    --component C", "Which component; needed only where several are configured"),
-    ("json", "    --json", "For machines: JSON, of history and of what happens one object a line"),
-    ("limit", "-n, --limit N", "At most N reports [default: 20]"),
+    ("component", "    --component C", "Component; required if several are configured"),
+    ("json", "    --json", "Print JSON; history and progress as one object per line"),
+    ("limit", "-n, --limit N", "Show at most N reports [default: 20]"),
     ("artifact", "    --artifact D", "Only the artifact with this SHA-256"),
-    ("freeze", "    --freeze", "Only dismiss the possible freeze that `status` shows"),
-    ("expiry", "    --expiry", "Only judge anew which of the operator's metadata has expired"),
-    ("watch", "    --watch", "Go on until the update of the agent is over: what the restore unit does"),
-    ("state", "    --state DIR", "The agent's state [default: /var/lib/slipway]"),
-    ("bundle", "    --bundle FILE", "The Sigstore bundle [default: FILE.sigstore.json]"),
-    ("policy", "    --policy FILE", "The policy [default: the component's, from the configuration]"),
-    ("trusted-root", "    --trusted-root FILE", "Sigstore's trust root [default: the public-good one]"),
-    ("name", "    --name NAME", "The artifact's name in the provenance [default: the file's]"),
-    ("release-version", "    --release-version V", "The version that a policy's tag is bound to"),
-    ("log-format", "    --log-format F", "Log lines on stderr: text or json [default: text]"),
-    ("help", "-h, --help", "This; after a command, what that command takes"),
+    ("freeze", "    --freeze", "Only dismiss the freeze warning that `status` shows"),
+    ("expiry", "    --expiry", "Only clear the recorded expiry of the operator's metadata"),
+    ("watch", "    --watch", "Watch until the agent's update has ended; the restore unit uses it"),
+    ("state", "    --state DIR", "State directory [default: /var/lib/slipway]"),
+    ("bundle", "    --bundle FILE", "Sigstore bundle [default: FILE.sigstore.json]"),
+    ("policy", "    --policy FILE", "Policy [default: the component's, from the configuration]"),
+    ("trusted-root", "    --trusted-root FILE", "Sigstore's trusted root [default: the public-good instance's]"),
+    ("name", "    --name NAME", "Name of the artifact in the provenance [default: the file's]"),
+    ("release-version", "    --release-version V", "Version to compare with the policy's tag"),
+    ("log-format", "    --log-format F", "Format of log lines on stderr: text or json [default: text]"),
+    ("help", "-h, --help", "Print help; after a command, help for that command"),
 ];
 
 /// Taken by every command.
 const COMMON: [&str; 3] = ["config", "log-format", "help"];
 
 const AGENT_MEANWHILE: &str = "\
-Where the service runs, it is asked, and what happens is shown until it is over. Where none runs, this command is the agent for as long
-as it takes. What it started goes on running when it ends: a component without systemd is found again by the agent that runs next.
+If the service runs, the command sends it the request and shows the progress until the work has ended. Otherwise the command does the
+work itself. Components that it starts keep running after it ends; the next agent finds a component without systemd again.
 ";
 
 const UNBLOCK: &str = "\
-Condemned artifacts may be installed again, and what downloads cost so far no longer counts. Then run `slipway-agent check`.
-What was judged expired stays refused until the operator's next `slipway refresh`. Where that cannot come, on a device that takes offline
-bundles alone and had a wrong clock, set the clock right and clear it with `--expiry`.
+Lets blocked artifacts be installed again, and resets the count of downloaded bytes. Then run `slipway-agent check`.
+Expired metadata stays refused until the operator's next `slipway refresh`. On a device that only uses offline bundles and had a wrong
+clock, correct the clock and clear the recorded expiry with `--expiry`.
 `slipway-agent forgive` is the same command.
 ";
 
 const CONFIG_CHECK: &str = "\
-Shows each mistake as FILE:LINE: CODE: what is wrong. Judges the text alone: that the files which it names are there, and that servers
-answer, is found out at the start of the service. Needs no privileges and no running agent.
+Shows each mistake as `FILE:LINE: CODE: message`. Checks the text only; whether the named files exist and servers answer is checked when
+the service starts. Needs no privileges and no running agent.
 ";
 
 pub(super) const COMMANDS: [Command; 11] = [
@@ -63,7 +63,7 @@ pub(super) const COMMANDS: [Command; 11] = [
         name: "status",
         alias: None,
         operand: "",
-        summary: "What runs here, what is under way, how the last attempt ended",
+        summary: "Show what runs here, updates in progress and the last result",
         more: "Changes nothing.\n",
         options: &["component", "json"],
     },
@@ -71,7 +71,7 @@ pub(super) const COMMANDS: [Command; 11] = [
         name: "check",
         alias: None,
         operand: "",
-        summary: "Look for a release now",
+        summary: "Check for a release now",
         more: AGENT_MEANWHILE,
         options: &["component", "json"],
     },
@@ -87,15 +87,15 @@ pub(super) const COMMANDS: [Command; 11] = [
         name: "rollback",
         alias: None,
         operand: "",
-        summary: "Go back to the previous release, or call a running update off",
-        more: "What is left is condemned here, until `slipway-agent unblock`.\n",
+        summary: "Go back to the previous release, or cancel an update in progress",
+        more: "Blocks the release that it goes back from, until `slipway-agent unblock`.\n",
         options: &["component", "json"],
     },
     Command {
         name: "history",
         alias: None,
         operand: "",
-        summary: "Past reports, newest first",
+        summary: "Show past reports, newest first",
         more: "Changes nothing.\n",
         options: &["component", "limit", "json"],
     },
@@ -103,7 +103,7 @@ pub(super) const COMMANDS: [Command; 11] = [
         name: "unblock",
         alias: Some("forgive"),
         operand: "",
-        summary: "Let a release that failed or cost too much here be tried again",
+        summary: "Allow another attempt at a release that failed here or exceeded its budget",
         more: UNBLOCK,
         options: &["component", "artifact", "freeze", "expiry", "json"],
     },
@@ -111,7 +111,7 @@ pub(super) const COMMANDS: [Command; 11] = [
         name: "trust",
         alias: None,
         operand: "",
-        summary: "Whose word counts here: roots, versions, expiries, the time, what is stale",
+        summary: "Show trust state: roots, metadata versions, expiry, trusted time",
         more: "Changes nothing.\n",
         options: &["component", "json"],
     },
@@ -127,7 +127,7 @@ pub(super) const COMMANDS: [Command; 11] = [
         name: "restore",
         alias: None,
         operand: "",
-        summary: "Put the last committed agent back if a new one has failed; otherwise do nothing",
+        summary: "Restore the last committed agent if a new one has failed",
         more: "",
         options: &["watch", "state"],
     },
@@ -142,8 +142,8 @@ pub(super) const COMMANDS: [Command; 11] = [
 ];
 
 const CODES: &str = "\
-Exit codes: 0 done; 1 failed: a file to work on that cannot be read, or not now; 2 wrong usage; 3 refused, with a code such as
-SLW-V-POLICY-SOURCE, or SLW-A-STATE-NEWER for a newer agent's state, which is left alone; 4 rolled back.
+Exit codes: 0 done; 1 failed: a file cannot be read, or the work has to be retried later; 2 wrong usage; 3 refused, with a code such as
+SLW-V-POLICY-SOURCE, or SLW-A-STATE-NEWER for state of a newer agent, which stays unchanged; 4 rolled back.
 ";
 
 impl Command {
@@ -195,7 +195,9 @@ Commands:
     for (_, written, what) in OPTIONS.iter().filter(|(name, ..)| COMMON.contains(name)) {
         let _ = writeln!(out, "  {written:<19}  {what}");
     }
-    out.push_str("  -V, --version        The version\n\n`slipway-agent COMMAND --help` says what a command takes.\n\n");
+    out.push_str(
+        "  -V, --version        Print the version\n\nRun `slipway-agent COMMAND --help` for the options of a command.\n\n",
+    );
     out + CODES
 }
 

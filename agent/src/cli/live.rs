@@ -36,7 +36,7 @@ impl Shown {
         match self.ending {
             Some(Ok(ending)) => ended(ending.as_ref(), back),
             Some(Err(stop)) => Err(stop),
-            None => Err(Stop::Failed("interrupted; what was begun goes on when the agent runs again".into())),
+            None => Err(Stop::Failed("interrupted; the agent continues the update when it runs again".into())),
         }
     }
 
@@ -97,12 +97,12 @@ fn line(report: &Report) -> String {
 
 fn describe(unblocked: &Unblocked) -> String {
     let Unblocked { component, releases, cost, freeze, expired } = unblocked;
-    let mut lines: Vec<String> = releases.iter().map(|version| format!("{version} may be tried again")).collect();
-    lines.extend(cost.then(|| "what downloads have cost counts no more".to_owned()));
-    lines.extend(freeze.as_ref().map(|version| format!("that {version} is not shown is no longer a possible freeze")));
-    lines.extend(expired.iter().map(|(role, version)| format!("{role} version {version} of the metadata is judged anew")));
+    let mut lines: Vec<String> = releases.iter().map(|version| format!("unblocked {version}")).collect();
+    lines.extend(cost.then(|| "reset the count of downloaded bytes".to_owned()));
+    lines.extend(freeze.as_ref().map(|version| format!("dismissed the freeze warning for {version}")));
+    lines.extend(expired.iter().map(|(role, version)| format!("cleared the recorded expiry of {role} version {version}")));
     if lines.is_empty() {
-        lines.push("there is nothing to forgive".to_owned());
+        lines.push("nothing to unblock".to_owned());
     }
     lines.into_iter().map(|line| format!("{component}: {line}\n")).collect()
 }

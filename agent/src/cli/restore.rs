@@ -25,11 +25,11 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
     })?;
     let out = &mut std::io::stdout();
     match outcome {
-        Outcome::Nothing => writeln!(out, "no update of the agent is under way: nothing to put back")?,
+        Outcome::Nothing => writeln!(out, "no update of the agent in progress; nothing to restore")?,
         Outcome::Healthy(armed) => {
-            writeln!(out, "{} is being tried, {} would be put back: nothing is wrong yet", armed.testing, armed.back.slot)?;
+            writeln!(out, "{} is on probation and has not failed; {} would be restored", armed.testing, armed.back.slot)?;
         }
-        Outcome::Restored(armed) => writeln!(out, "{} was left, {} was put back", armed.testing, armed.back.slot)?,
+        Outcome::Restored(armed) => writeln!(out, "{} failed; restored {}", armed.testing, armed.back.slot)?,
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub(super) fn run(args: &Args) -> Result<(), Stop> {
     let what =
-        args.file.as_ref().ok_or_else(|| Stop::Usage("verify wants an artifact or its sha256: or sha512: digest".into()))?;
+        args.file.as_ref().ok_or_else(|| Stop::Usage("`verify` requires an artifact or its sha256: or sha512: digest".into()))?;
     let artifact = match what.to_str() {
         Some(text) => text.parse().map_err(Stop::Usage)?,
         None => Named::File(PathBuf::from(what)),
@@ -19,11 +19,11 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
     let bundle = match (&args.bundle, &artifact) {
         (Some(bundle), _) => bundle.clone(),
         (None, Named::File(path)) => PathBuf::from(format!("{}.sigstore.json", path.display())),
-        (None, _) => return Err(Stop::Usage("a digest needs --bundle".into())),
+        (None, _) => return Err(Stop::Usage("a digest requires --bundle".into())),
     };
     let question = Question::about(&artifact, args.name.clone(), |path| File::open(path))
         .map_err(|error| Stop::Failed(format!("{}: {error}", what.display())))?;
-    let needs_name = || Stop::Usage("a digest needs --name, the artifact's name in the provenance".into());
+    let needs_name = || Stop::Usage("a digest requires --name, the artifact's name in the provenance".into());
     let question = question.ok_or_else(needs_name)?;
     let policy = policy(args)?;
     let root = match &args.trusted_root {
@@ -31,7 +31,7 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
         None => policy.embedded_root()?,
     };
     let bundle = read_bundle(&bundle)
-        .map_err(|error| Stop::Failed(format!("{}: {error}; name the Sigstore bundle with --bundle", bundle.display())))?;
+        .map_err(|error| Stop::Failed(format!("{}: {error}; give the Sigstore bundle with --bundle", bundle.display())))?;
     let found = verify_provenance(&bundle, &root, &policy, &question.subject(args.version.as_ref()));
     let mut out = std::io::stdout().lock();
     let style = match (args.json, out.is_terminal()) {
@@ -52,7 +52,9 @@ fn policy(args: &Args) -> Result<Policy, Stop> {
             let config = args.config()?;
             let component = args.component(&config)?;
             let file = config.component(&component).and_then(|component| component.policy.clone());
-            file.ok_or_else(|| Stop::Usage(format!("{component} has no policy file on this device: name one with --policy")))?
+            file.ok_or_else(|| {
+                Stop::Usage(format!("component {component} has no policy file on this device; give one with --policy"))
+            })?
         }
     };
     Ok(Policy::read(file.display(), &read(&file)?)?)

@@ -190,7 +190,7 @@ impl Driver {
             return;
         };
         if !self.drives(live) {
-            let _ = to.try_send(Response::Refused(NO_SERVICE.with("a command by itself", "the agent's service")));
+            let _ = to.try_send(Response::Refused(NO_SERVICE.with("a command without the service", "the running service")));
             return;
         }
         self.read_slot(&component);

@@ -36,7 +36,7 @@ impl Budget {
         if wanted == 0 || !closed && spent.saturating_add(wanted) <= self.allowed {
             return Ok(());
         }
-        let needed = if closed { "missing, which no server sent without the rest" } else { "needed" };
+        let needed = if closed { "missing, and no server resumes the download" } else { "needed" };
         let show = |time: Timestamp| time.strftime("%Y-%m-%d %H:%MZ").to_string();
         let seen = format_args!("{spent} bytes since {}, and {wanted} more are {needed}", show(since)).to_string();
         Err(checks::BUDGET.with(seen, format_args!("at most {} bytes until {}", self.allowed, show(self.account.until()))))
@@ -71,6 +71,6 @@ mod tests {
         assert!(Budget::new(Account { spent: 9, ..budget(0).account }, u64::MAX, u32::MAX).covers(7).is_ok(), "no overflow");
         let closed = Budget { account: Account { closed: true, ..budget(size).account }, ..budget(0) };
         assert!(closed.covers(0).is_ok(), "what is complete costs nothing");
-        assert!(closed.covers(1).unwrap_err().seen.ends_with("and 1 more are missing, which no server sent without the rest"));
+        assert!(closed.covers(1).unwrap_err().seen.ends_with("and 1 more are missing, and no server resumes the download"));
     }
 }

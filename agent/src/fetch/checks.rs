@@ -12,15 +12,15 @@ slipway_protocol::refusals! {
     pub(super) BUNDLE_READ = "SLW-A-BUNDLE-READ", System, Device, "offline bundle cannot be read",
         "keep the medium plugged in until the update is staged; if it was, try another one";
     pub(super) CLOCK_BEHIND = "SLW-A-CLOCK-BEHIND", Time, Device, "device's clock is behind the server's certificate",
-        "set the clock or let NTP do it; the agent tries again by itself";
+        "set the clock or enable NTP; the agent retries automatically";
     pub(super) CONNECT = "SLW-A-CONNECT", Network, Network, "connection to the server failed",
-        "check name resolution, route, firewall and proxy; the agent tries again by itself";
+        "check name resolution, route, firewall and proxy; the agent retries automatically";
     pub(super) CUT = "SLW-A-CUT", Network, Network, "server's response ended early",
-        "wait: the agent resumes the download by itself";
+        "wait: the agent resumes the download automatically";
     pub(super) DIGEST = "SLW-A-DIGEST", ArbitrarySoftware, Attacker, "downloaded file has the wrong digest",
         "find out who changed the file on that server; nothing of it was kept";
     pub(super) ENDLESS = "SLW-A-ENDLESS", EndlessData, Attacker, "server's file is larger than authorized",
-        "find out why that server sends more than was authorized";
+        "find out why the server sends more than was authorized";
     pub(super) NO_URL = "SLW-A-NO-URL", Configuration, Operator, "release has no URL to download from",
         "name at least one URL in the release";
     pub(super) PLAIN_HTTP = "SLW-A-PLAIN-HTTP", Configuration, Operator, "URL's scheme is not allowed",
@@ -30,15 +30,15 @@ slipway_protocol::refusals! {
     pub(super) SETTINGS = "SLW-A-HTTP-SETTINGS", Configuration, Operator, "HTTP settings are invalid",
         "correct the [http] table of the configuration";
     pub(super) SIZE = "SLW-A-SIZE", ArbitrarySoftware, Operator, "server's file has the wrong size",
-        "upload the file that was released: that server has another one under its name";
+        "upload the released file: the server has a different one under its name";
     pub(super) SLOW = "SLW-A-SLOW", SlowRetrieval, Network, "server sends too slowly",
-        "wait: the agent resumes the download by itself; on a slow line, lower `min_speed` in the [http] table";
+        "wait: the agent resumes the download automatically; on a slow line, lower `min_speed` in the [http] table";
     pub(super) STATUS = "SLW-A-STATUS", Network, Operator, "server refused the request",
-        "make the file available under that URL; the agent asks again at the next notice of a release";
+        "make the file available under this URL; the agent requests it again at the next notice of a release";
     pub(super) TLS = "SLW-A-TLS", Network, Operator, "server's certificate is not trusted",
         "check the server's certificate, `ca` in the [tls] table, and whether a proxy intercepts the connection";
     pub(super) UNAVAILABLE = "SLW-A-UNAVAILABLE", Network, Network, "server is temporarily unavailable",
-        "wait: the agent tries again by itself";
+        "wait: the agent retries automatically";
     pub(super) WORKER = "SLW-A-FETCH-TASK", System, Device, "task that writes the download ended unexpectedly",
-        "wait: the agent resumes the download by itself; if this recurs, check memory and disk";
+        "wait: the agent resumes the download automatically; if this recurs, check memory and disk";
 }

@@ -231,7 +231,7 @@ impl Client {
         C: FnMut(Mark) -> Result<(), Refusal>,
     {
         if self.lied(&what.sha256, url) {
-            let seen = format_args!("{}: the wrong file, last time", shown(url)).to_string();
+            let seen = format_args!("{}: sent a wrong file before", shown(url)).to_string();
             return Err(AttemptError::ThisAddress(FetchError::wrong_file(checks::DIGEST.with(seen, what.sha256))));
         }
         loop {
@@ -291,13 +291,13 @@ impl Client {
                 biased;
                 chunk = body.next() => {
                     let Some(chunk) = chunk? else {
-                        let seen = format_args!("{}: end after {} bytes", shown(url), sink.position()).to_string();
+                        let seen = format_args!("{}: ended after {} bytes", shown(url), sink.position()).to_string();
                         return Err(AttemptError::later(checks::CUT.with(seen, format_args!("{} bytes", what.size))));
                     };
                     run.received = run.received.saturating_add(length(chunk.len()));
                     sink.charge(length(chunk.len()));
                     if length(chunk.len()) > sink.missing() {
-                        let seen = format_args!("{}: more than that", shown(url)).to_string();
+                        let seen = format_args!("{}: more bytes", shown(url)).to_string();
                         return Err(AttemptError::never(checks::ENDLESS.with(seen, format_args!("{} bytes", what.size))));
                     }
                     sink.push(chunk).await.map_err(AttemptError::ThisDevice)?;

@@ -172,7 +172,7 @@ fn index(file: &File, total: u64) -> Result<BTreeMap<String, Member>, String> {
         };
         let shown = slipway_protocol::refusal::printable(&String::from_utf8_lossy(&name));
         if offset.checked_add(size).is_none_or(|end| end > total) {
-            return Err(format!("{shown} ends after the archive: the copy is not complete"));
+            return Err(format!("{shown} extends past the end of the archive: the copy is incomplete"));
         }
         let kind = entry.header().entry_type();
         if kind.is_gnu_longname() && long_name.is_none() {
@@ -189,15 +189,15 @@ fn index(file: &File, total: u64) -> Result<BTreeMap<String, Member>, String> {
         if !kind.is_file() {
             return Err(format!("{shown} is not a regular file"));
         }
-        let Some(name) = plain(&name) else { return Err(format!("the name {shown:?} is not acceptable")) };
+        let Some(name) = plain(&name) else { return Err(format!("the name {shown:?} is not allowed")) };
         if index.insert(name.to_owned(), Member { offset, size }).is_some() {
-            return Err(format!("{shown} is in it twice"));
+            return Err(format!("{shown} appears twice"));
         }
         if index.len() > FILES {
             return Err(format!("more than {FILES} files"));
         }
     }
-    if long_name.is_some() { Err("it ends within a name".to_owned()) } else { Ok(index) }
+    if long_name.is_some() { Err("it ends in the middle of a name".to_owned()) } else { Ok(index) }
 }
 
 /// A name that is a relative path going down only; a leading `./` does not count.
@@ -292,7 +292,7 @@ mod tests {
             ("regular", |b| b.append_link(&mut header(0, tar::EntryType::Link), "a", "b").unwrap()),
             ("regular", |b| b.append_data(&mut header(0, tar::EntryType::Directory), "a/", io::empty()).unwrap()),
             ("regular", |b| b.append_data(&mut header(3, tar::EntryType::XHeader), "a", &b"abc"[..]).unwrap()),
-            ("acceptable", |b| {
+            ("not allowed", |b| {
                 let mut up = header(0, tar::EntryType::Regular);
                 up.as_gnu_mut().unwrap().name[..4].copy_from_slice(b"../a");
                 up.set_cksum();
@@ -314,7 +314,7 @@ mod tests {
         let path = archive(dir.path(), |builder| add(builder, "a", &[7; 100_000]));
         let whole = std::fs::metadata(&path).unwrap().len();
         File::options().write(true).open(&path).unwrap().set_len(whole / 2).unwrap();
-        assert!(TarSource::open(&path).unwrap_err().seen.contains("not complete"));
+        assert!(TarSource::open(&path).unwrap_err().seen.contains("incomplete"));
         std::fs::write(&path, [b'x'; 4096]).unwrap();
         assert_eq!(TarSource::open(&path).unwrap_err().code, "SLW-A-BUNDLE");
         assert_eq!(TarSource::open(dir.path()).unwrap_err().code, "SLW-A-BUNDLE");

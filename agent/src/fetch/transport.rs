@@ -41,7 +41,7 @@ pub(super) fn transport(url: &Url, error: &reqwest::Error) -> AttemptError {
             rustls::Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
                 at(checks::CLOCK_BEHIND, "a certificate that is valid at the device's time")
             }
-            _ => at(checks::TLS, "a certificate that the configured roots vouch for"),
+            _ => at(checks::TLS, "a certificate issued under the configured roots"),
         });
     }
     if error.is_redirect() {

@@ -12,17 +12,19 @@ use std::io;
 pub(super) fn describe(error: &ConnectionError, address: &Address) -> String {
     let Address { host, port, .. } = address;
     let text = match error {
-        ConnectionError::Timeout(_) => format!("{host}:{port} does not answer in time: a firewall, or not an MQTT 5 broker"),
+        ConnectionError::Timeout(_) => {
+            format!("{host}:{port} did not answer in time: check for a firewall, and whether it is an MQTT 5 broker")
+        }
         ConnectionError::Io(error) => io_error(error, address),
         ConnectionError::Tls(TlsError::Io(error)) => io_error(error, address),
         ConnectionError::Tls(TlsError::TLS(error)) => tls_error(error, address),
         ConnectionError::ConnectionRefused(code) => refused(*code),
-        ConnectionError::NotConnAck(_) => format!("{host}:{port} answers, but not as an MQTT broker does"),
+        ConnectionError::NotConnAck(_) => format!("{host}:{port} answered, but not with MQTT"),
         ConnectionError::MqttState(StateError::Io(error) | StateError::Deserialization(CodecError::Io(error))) => {
             io_error(error, address)
         }
         ConnectionError::MqttState(StateError::ConnectionAborted) => hung_up(address),
-        ConnectionError::MqttState(StateError::AwaitPingResp) => "the broker does not answer any more".to_owned(),
+        ConnectionError::MqttState(StateError::AwaitPingResp) => "the broker no longer answers".to_owned(),
         ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
             let said = reason_string.as_deref().map(|said| format!(" ({said})")).unwrap_or_default();
             match reason_code {
@@ -53,24 +55,24 @@ pub(super) fn poisoned(error: &ConnectionError) -> bool {
 fn refused(code: ConnectReturnCode) -> String {
     match code {
         ConnectReturnCode::BadUserNamePassword => {
-            "the broker does not accept user name and password: check mqtt.username and mqtt.password_file".into()
+            "the broker rejected user name and password: check mqtt.username and mqtt.password_file".into()
         }
         ConnectReturnCode::NotAuthorized => {
-            "the broker does not let this node in: check its user list, mqtt.username, and the name in the certificate".into()
+            "the broker denied this node access: check its user list, mqtt.username, and the name in the certificate".into()
         }
         ConnectReturnCode::RefusedProtocolVersion | ConnectReturnCode::UnsupportedProtocolVersion => {
-            "the broker does not speak MQTT 5: use mosquitto 1.6 or later, or another that does".into()
+            "the broker does not speak MQTT 5: use mosquitto 1.6 or later, or another MQTT 5 broker".into()
         }
         ConnectReturnCode::BadClientId | ConnectReturnCode::ClientIdentifierNotValid => {
-            "the broker does not accept the client id: set mqtt.client_id to one that it does".into()
+            "the broker rejected the client id: set mqtt.client_id to one that it accepts".into()
         }
-        other => format!("the broker refuses: {other:?}"),
+        other => format!("the broker refused the connection: {other:?}"),
     }
 }
 
 fn hung_up(Address { host, port, .. }: &Address) -> String {
     format!(
-        "{host}:{port} closed the connection; if it does so at once: does it speak MQTT 5, and plain MQTT or TLS as mqtt.url says?"
+        "{host}:{port} closed the connection; if this recurs, check that it speaks MQTT 5, with or without TLS as mqtt.url says"
     )
 }
 
@@ -81,7 +83,7 @@ fn io_error(error: &io::Error, address: &Address) -> String {
     }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => {
-            format!("nothing listens at {host}:{port}: is the broker running, is the port right?")
+            format!("nothing listens at {host}:{port}: check that the broker runs and that the port is right")
         }
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => hung_up(address),
         _ if error.to_string().contains("lookup") => format!("cannot find {host}: {error}"),
@@ -93,7 +95,7 @@ fn tls_error(error: &rustls::Error, address: &Address) -> String {
     let host = &address.host;
     match error {
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            "the broker wants a client certificate: set mqtt.tls.cert and mqtt.tls.key".into()
+            "the broker requires a client certificate: set mqtt.tls.cert and mqtt.tls.key".into()
         }
         rustls::Error::AlertReceived(
             AlertDescription::UnknownCA
@@ -102,7 +104,7 @@ fn tls_error(error: &rustls::Error, address: &Address) -> String {
             | AlertDescription::CertificateRevoked
             | AlertDescription::DecryptError,
         ) => {
-            format!("the broker does not accept our certificate ({error}): mqtt.tls.cert must come from the authority it trusts")
+            format!("the broker rejected our certificate ({error}): set mqtt.tls.cert to one from an authority that it trusts")
         }
         rustls::Error::AlertReceived(AlertDescription::CertificateExpired) => {
             "our certificate mqtt.tls.cert has expired: renew it".into()
@@ -113,7 +115,7 @@ fn tls_error(error: &rustls::Error, address: &Address) -> String {
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => {
-            format!("{host}'s certificate is for another name: write in mqtt.url the name that it is for")
+            format!("{host}'s certificate is for another name: use that name in mqtt.url")
         }
         rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             format!("{host}'s certificate has expired, or this node's clock is wrong")
@@ -122,7 +124,7 @@ fn tls_error(error: &rustls::Error, address: &Address) -> String {
             format!("{host}'s certificate is not valid yet: this node's clock is behind")
         }
         rustls::Error::InvalidMessage(_) => {
-            format!("{host} does not speak TLS on port {}: mqtt:// or another port?", address.port)
+            format!("{host} does not speak TLS on port {}: use mqtt:// or another port", address.port)
         }
         other => format!("TLS with {host}: {other}"),
     }
@@ -147,7 +149,7 @@ mod tests {
         };
         for (error, want) in [
             (later(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)), "mqtt.tls.cert and mqtt.tls.key"),
-            (later(rustls::Error::AlertReceived(AlertDescription::UnknownCA)), "authority it trusts"),
+            (later(rustls::Error::AlertReceived(AlertDescription::UnknownCA)), "authority that it trusts"),
             (tls(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)), "mqtt.tls.ca"),
             (tls(rustls::Error::InvalidCertificate(CertificateError::NotValidForName)), "another name"),
             (tls(rustls::Error::InvalidCertificate(CertificateError::NotValidYet)), "clock is behind"),

@@ -57,13 +57,13 @@ pub(super) enum End {
 impl From<ClientError> for End {
     fn from(_: ClientError) -> Self {
         // Its queue holds all that may be handed over at once.
-        Self::Lost("the MQTT library takes nothing more".into())
+        Self::Lost("the MQTT library's request queue is full".into())
     }
 }
 
 impl From<Confused> for End {
     fn from(_: Confused) -> Self {
-        Self::Lost("the broker acknowledged something that was not sent".into())
+        Self::Lost("the broker acknowledged a packet that was not sent".into())
     }
 }
 
@@ -156,9 +156,9 @@ impl Session {
                             }
                             _ => return Err(End::Stopped),
                         },
-                        () = &mut silence => return Err(End::Lost("the connection is silent: the network between is gone".into())),
+                        () = &mut silence => return Err(End::Lost("no packet arrived within the keep-alive time; the network may be down".into())),
                         () = &mut owed, if self.met && (!self.up || self.in_flight.awaits()) => {
-                            return Err(End::Lost("the broker does not acknowledge what it gets".into()));
+                            return Err(End::Lost("the broker does not acknowledge packets".into()));
                         }
                         () = &mut listen, if self.up && !self.stopping => true,
                         () = &mut goodbye, if self.stopping => return Err(End::Stopped),
@@ -295,7 +295,7 @@ impl Session {
         }
         shared.tolerated = 0;
         shared.poisoned = true;
-        Err(End::Lost("the broker delivers nothing to this node any more: beginning a new session".into()))
+        Err(End::Lost("the broker no longer delivers to this node; starting a new session".into()))
     }
 
     /// A message on one of our topics, or of an older configuration.
@@ -328,8 +328,7 @@ impl Session {
             },
             Err(error) => {
                 if let Some(more) = shared.bad.complain(clock::now().moment.secs) {
-                    let since =
-                        if more == 0 { String::new() } else { format!("; {more} more since the last time this was said") };
+                    let since = if more == 0 { String::new() } else { format!("; {more} more since the last such warning") };
                     shared.out.push_back(FromBroker::BadNotice(printable(&format!("{topic}: {error}{since}"))));
                 }
                 self.acknowledge(publish.pkid)
@@ -374,7 +373,7 @@ impl Session {
     fn acknowledge(&mut self, pkid: u16) -> Result<(), End> {
         if pkid != 0 {
             if self.acks.len() >= ACKS {
-                return Err(End::Lost("the broker sends much more than it was told to".into()));
+                return Err(End::Lost("the broker exceeds the receive maximum".into()));
             }
             self.acks.push_back(pkid);
         }

@@ -208,7 +208,7 @@ fn plain(topic: &str) -> Result<(), &'static str> {
     wrong(topic.is_empty() || topic.len() > NAME_BYTES, "1 to 512 bytes")?;
     wrong(topic.chars().any(char::is_control), "no control characters")?;
     wrong(topic.contains(['+', '#']), "no wildcards")?;
-    wrong(topic.starts_with('$') || topic.starts_with("SYS/"), "none of the broker's and KubeEdge's own ($…, SYS/…)")?;
+    wrong(topic.starts_with('$') || topic.starts_with("SYS/"), "not reserved by the broker or KubeEdge ($…, SYS/…)")?;
     wrong(topic.starts_with('/') || topic.contains("//") || topic.contains(".."), "no leading /, no // and no ..")?;
     wrong(topic.split('/').nth(1) == Some("user"), "no second level `user`: KubeEdge forwards those itself")
 }

@@ -129,7 +129,7 @@ impl TryFrom<Written> for HealthSettings {
             return Err("`failures` is 0: expected at least 1".into());
         }
         if checks.len() > CHECKS_LIMIT {
-            return Err(format!("`check` is there {} times: expected at most {CHECKS_LIMIT}", checks.len()));
+            return Err(format!("`check` has {} tables: expected at most {CHECKS_LIMIT}", checks.len()));
         }
         let mut names: Vec<&str> = checks.iter().map(|check| check.name.as_str()).collect();
         names.sort_unstable();
@@ -186,13 +186,15 @@ impl TryFrom<WrittenCheck> for Check {
             }
             (None, Some(command)) => {
                 if status.is_some() {
-                    return Err(format!("`status` of check {name:?} belongs to `http`; a command is well when it exits with 0"));
+                    return Err(format!(
+                        "`status` of check {name:?} belongs to `http`; a command is healthy when it exits with 0"
+                    ));
                 }
                 if !command.first().is_some_and(|program| program.starts_with('/')) {
-                    return Err(format!("`command` of check {name:?} begins with no absolute path"));
+                    return Err(format!("`command` of check {name:?} does not begin with an absolute path"));
                 }
                 if command.iter().any(|word| word.contains('\0')) {
-                    return Err(format!("`command` of check {name:?} holds a NUL, which no argument can"));
+                    return Err(format!("`command` of check {name:?} has a NUL character, which an argument cannot have"));
                 }
                 Probe::Command(command)
             }

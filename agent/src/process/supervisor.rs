@@ -122,7 +122,7 @@ impl TryFrom<Written> for RunSettings {
             return Err("`env` belongs to `command`; the environment of a unit is set in the unit".into());
         }
         let run = match (unit, command) {
-            (Some(_), Some(_)) => return Err("`unit` and `command` are both set: one of them runs the component".into()),
+            (Some(_), Some(_)) => return Err("`unit` and `command` are both set: expected one".into()),
             (Some(unit), None) => Run::Unit(valid_unit(unit)?),
             (None, Some(command)) => Run::Command { command: valid_command(command)?, env: valid_env(env)? },
             (None, None) => Run::Nobody,
@@ -147,14 +147,14 @@ fn valid_command(command: Vec<String>) -> Result<Vec<String>, String> {
         ));
     }
     if command.iter().any(|word| word.contains('\0')) {
-        return Err("`command` holds a NUL, which no argument can".into());
+        return Err("`command` has a NUL character, which an argument cannot have".into());
     }
     Ok(command)
 }
 
 fn valid_env(env: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
     match env.iter().find(|(name, value)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')) {
-        Some((name, _)) => Err(format!("`env` holds {name:?}, which cannot be set")),
+        Some((name, _)) => Err(format!("`env` has {name:?}, which cannot be set")),
         None => Ok(env),
     }
 }

@@ -42,7 +42,7 @@ const LIMITS: json::Limits = json::Limits { bytes: 64 * 1024, depth: 8 };
 
 slipway_protocol::refusals! {
     UNREADABLE = "SLW-A-RESTORE-ARMED", System, Device, "file that the restore unit reads is damaged",
-        "check the disk; nothing is lost if the agent runs: it writes the file again for its next update";
+        "check the disk; if the agent runs, nothing is lost: it writes the file again for its next update";
     NO_COPY = "SLW-A-RESTORE-COPY", System, Device, "committed agent cannot be restored",
         "install the agent by hand, and check the disk: slot and copy are both damaged";
 }
@@ -127,7 +127,7 @@ pub fn judge(armed: &Armed, seen: &AgentObservation, now: &Moment) -> RestoreDec
     let reason = if seen.restarts >= RESTARTS {
         refusals::RESTARTED.with(format_args!("{} restarts by systemd", seen.restarts), "an agent that keeps running")
     } else if seen.given_up {
-        refusals::DIED.with("systemd gave the unit up", "a running agent")
+        refusals::DIED.with("systemd stopped restarting the unit", "a running agent")
     } else if armed.boots > BOOTS {
         refusals::STARTS.with(armed.boots, format_args!("at most {BOOTS}"))
     } else if armed.deadline.reached(now) {
@@ -189,7 +189,7 @@ impl RestoreDir {
         let armed: Option<Armed> = self.read("armed")?;
         match armed {
             Some(armed) if armed.format != FORMAT => {
-                Err(witness::NEWER.with(format_args!("armed format {}", armed.format), FORMAT))
+                Err(witness::NEWER.with(format_args!("format {} of the restore file", armed.format), FORMAT))
             }
             other => Ok(other),
         }

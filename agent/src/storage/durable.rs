@@ -18,7 +18,7 @@ pub const TEMPORARY: &str = ".slipway-tmp.";
 
 slipway_protocol::refusals! {
     FULL = "SLW-A-DISK-FULL", System, Device, "disk is full",
-        "free space on the file system of the path named; the agent continues by itself";
+        "free space on the file system of the path named; the agent continues automatically";
     READ_ONLY = "SLW-A-DISK-READ-ONLY", System, Device, "file system is read-only",
         "check dmesg, then remount or replace the disk: the kernel makes a file system read-only when the disk fails";
     FAILED = "SLW-A-DISK-IO", System, Device, "reading or writing the disk failed",

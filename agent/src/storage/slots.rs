@@ -46,7 +46,7 @@ slipway_protocol::refusals! {
         "remove it, then let the agent restore it: it was changed by hand";
     NOT_EXECUTABLE = "SLW-A-ADOPT", Configuration, Operator, "program to adopt is not an executable file",
         "name the executable file that the component runs now";
-    MISMATCH = "SLW-A-SLOT-MISMATCH", System, Device, "slot, record and content do not belong together",
+    MISMATCH = "SLW-A-SLOT-MISMATCH", System, Device, "slot, record and content do not match",
         "report it with the agent's log: this is a fault in the agent";
 }
 
@@ -404,8 +404,7 @@ impl Slots {
         let (payload, size) =
             copy_hashed(&source, writer.payload_file()).map_err(|error| durable::refusal(&writer.dir, &error))?;
         if payload != digest {
-            return Err(NOT_EXECUTABLE
-                .with(format_args!("{} changed while it was copied", existing.display()), "a file that stays as it is"));
+            return Err(NOT_EXECUTABLE.with(format_args!("{} changed during the copy", existing.display()), "an unchanged file"));
         }
         let record = SlotRecord {
             format: SLOT_FORMAT,

@@ -65,7 +65,7 @@ slipway_protocol::refusals! {
     ALL_LOST = "SLW-A-STATE-MISSING", System, Device, "database and witness file are both missing",
         "check the disk and who removed the files; the current release was taken as the committed one";
     DEGRADED = "SLW-A-STORE-DEGRADED", System, Device, "agent's database cannot be written",
-        "free some space; the agent continues with the witness file, keeps reports in memory, and recovers by itself";
+        "free some space; the agent continues with the witness file, keeps reports in memory, and recovers automatically";
     UNWRITABLE = "SLW-A-STORE-RECORD", System, Device, "record cannot be written",
         "report it with the agent's log: this is a fault in the agent";
 }
@@ -190,7 +190,7 @@ impl Store {
             return Err(store.behind.take().unwrap_or(DEGRADED));
         }
         if first && store.saved > 0 && healed.is_empty() {
-            healed.push(WITNESS_MISSING.with("none, but a database", "the file"));
+            healed.push(WITNESS_MISSING.with("a database without a witness file", "both files"));
         }
         store.recall(slots);
         if first && store.saved == 0 {

@@ -107,7 +107,7 @@ fn one_of_many(artifact: impl Read, size: u64, member: &str, out: &mut File) -> 
             continue;
         }
         if found.is_some() {
-            return Err(MEMBER.with(format_args!("{member} twice"), "once: the last could replace what the first promises"));
+            return Err(MEMBER.with(format_args!("{member} twice"), "one file of that name"));
         }
         let kind = entry.header().entry_type();
         if !kind.is_file() || is_sparse(&mut entry)? {

@@ -41,7 +41,7 @@ slipway_protocol::refusals! {
     pub DAMAGED = "SLW-A-WITNESS-DAMAGED", System, Device, "witness file is damaged",
         "check the disk; the agent creates a new file from its database and slots, and floors may have been lost";
     pub NEWER = "SLW-A-STATE-NEWER", System, Operator, "saved state was written by a newer agent",
-        "install that newer agent again: this one does not read its format";
+        "install the newer agent again: this one cannot read its format";
     TOO_LARGE = "SLW-A-WITNESS-FULL", Configuration, Operator, "witness file has no room for all components",
         "configure at most four components for one agent";
 }
@@ -284,8 +284,8 @@ fn newest(path: &Path, file: &File) -> Result<(u64, Box<WitnessData>, u8), Witne
         (Slot::Good { turn, witness_data }, Slot::Bad) => Ok((turn, witness_data, 1)),
         (Slot::Bad, Slot::Bad) => {
             let length = file.metadata().map_err(failed)?.len();
-            let seen = format_args!("{} ({length} bytes) without a whole slot", path.display()).to_string();
-            Err(WitnessError::Damaged(DAMAGED.with(seen, "one whole slot")))
+            let seen = format_args!("{} ({length} bytes) without an intact slot", path.display()).to_string();
+            Err(WitnessError::Damaged(DAMAGED.with(seen, "one intact slot")))
         }
     }
 }

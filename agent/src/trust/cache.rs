@@ -156,9 +156,10 @@ fn missing(why: Refusal, place: &RepositoryTransport, path: &str) -> Refusal {
     }
     Refusal {
         seen: format!("no {}", place.metadata.shown(path)),
-        advice: "most likely `url` in [repository] is not the folder that holds metadata/ and targets/, or nothing was published there yet: \
-                 look whether that address opens from this network; `slipway publish` puts the file there"
-            .into(),
+        advice:
+            "check that `url` in [repository] is the folder with metadata/ and targets/, that this network reaches it, and that \
+                 the repository was published"
+                .into(),
         ..why
     }
 }

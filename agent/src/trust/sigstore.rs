@@ -123,7 +123,7 @@ impl Trust {
             (Some(bytes), _) if trust_floors.sigstore.timestamp > 0 => Ok((bytes, Origin::Sigstore)),
             (Some(bytes), _) => Ok((bytes, Origin::Agent)),
             (None, Some((_, shipped))) if Sha256::of(shipped) == wanted => Ok((shipped.to_vec(), Origin::Agent)),
-            (None, _) => Err(LOST.with("none that is as new as the one used before", wanted)),
+            (None, _) => Err(LOST.with("an older one than before", wanted)),
         }
     }
 

@@ -87,7 +87,7 @@ impl Transport {
                 let (tar, path) = (tar.clone(), format!("{prefix}{path}"));
                 tokio::task::spawn_blocking(move || tar.small(&path, limit))
                     .await
-                    .unwrap_or_else(|error| Err(fail(CACHE.with(error, "a finished read"), true)))
+                    .unwrap_or_else(|error| Err(fail(CACHE.with(error, "a complete read"), true)))
             }
         }
     }

@@ -194,7 +194,7 @@ impl View {
     #[must_use]
     pub fn table(&self) -> String {
         let mut out = String::new();
-        let unsure = if self.time.unsure { "; the clock is not believed" } else { "" };
+        let unsure = if self.time.unsure { "; not trusted" } else { "" };
         let _ = writeln!(out, "Clock:              {}{unsure}", minute(self.time.clock));
         let _ = writeln!(out, "Latest known time:  {}", minute(self.time.latest));
         let root = &self.sigstore_root;
@@ -230,14 +230,14 @@ impl RepositoryView {
         let state = match (&self.failure, self.verified) {
             (Some(failure), _) => format!("stale since {}: {}", minute(failure.since), failure.refusal.code),
             (None, Some(at)) => format!("verified {}", minute(at)),
-            (None, None) => "never asked".to_owned(),
+            (None, None) => "never fetched".to_owned(),
         };
         let _ = writeln!(out, "  {state}");
         let header = ["  ROLE", "VERSION", "FLOOR", "EXPIRES"].map(str::to_owned);
         let row = |role: &RoleView| {
             let dash = || "-".to_owned();
             let expired = match role.judged_expired {
-                Some(version) => format!(" (version {version} judged expired)"),
+                Some(version) => format!(" (version {version} recorded as expired)"),
                 None if role.expired => " (expired)".to_owned(),
                 None => String::new(),
             };

@@ -141,7 +141,7 @@ impl Draft<'_> {
             HoldReason::Wave(secs) => {
                 let pause = secs.unwrap_or(RETRY_MOST).clamp(1, RETRY_MOST);
                 let refusal =
-                    refusals::WAVE.with(shown(secs.map(|secs| format!("{secs} s to go")).as_ref()), "a wave that has begun");
+                    refusals::WAVE.with(shown(secs.map(|secs| format!("{secs} s left")).as_ref()), "a wave that has begun");
                 // Between two looks into a bundle the network is asked, and its answers would make this news again.
                 let repeated = trigger.by == TriggerSource::Timer && trigger.source != Source::Network;
                 if !repeated {

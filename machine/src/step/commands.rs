@@ -32,7 +32,7 @@ impl Draft<'_> {
                 self.cancel(Some(plan.version))
             }
             State::Activating { plan, .. } | State::Probation { plan, .. } => {
-                let reason = refusals::CALLED_OFF.with(&plan.version, "the operator's consent");
+                let reason = refusals::CALLED_OFF.with(&plan.version, "an update that nobody cancels");
                 self.roll_back(plan, reason, true);
             }
             State::RollingBack { .. } | State::Inconsistent { .. } => self.order_restore(),
@@ -41,7 +41,7 @@ impl Draft<'_> {
 
     /// Ends an update that has not touched anything that runs. The epoch moves on, so that what is still under way is not heard.
     fn cancel(&mut self, version: Option<Version>) {
-        let refusal = refusals::CALLED_OFF.with(shown(version.as_ref()), "the operator's consent");
+        let refusal = refusals::CALLED_OFF.with(shown(version.as_ref()), "an update that nobody cancels");
         self.next.state = State::Idle;
         self.next.trigger = None;
         self.next.epoch = self.next.epoch.wrapping_add(1);

@@ -175,7 +175,7 @@ impl Draft<'_> {
         }
         let seen = format!("{} times: {}: {}", backoff.failures, backoff.reason.code, backoff.reason.seen);
         let left = backoff.until.since(&self.now.moment).unwrap_or(0);
-        Some(refusals::BACKOFF_SECS.with(seen, format_args!("an activation that the device allows; tried again in {left} s")))
+        Some(refusals::BACKOFF_SECS.with(seen, format_args!("an activation that the device allows; retrying in {left} s")))
     }
 
     /// An activation ended before it touched anything: the proof has to be fetched again, or the device was seen to be in its way.

@@ -1,4 +1,4 @@
-//! `slipway channel`: what devices shall run, and since when.
+//! `slipway channel`: which release devices run, and from when.
 
 use crate::cli::signing::{Signing, conclude};
 use crate::{now, say};
@@ -23,25 +23,25 @@ pub(crate) struct Channel {
     /// Channel
     #[arg(long, default_value = "stable")]
     channel: ChannelName,
-    /// Release that devices shall run. A new release without --wave goes to everyone now
+    /// Release that devices install. A new release without --wave goes to all devices at once
     #[arg(long)]
     release: Option<Version>,
     /// Lowest version that devices accept from now on
     #[arg(long)]
     floor: Option<Version>,
-    /// No device begins an update
+    /// Halt: no device begins an update
     #[arg(long)]
     halt: bool,
-    /// Devices begin updates again
+    /// Resume a halted rollout
     #[arg(long, conflicts_with = "halt")]
     resume: bool,
     /// Version that must not be installed any more. Repeat for more
     #[arg(long)]
     withdraw: Vec<Version>,
-    /// TIME=PERCENT: from then on this share of the fleet. Repeat, rising; the last is 100, or some devices never get it
+    /// TIME=PERCENT: share of the fleet from then on. Repeat in rising order; end with 100, or some devices never get the release
     #[arg(long = "wave", value_parser = parse_wave, value_name = "TIME=PERCENT")]
     waves: Vec<Wave>,
-    /// Until when offline bundles may be installed although their timestamp has expired
+    /// Time until which offline bundles may be installed after their timestamp has expired
     #[arg(long)]
     offline_until: Option<Timestamp>,
     #[command(flatten)]
@@ -60,14 +60,14 @@ impl Channel {
         };
         if change == ChannelChange::default() {
             let known = Repo::open(&self.dir)?.read_channel(&self.component, &self.channel)?;
-            let missing = || CHANNEL.with(format_args!("no channel {}", self.channel), "--release VERSION, which makes it");
+            let missing = || CHANNEL.with(format_args!("no channel {}", self.channel), "--release VERSION, which creates it");
             return say(&describe(&known.ok_or_else(missing)?));
         }
         let mut repo = self.signing.open(&self.dir)?;
         let channel = repo.channel(&self.component, &self.channel, &change, now())?;
         if let Some(last) = channel.waves.last().filter(|last| last.percent < 100) {
             let rest = 100_u8.saturating_sub(last.percent);
-            writeln!(stderr(), "slipway: the last wave is {}%: {rest}% of the fleet never get it", last.percent)?;
+            writeln!(stderr(), "slipway: the last wave is {}%; {rest}% of the fleet never get the release", last.percent)?;
         }
         conclude(&repo, &format!("{}; timestamp is now version {}", describe(&channel), repo.timestamp_version()))
     }

@@ -1,4 +1,4 @@
-//! `slipway notify` and `slipway watch`: the doorbell, and what devices report.
+//! `slipway notify` and `slipway watch`: send notices to devices, and show their reports.
 
 use crate::say;
 use anyhow::Context as _;
@@ -14,13 +14,13 @@ struct BrokerArgs {
     /// mqtt://host:1883 or mqtts://host:8883, with user:password@ if needed
     #[arg(long, env = "SLIPWAY_BROKER", hide_env_values = true)]
     broker: String,
-    /// Roots to believe, PEM; the system's by default
+    /// CA certificates to trust, PEM; the system's by default
     #[arg(long)]
     ca: Option<PathBuf>,
-    /// Our certificate, PEM
+    /// Client certificate, PEM
     #[arg(long, requires = "key")]
     cert: Option<PathBuf>,
-    /// Its key, PEM
+    /// Key of the client certificate, PEM
     #[arg(long, requires = "cert")]
     key: Option<PathBuf>,
 }
@@ -41,16 +41,16 @@ pub(crate) struct Notify {
     /// Only this node
     #[arg(long)]
     node: Option<NodeName>,
-    /// Component that changed
+    /// Component with a new release
     #[arg(long)]
     component: Option<ComponentName>,
-    /// Channel that moved
+    /// Channel that changed
     #[arg(long)]
     channel: Option<ChannelName>,
-    /// Version that is out: a device that cannot find it reports a freeze
+    /// Released version: a device that cannot find it reports a possible freeze
     #[arg(long)]
     version: Option<Version>,
-    /// Repository whose state is announced, for the same purpose
+    /// Repository whose timestamp version the notice names, for the same purpose
     #[arg(long)]
     repo: Option<PathBuf>,
 }
@@ -77,7 +77,7 @@ impl Notify {
             None => Audience::Fleet(self.fleet),
         };
         notify(&self.broker.broker(), &audience, &notice).await?;
-        say("the broker has the notice")
+        say("notice published")
     }
 }
 
@@ -88,7 +88,7 @@ pub(crate) struct Watch {
     /// Fleet to watch
     #[arg(long)]
     fleet: FleetName,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }

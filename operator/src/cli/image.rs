@@ -1,4 +1,6 @@
-//! `slipway verify-image`: what `cosign verify-attestation --type slsaprovenance --policy` does, with the devices' verifier.
+//! `slipway verify-image`: verifies an image's attestations with the devices' verifier.
+//!
+//! It does what `cosign verify-attestation --type slsaprovenance --policy` does.
 
 use crate::verify::{Against, print_outcome, style, wrong_usage};
 use anyhow::Context as _;
@@ -16,13 +18,13 @@ pub(crate) struct VerifyImage {
     image: String,
     #[command(flatten)]
     against: Against,
-    /// Fetch from this transparency log the proofs that cosign does not keep beside an image; https://rekor.sigstore.dev is the public one
+    /// Transparency log to fetch proofs from that cosign does not keep beside an image; the public one is https://rekor.sigstore.dev
     #[arg(long, value_name = "URL")]
     rekor_url: Option<String>,
-    /// Speak to the registry without TLS
+    /// Connect to the registry without TLS
     #[arg(long)]
     plain_http: bool,
-    /// Longest wait for an answer
+    /// Timeout for each answer
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     timeout: u64,
 }
@@ -37,7 +39,7 @@ impl VerifyImage {
         let style = style(self.against.json);
         let image = Image::parse(&self.image)?;
         if self.against.name.is_none() && image.name().is_none() {
-            wrong_usage("a folder needs --name, the image's name in its provenance");
+            wrong_usage("a folder requires --name, the image's name in its provenance");
         }
         let (policy, root) = self.against.read()?;
         let timeout = Duration::from_secs(self.timeout);

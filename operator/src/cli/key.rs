@@ -1,4 +1,4 @@
-//! `slipway key`: keys of people and machines, and which roles they sign.
+//! `slipway key`: creates keys, and says which roles they sign.
 
 use crate::cli::signing::{Passwords, Signing, conclude};
 use crate::{now, say};
@@ -11,15 +11,15 @@ use std::path::PathBuf;
 
 #[derive(Subcommand)]
 pub(crate) enum Key {
-    /// Make a key of your own: FILE, encrypted, and its public half with `.pub`
+    /// Make a key: FILE with the encrypted secret key, and FILE.pub with its public half
     Generate(Generate),
-    /// Give a role one more key
+    /// Add a key to a role
     Add {
         /// The repository
         dir: PathBuf,
         /// The role
         role: Role,
-        /// The new key's public half
+        /// Public half of the new key
         public: PathBuf,
         /// How many keys of the role must sign from now on
         #[arg(long)]
@@ -27,11 +27,11 @@ pub(crate) enum Key {
         #[command(flatten)]
         signing: Signing,
     },
-    /// Take a key from its roles; what it signed is signed again by the keys that stay
+    /// Remove a key from its roles; the remaining keys sign again what it signed
     Revoke {
         /// The repository
         dir: PathBuf,
-        /// Its name, the beginning of its id, or its public half
+        /// Name of the key, the beginning of its id, or the file with its public half
         which: String,
         /// Only from this role
         #[arg(long)]
@@ -42,7 +42,7 @@ pub(crate) enum Key {
         #[command(flatten)]
         signing: Signing,
     },
-    /// Put a new key in the place of an old one
+    /// Replace a key of a role
     ///
     /// New timestamp or snapshot keys make every device forget the versions it has seen of them: the way back after a thief
     /// signed a version far in the future.
@@ -51,10 +51,10 @@ pub(crate) enum Key {
         dir: PathBuf,
         /// The role
         role: Role,
-        /// The key that goes; not needed where the role has only one
+        /// The key to replace; optional if the role has only one
         #[arg(long, value_name = "KEY")]
         old: Option<String>,
-        /// The new key's public half; without it one is made in the `keys` folder
+        /// The new key's public half; without it, a key is made in the `keys` folder
         #[arg(long, value_name = "PUB")]
         new: Option<PathBuf>,
         /// Do not encrypt the key that is made. Those of snapshot and timestamp never are
@@ -63,18 +63,18 @@ pub(crate) enum Key {
         #[command(flatten)]
         signing: Signing,
     },
-    /// Say how many keys of a role must sign
+    /// Set how many keys of a role must sign
     Threshold {
         /// The repository
         dir: PathBuf,
         /// The role
         role: Role,
-        /// How many
+        /// Number of keys that must sign
         threshold: u32,
         #[command(flatten)]
         signing: Signing,
     },
-    /// Show every key, its roles, and where it is
+    /// List all keys with their roles and places
     List {
         /// The repository
         dir: PathBuf,
@@ -118,7 +118,7 @@ impl Generate {
         let key = SecretKey::generate(kind)?;
         key.write(&file, password.as_ref())?;
         say(&format!("secret  {}  {}", file.display(), if password.is_some() { "encrypted" } else { "NOT encrypted" }))?;
-        say(&format!("public  {}  give this one away", public_path(&file).display()))?;
+        say(&format!("public  {}  share this file", public_path(&file).display()))?;
         say(&format!("id      {}", key.id()))
     }
 }
@@ -131,13 +131,13 @@ impl Key {
                 let mut repo = signing.open(&dir)?;
                 let key = read_public(&public)?;
                 repo.add_key(role, &key, threshold, now())?;
-                conclude(&repo, &format!("{} is a key of {role} now", key.label()))
+                conclude(&repo, &format!("{} is now a key of {role}", key.label()))
             }
             Self::Revoke { dir, which, role, threshold, signing } => {
                 let mut repo = signing.open(&dir)?;
                 let lost = repo.revoke_key(&name_or_id(which)?, role, threshold, now())?;
                 let lost: Vec<&str> = lost.iter().map(|role| role.name()).collect();
-                say(&format!("taken from {}; what it signed there is signed again by the keys that stay", lost.join(", ")))?;
+                say(&format!("removed from {}; the remaining keys sign again what it signed", lost.join(", ")))?;
                 conclude(&repo, "published")
             }
             Self::Rotate { dir, role, old, new, unencrypted, signing } => {
@@ -155,12 +155,12 @@ impl Key {
                     }
                 };
                 repo.rotate_key(role, old.as_deref(), &key, now())?;
-                conclude(&repo, &format!("{} signs {role} now; destroy the old key's file", key.label()))
+                conclude(&repo, &format!("{} now signs {role}; destroy the old key's file", key.label()))
             }
             Self::Threshold { dir, role, threshold, signing } => {
                 let mut repo = signing.open(&dir)?;
                 repo.set_threshold(role, threshold, now())?;
-                conclude(&repo, &format!("{role} needs {threshold} signatures now"))
+                conclude(&repo, &format!("{role} now requires {threshold} signatures"))
             }
             Self::List { dir, json } => list(&Repo::open_with(&dir, Keyring::default())?, json),
         }

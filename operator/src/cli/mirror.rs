@@ -1,4 +1,4 @@
-//! `slipway mirror`: Sigstore's trusted root for devices that cannot, or shall not, ask Sigstore.
+//! `slipway mirror`: Sigstore's trusted root, for devices that do not fetch it from Sigstore.
 
 use crate::cli::signing::{Signing, conclude};
 use crate::{now, read, say};
@@ -11,14 +11,14 @@ use std::path::PathBuf;
 pub(crate) enum Mirror {
     /// Follow Sigstore's TUF repository and publish its trusted root as a target of this one
     ///
-    /// It is verified from the root that this program ships, and never goes back: what is older than what was mirrored is refused.
+    /// The mirrored root is verified from the root that this program ships. An older one than the last mirrored one is refused.
     Sigstore {
         /// The repository
         dir: PathBuf,
-        /// Where Sigstore's repository is: a URL, or a folder with a copy of it
+        /// Sigstore's TUF repository: a URL, or a folder with a copy of it
         #[arg(long, value_name = "URL_OR_DIR", default_value = "https://tuf-repo-cdn.sigstore.dev/")]
         from: Source,
-        /// Root to begin at, for another instance than the public one
+        /// First root to trust, for an instance other than the public one
         #[arg(long, value_name = "FILE")]
         root: Option<PathBuf>,
         #[command(flatten)]
@@ -35,7 +35,7 @@ impl Mirror {
         let roles: Vec<String> = mirrored.roles.iter().map(|(role, version)| format!("{role} {version}")).collect();
         say(&format!("verified {}", roles.join(", ")))?;
         if !mirrored.changed {
-            return say(&format!("{SIGSTORE_ROOT} is as before"));
+            return say(&format!("{SIGSTORE_ROOT} is unchanged"));
         }
         conclude(&repo, &format!("published {SIGSTORE_ROOT}"))
     }

@@ -1,4 +1,4 @@
-//! The command line, one module a subject: arguments, the call into the library, and what is printed.
+//! The command line, one module per subject: arguments, the call into the library, the output.
 
 pub(crate) mod bundle;
 pub(crate) mod channel;

@@ -18,7 +18,7 @@ pub(crate) enum Policy {
         #[command(flatten)]
         signing: Signing,
     },
-    /// Say in words what a policy accepts
+    /// Explain what a policy accepts
     Explain {
         /// The policy, TOML
         file: PathBuf,
@@ -47,7 +47,7 @@ pub(crate) enum Sigstore {
         /// trusted_root.json
         #[arg(required_unless_present = "github")]
         file: Option<PathBuf>,
-        /// That of GitHub's instance for private repositories, which is shipped with this program, in place of a file
+        /// Use the built-in trusted root of GitHub's instance for private repositories
         #[arg(long, conflicts_with = "file")]
         github: bool,
         #[command(flatten)]

@@ -37,7 +37,7 @@ impl Provenance {
 
 #[derive(Args)]
 pub(crate) struct Bundle {
-    /// Files with DSSE envelopes, one a line. X.jsonl becomes X.sigstore.json beside it
+    /// Files with DSSE envelopes, one per line. X.jsonl becomes X.sigstore.json beside it
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// File to write, if there is one envelope
@@ -54,7 +54,7 @@ pub(crate) struct Bundle {
     /// Sigstore's trusted root; the public-good instance's by default
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
-    /// One JSON object a bundle
+    /// Print one JSON object per Sigstore bundle
     #[arg(long)]
     json: bool,
 }
@@ -64,7 +64,7 @@ pub(crate) struct LogArgs {
     /// The transparency log
     #[arg(long, value_name = "URL", default_value = PUBLIC_GOOD)]
     rekor_url: String,
-    /// Longest wait for an answer
+    /// Timeout for each answer
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     timeout: u64,
 }
@@ -75,7 +75,7 @@ impl Bundle {
         let mut work = Vec::new();
         for file in &self.files {
             match Content::parse(&read(file)?).map_err(|refusal| within(file, refusal))? {
-                Content::Bundle => say(&format!("{} is a Sigstore bundle already", file.display()))?,
+                Content::Bundle => say(&format!("{} already is a Sigstore bundle", file.display()))?,
                 Content::Envelopes(all) => {
                     let of = all.len();
                     work.extend(all.into_iter().enumerate().map(|(index, signed)| (file, index.saturating_add(1), of, signed)));

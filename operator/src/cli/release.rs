@@ -17,7 +17,7 @@ pub(crate) struct Release {
     /// Component that is released
     #[arg(long, default_value = "edgecore")]
     component: ComponentName,
-    /// Its version; read from KubeEdge's file names
+    /// Version of the release; read from KubeEdge's file names by default
     #[arg(long)]
     version: Option<Version>,
     /// PLATFORM=FILE[,member=PATH][,name=NAME]; just FILE for KubeEdge's archives. PLATFORM is linux/amd64, linux/arm64,
@@ -28,10 +28,10 @@ pub(crate) struct Release {
     /// Sigstore bundle that proves the build: FILE for all artifacts, or PLATFORM=FILE
     #[arg(long, required = true, value_name = "FILE")]
     provenance: Vec<String>,
-    /// Folder by URL where the artifacts also are, tried first. Repeat for more
+    /// URL of a folder that also has the artifacts; devices try it first. Repeat for more
     #[arg(long = "url")]
     urls: Vec<String>,
-    /// Sign without verifying the provenance; devices verify it all the same
+    /// Sign without verifying the provenance; devices still verify it
     #[arg(long)]
     unsafe_skip_verify: bool,
     #[command(flatten)]
@@ -44,7 +44,7 @@ impl Release {
         let version = self
             .version
             .or_else(|| self.artifacts.iter().find_map(|artifact| Some(file_name(&artifact.file)?.version)))
-            .context("no file name tells the version: give --version")?;
+            .context("no file name contains the version; give --version")?;
         let mut artifacts = Vec::new();
         for artifact in self.artifacts {
             let named = |given: &String| {

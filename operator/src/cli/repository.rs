@@ -16,13 +16,13 @@ use std::process::ExitCode;
 
 #[derive(Args)]
 pub(crate) struct Init {
-    /// Folder to make it in
+    /// Folder for the repository
     dir: PathBuf,
     /// ROLE=FILE: key of a role, its public half where the secret is elsewhere. Repeat for more. A role without one gets a new key
     /// in the repository's `keys` folder. Roles: root, targets, releases, channels, snapshot, timestamp
     #[arg(long = "key", value_parser = pair::<PathBuf>, value_name = "ROLE=FILE")]
     keys: Vec<(Role, PathBuf)>,
-    /// ROLE=N: how many keys of a role must sign; 1 unless said
+    /// ROLE=N: how many keys of a role must sign; 1 by default
     #[arg(long = "threshold", value_parser = pair::<u32>, value_name = "ROLE=N")]
     thresholds: Vec<(Role, u32)>,
     /// Do not encrypt new keys. Those of snapshot and timestamp never are: `slipway refresh` uses them unattended
@@ -50,22 +50,22 @@ fn life() -> RangedI64ValueParser<u32> {
 
 #[derive(Args)]
 struct Days {
-    /// Days that a root is believed; at most 400, like those of the other roles that people sign
+    /// Lifetime of a root in days; at most 400, like that of the other roles that people sign
     #[arg(long, default_value_t = Lifetimes::default().root, value_parser = life())]
     root_days: u32,
-    /// Days that policies and delegations are believed
+    /// Lifetime of policies and delegations in days
     #[arg(long, default_value_t = Lifetimes::default().targets, value_parser = life())]
     targets_days: u32,
-    /// Days that releases are believed
+    /// Lifetime of releases in days
     #[arg(long, default_value_t = Lifetimes::default().releases, value_parser = life())]
     releases_days: u32,
-    /// Days that channels are believed
+    /// Lifetime of channels in days
     #[arg(long, default_value_t = Lifetimes::default().channels, value_parser = life())]
     channels_days: u32,
-    /// Days that a snapshot is believed; at most 30
+    /// Lifetime of a snapshot in days; at most 30
     #[arg(long, default_value_t = Lifetimes::default().snapshot, value_parser = life())]
     snapshot_days: u32,
-    /// Days that a timestamp is believed: how long devices can be shown an old state; at most 30
+    /// Lifetime of a timestamp in days, which limits how long devices can be shown an old state; at most 30
     #[arg(long, default_value_t = Lifetimes::default().timestamp, value_parser = life())]
     timestamp_days: u32,
 }
@@ -95,7 +95,7 @@ impl Init {
         }
         if let Some((role, _)) = roles.iter().find(|(_, options)| options.keys.is_empty() && options.threshold > 1) {
             return Err(ROLE
-                .with(format_args!("a threshold for {role} and no keys"), format_args!("--key {role}=FILE for each"))
+                .with(format_args!("a threshold for {role} without keys"), format_args!("--key {role}=FILE for each"))
                 .into());
         }
         let offline_keys_are_made = Role::BY_HAND.iter().any(|role| !self.keys.iter().any(|(known, _)| known == role));
@@ -117,7 +117,7 @@ serve            {dir}/public with any web server
 copy to devices  {dir}/public/metadata/1.root.json as /etc/slipway/root.json"
         ))?;
         if !offline.is_empty() {
-            say(&format!("take offline     {}; bring one back, or name it with --key, when it must sign", offline.join(", ")))?;
+            say(&format!("take offline     {}; to sign with one, put it back or name it with --key", offline.join(", ")))?;
         }
         say(&format!(
             "keep here        the keys of channels, snapshot, timestamp

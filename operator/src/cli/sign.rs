@@ -1,4 +1,4 @@
-//! `slipway sign`, `publish`, `discard` and `renew`: changes that need more than the keys that are here.
+//! `slipway sign`, `publish`, `discard` and `renew`: changes that need keys from elsewhere.
 
 use crate::cli::signing::{Signing, conclude, warn_idle};
 use crate::{now, say};
@@ -13,13 +13,13 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub(crate) struct Sign {
-    /// The file that was carried here, or the repository
+    /// File with the change, or the repository
     #[arg(value_name = "FILE_OR_REPO")]
     what: PathBuf,
     /// Only show what would be signed
     #[arg(long)]
     show: bool,
-    /// Do not ask. Where there is no terminal, this or a line `y` on standard input must say so
+    /// Do not ask. Without a terminal, this or a line `y` on standard input is required
     #[arg(long)]
     yes: bool,
     /// Copy of the repository: the file must agree with it about what is published
@@ -45,7 +45,7 @@ impl Sign {
         self.signing.keys.iter().try_for_each(|path| repo.unlock(path))?;
         let signed = repo.sign(None, now())?;
         if signed.is_empty() && !self.signing.keys.is_empty() {
-            return Err(ROLE.with("no signature was missing that this key can give", "a key of a role that waits").into());
+            return Err(ROLE.with("no signature of this key is missing", "a key of a role that lacks signatures").into());
         }
         conclude(&repo, &format!("published; timestamp is now version {}", repo.timestamp_version()))
     }
@@ -69,9 +69,7 @@ impl Sign {
                     .into());
             }
             if !change.is_first() && self.against.is_none() && !change.is_known_to(key)? {
-                say(
-                    "note: this key has not signed the published root, so compare with --against whether this is your repository",
-                )?;
+                say("note: this key has not signed the published root; use --against to check that this is your repository")?;
             }
             let roles: Vec<&str> = signed.iter().map(|role| role.name()).collect();
             say(&format!("signed {} with {}", roles.join(", "), public.label()))?;
@@ -79,7 +77,7 @@ impl Sign {
         change.write(&self.what)?;
         let waiting = change.waiting()?;
         waiting.iter().try_for_each(|waiting| say(&format!("waits for  {waiting}")))?;
-        say(&format!("next: carry {} back, and there: slipway publish REPO FILE", self.what.display()))
+        say(&format!("next: carry {} back, and run `slipway publish REPO FILE` there", self.what.display()))
     }
 
     /// Shows what a signature is for, and asks. False when it was only to be shown; no is an error.
@@ -102,7 +100,7 @@ impl Sign {
         }
         let mut answer = String::new();
         let read = stdin().lock().read_line(&mut answer)?;
-        anyhow::ensure!(read > 0 || person, "not signed; nothing changed: nobody is there to ask, so give --yes");
+        anyhow::ensure!(read > 0 || person, "not signed; nothing changed: there is no terminal to ask on; give --yes");
         anyhow::ensure!(matches!(answer.trim(), "y" | "Y" | "yes"), "not signed; nothing changed");
         Ok(true)
     }
@@ -112,7 +110,7 @@ impl Sign {
 pub(crate) struct Publish {
     /// The repository
     dir: PathBuf,
-    /// Files that come back signed
+    /// Signed copies of the change
     files: Vec<PathBuf>,
     #[command(flatten)]
     signing: Signing,
@@ -141,7 +139,7 @@ impl Discard {
             return say("nothing waits for signatures");
         }
         repo.discard()?;
-        say("what waited for signatures is dropped; what is published stays")
+        say("dropped the change that waited for signatures; the published state is unchanged")
     }
 }
 

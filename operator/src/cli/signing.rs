@@ -1,4 +1,4 @@
-//! What commands that sign have in common: further keys, passwords, and saying what became of the change.
+//! Options of all commands that sign: further keys, passwords, and the report of the result.
 
 use crate::say;
 use anyhow::Context as _;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Passwords {
-    /// File with the password of encrypted keys. Without it SLIPWAY_KEY_PASSWORD counts, else a prompt on the terminal
+    /// File with the password of encrypted keys. Without it, SLIPWAY_KEY_PASSWORD is used, else a prompt on the terminal
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
@@ -44,7 +44,7 @@ impl Passwords {
         if first.is_empty() {
             return Err(none("an empty one"));
         }
-        if first != prompt("The same again: ")? {
+        if first != prompt("Repeat it: ")? {
             return Err(PASSWORD.with("two different ones", "the same password twice"));
         }
         Ok(Some(first))
@@ -109,7 +109,7 @@ pub(crate) fn warn_idle(repo: &Repo) -> anyhow::Result<()> {
     for (key, roles) in repo.idle_keys()? {
         let roles: Vec<&str> = roles.iter().map(|role| role.name()).collect();
         let signs = if roles.is_empty() { "no role of this repository".to_owned() } else { roles.join(", ") };
-        writeln!(stderr(), "slipway: the key {} signed nothing: it signs {signs}, and nothing of that changed", key.label())?;
+        writeln!(stderr(), "slipway: the key {} signed nothing: it signs {signs}, which did not change", key.label())?;
     }
     Ok(())
 }
@@ -120,8 +120,8 @@ pub(crate) fn conclude(repo: &Repo, done: &str) -> anyhow::Result<()> {
     let Outcome::Staged(waiting) = repo.outcome() else { return say(done) };
     let file = repo.staged_file();
     if waiting.is_empty() {
-        say("has all signatures, but the snapshot and timestamp keys are not here: it is not published yet")?;
-        return say(&format!("next: `slipway publish` where they are; the change is in {}", file.display()));
+        say("fully signed; not published because the snapshot and timestamp keys are missing")?;
+        return say(&format!("next: run `slipway publish` where these keys are; the change is in {}", file.display()));
     }
     let what = if repo.is_published() { "this change is not published yet" } else { "nothing is published yet" };
     say(&format!("{what}: signatures are missing"))?;

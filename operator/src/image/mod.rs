@@ -213,7 +213,9 @@ impl Report {
         let mut text = named.ok().flatten().and_then(answer).unwrap_or_default();
         let kind = match self.platforms.as_slice() {
             [] => "one manifest".to_owned(),
-            platforms => format!("index of {}; what is attested is the index, and by it each of them", platforms.join(", ")),
+            platforms => {
+                format!("index of {}; the attestation is for the index, and through it for each platform", platforms.join(", "))
+            }
         };
         let mut say = |label: &str, value: &str| text.push_str(&format!("  {label:<11} {}\n", printable(value)));
         say("Image", &self.image);
@@ -234,7 +236,7 @@ impl Report {
             let became = match &attempt.refusal {
                 Some(refusal) => format!("{}: {}: found {}", refusal.code, refusal.check, refusal.seen),
                 None if attempt.joined => "verified, together with the others of the policy's keys".to_owned(),
-                None if attempt.completed => "verified, with the proof that the log gave just now".to_owned(),
+                None if attempt.completed => "verified, with a proof fetched from the log".to_owned(),
                 None => "verified".to_owned(),
             };
             format!("  {label:<11} {:<wide$}  {}\n", printable(&attempt.place), printable(&became))

@@ -33,7 +33,7 @@ impl Source {
             Pick::Tag(tag) => At::Tag(tag),
             Pick::Digest(digest) => At::Digest(digest),
         };
-        let bytes = self.manifest(at).await?.ok_or_else(|| IMAGE.with(format_args!("{at} is not there"), "an image"))?;
+        let bytes = self.manifest(at).await?.ok_or_else(|| IMAGE.with(format_args!("{at} does not exist"), "an image"))?;
         Ok((Sha256::of(&bytes), super::parse_manifest(&bytes, &at)?))
     }
 

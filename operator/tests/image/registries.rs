@@ -61,7 +61,7 @@ fn a_real_registry_with_cosigns_tag() {
             "{report}"
         );
         assert!(report.contains("  Content     index of linux/amd64, linux/arm64; "), "{report}");
-        assert!(report.contains("  Attested by cosign's .att tag, layer 1  verified, with the proof"), "{report}");
+        assert!(report.contains("  Attested by cosign's .att tag, layer 1  verified, with a proof"), "{report}");
         assert_eq!(report.contains(&format!("  Tag         {TAG} was {index} ")), image == &tagged, "{report}");
 
         assert_eq!(ending(&desk.command(image, "policy-promise", &[]).output().unwrap()), good());

@@ -92,7 +92,7 @@ pub fn marked(device: &CrashDevice) -> bool {
 
 /// An interruption is no damage: what the agent finds after it needs no healing.
 pub fn nothing_was_healed(device: &CrashDevice) -> Result<()> {
-    match device.log().lines().find(|line| line.contains("state was damaged and healed")) {
+    match device.log().lines().find(|line| line.contains("state was damaged; repaired")) {
         Some(line) => bail!("{line}"),
         None => Ok(()),
     }

@@ -44,7 +44,7 @@ pub(super) fn alternatives(
         let name = name(place, table, &all)?;
         let said = table.get_ref();
         if says_nothing(said) {
-            return Err(place.refuse(Check::PolicyEmpty, table, "an alternative that says nothing", "what differs in it"));
+            return Err(place.refuse(Check::PolicyEmpty, table, "an empty alternative", "what differs from the policy"));
         }
         let (certificate, provenance) = merged(said, base, &table.span());
         let (signers, rules) = read(place, profile, certificate, None, provenance)?;

@@ -64,7 +64,7 @@ impl Policy {
                 format!("that workflow signed for itself; its builder is the runner, {}", alternative.rules.builders.words(None))
             }
         });
-        out.say(format_args!("the signer's identity was vouched for by {}", rule.issuer));
+        out.say(format_args!("the signer's identity was issued by {}", rule.issuer));
         out.say(match self.profile {
             None => "its certificate comes from the Sigstore instance whose trusted root the device holds",
             Some(Profile::PublicGood) => "its certificate comes from Sigstore's public-good instance",
@@ -76,7 +76,7 @@ impl Policy {
             }
             Some(Profile::GitHub) => "its certificate comes from GitHub's instance for private repositories",
             Some(Profile::Private | Profile::Keys) => {
-                "its certificate comes from a private Sigstore instance, whose trusted root has to be given"
+                "its certificate comes from a private Sigstore instance, whose trusted root must be given"
             }
         });
     }
@@ -87,13 +87,13 @@ impl Policy {
                 "each signature is in the instance's log, with a proof of inclusion and the log's signed checkpoint"
             }
             LogRule::UnsafePromiseOnly => {
-                "each signature is in the instance's log, of which a signed promise is enough (unsafe_promise_only)"
+                "each signature is in the instance's log, and the log's signed promise is enough (unsafe_promise_only)"
             }
             LogRule::UnsafeTimestampOnly if self.profile == Some(Profile::GitHub) => {
                 "the signature has a signed timestamp; that instance has no log to ask"
             }
             LogRule::UnsafeTimestampOnly => "the signature has a signed timestamp; no log is asked (unsafe_timestamp_only)",
-            LogRule::UnsafeNoLog => "no log has to know of it, and nothing has to say when it was signed (unsafe_no_log)",
+            LogRule::UnsafeNoLog => "neither a log entry nor a signed time is required (unsafe_no_log)",
         });
     }
 }
@@ -105,7 +105,7 @@ impl Alternative {
             out.say(format_args!("its builder is {}", rules.builders.words(None)));
         }
         if !rules.build_types.is_empty() {
-            out.say(format_args!("it was built in the way {}", rules.build_types.join(" or ")));
+            out.say(format_args!("its build type is {}", rules.build_types.join(" or ")));
         }
         out.say(format_args!("its source is {}", rules.source));
         for (what, id) in [("repository", &rules.repository_id), ("owner", &rules.owner_id)] {

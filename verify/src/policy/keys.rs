@@ -46,7 +46,7 @@ pub(super) fn read(place: &PolicyText<'_>, table: &Spanned<KeysTable>) -> Result
         let id = Sha256::of(spki.as_bytes());
         if let Some(same) = keys.iter().find(|known| known.id == id) {
             let seen = format!("{name} and {} are the same key", same.name);
-            return Err(place.refuse(Check::PolicyContradiction, pem, &seen, "each key once: who has one cannot vouch twice"));
+            return Err(place.refuse(Check::PolicyContradiction, pem, &seen, "each key once: its owner cannot sign for two"));
         }
         keys.push(NamedKey { name: printable(name), id, key });
     }

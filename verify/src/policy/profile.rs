@@ -52,8 +52,8 @@ impl Profile {
     pub(crate) fn forbids(self, rule: LogRule) -> Option<&'static str> {
         match (self, rule) {
             (_, LogRule::Proof) => None,
-            (Self::GitHub, _) => Some("GitHub's instance has timestamps and no log; the profile says so already"),
-            (Self::Keys, LogRule::UnsafeTimestampOnly) => Some("for keys without a log there is unsafe_no_log"),
+            (Self::GitHub, _) => Some("GitHub's instance has timestamps and no log; the profile implies it"),
+            (Self::Keys, LogRule::UnsafeTimestampOnly) => Some("for keys without a log, use unsafe_no_log"),
             (Self::Keys, _) => None,
             (_, LogRule::UnsafeNoLog) => Some("unsafe_no_log is for keys; a certificate needs a signed time"),
             (Self::PublicGoodRekorV2, LogRule::UnsafePromiseOnly) => Some("Rekor's second generation makes no promises"),

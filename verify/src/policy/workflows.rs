@@ -82,9 +82,12 @@ impl Workflows {
                     _ => Ok(Some(Self { patterns, versions: Vec::new() })),
                 }
             }
-            Some(at) if patterns.is_empty() => {
-                Err(place.refuse(Check::PolicyContradiction, at, "versions of nothing", "the workflow that they are versions of"))
-            }
+            Some(at) if patterns.is_empty() => Err(place.refuse(
+                Check::PolicyContradiction,
+                at,
+                "versions without a workflow",
+                "the workflow that they are versions of",
+            )),
             Some(at) => {
                 if let Some(with) = patterns.iter().find(|pattern| pattern.to_string().contains('@')) {
                     let seen = format!("versions, and {with} with a ref of its own");

@@ -38,7 +38,7 @@ pub(super) fn verify(
             Some(all) => join(all, one).map_err(at)?,
         }
     }
-    let mut all = all.ok_or_else(|| Check::BundleMalformed.refuse("nothing", "a Sigstore bundle a line"))?;
+    let mut all = all.ok_or_else(|| Check::BundleMalformed.refuse("nothing", "one Sigstore bundle per line"))?;
     if all.keys.len() < rule.threshold {
         let names: Vec<&str> = all.keys.iter().map(|signature| signature.name.as_str()).collect();
         let wanted = format!("{} of the policy's {} keys", rule.threshold, rule.keys.len());
@@ -120,7 +120,7 @@ fn join(all: &mut Provenance, one: Provenance) -> Result<(), Refusal> {
         (Check::ClaimCommit, &all.commit, &one.commit),
     ] {
         if known != other {
-            return Err(check.refuse(other, format_args!("{known}, as another key says")));
+            return Err(check.refuse(other, format_args!("{known}, as in the provenance of another key")));
         }
     }
     all.signed_times.extend(one.signed_times);

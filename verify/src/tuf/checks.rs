@@ -31,7 +31,7 @@ slipway_protocol::refusals! {
         "publish the whole repository, timestamp.json last; if timestamp.json itself is missing, check repository.url";
     pub(super) MIX = "SLW-T-MIX", MixAndMatch, Attacker, "metadata differs from what its parent pins",
         "publish again, and purge caches on the way: the server shows files of different releases together";
-    pub(super) NO_TARGET = "SLW-T-NO-TARGET", Configuration, Operator, "target is signed by no trusted role",
+    pub(super) NO_TARGET = "SLW-T-NO-TARGET", Configuration, Operator, "target is not signed by a trusted role",
         "release it, or check component, channel and version for a typing error";
     pub(super) OFFLINE = "SLW-T-OFFLINE", Freeze, Operator, "offline bundle's metadata has expired",
         "make a new bundle, or set `offline_until` in the channel and allow it in the device's configuration; if \
@@ -55,7 +55,7 @@ slipway_protocol::refusals! {
     pub(super) SIGNATURES = "SLW-T-SIGNATURES", WrongSigner, Attacker, "too few valid signatures by the required keys",
         "check that the device has this repository's root.json and that the right keys signed; if both are right, \
          find out who else signed this";
-    pub(super) STALE = "SLW-T-STALE", Network, Network, "server could not be asked for newer metadata",
+    pub(super) STALE = "SLW-T-STALE", Network, Network, "newer metadata could not be fetched",
         "wait: the agent tries again, and the verified metadata stays in force";
     pub(super) SUCCINCT = "SLW-T-SUCCINCT-ROLES", Malformed, Operator,
         "metadata delegates by succinct_roles, which is not supported",
@@ -99,7 +99,7 @@ fn without_rust(error: &str) -> String {
                 words.next();
                 "an object"
             }
-            "u64" | "u32" | "usize" | "i64" => "a whole number that is not negative",
+            "u64" | "u32" | "usize" | "i64" => "a non-negative integer",
             word => word,
         });
     }
@@ -219,8 +219,7 @@ pub(super) fn unexpired(role: &str, version: u64, expires: Timestamp, now: Times
         return Err(EXPIRED.with(seen, format_args!("an expiry after {now}")));
     }
     if version <= judged {
-        let seen =
-            format_args!("{role} version {version}; version {judged} was found to have expired before, whatever it is now");
+        let seen = format_args!("{role} version {version}; version {judged} was recorded as expired");
         return Err(EXPIRED.with(seen, format_args!("version {} or newer", judged.saturating_add(1))));
     }
     Ok(())

@@ -175,7 +175,7 @@ impl Refresh {
                 Ok(Repository { verified: self.verified, floors: self.floors, notes: self.notes, locked: self.locked })
             }
             Phase::Failed(refusal) => Err(refusal),
-            _ => Err(ORDER.with("a question is open", "an answer")),
+            _ => Err(ORDER.with("a request is pending", "an answer")),
         }
     }
 
@@ -209,7 +209,7 @@ impl Refresh {
         let Some(fetch) = self.question() else {
             return Err(match &self.phase {
                 Phase::Failed(refusal) => refusal.clone(),
-                _ => ORDER.with("an answer", "nothing was asked"),
+                _ => ORDER.with("an answer", "no request is pending"),
             });
         };
         let bytes = match answer {

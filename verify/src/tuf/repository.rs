@@ -110,7 +110,7 @@ impl Repository {
         let wanted = if until < now {
             format!("before {now}")
         } else if version <= self.floors.judged_expired(&channel.path) {
-            format!("version {} or newer of the channels: this time was found to have passed before", version.saturating_add(1))
+            format!("version {} or newer of the channels: this time was recorded as passed", version.saturating_add(1))
         } else {
             self.locked = None;
             return Ok(());

@@ -142,7 +142,7 @@ impl Plain {
         // Also when it ended by itself: a child that stays behind may still have the database open.
         signal(id, stat, Signal::SIGKILL);
         if !self.over(id, KILL_WAIT).await {
-            return Err(STOP.with(format_args!("{}: process {} is still there", self.component, id.pid), "no such process"));
+            return Err(STOP.with(format_args!("{}: process {} still runs", self.component, id.pid), "no such process"));
         }
         Ok(())
     }

@@ -44,7 +44,7 @@ pub(super) fn exclusive(file: File, path: &Path) -> Result<ExclusiveLock, Refusa
 fn holder(file: &File) -> String {
     let mut found = range(libc::F_WRLCK);
     match fcntl(file, FcntlArg::F_OFD_GETLK(&mut found)) {
-        Ok(_) if i32::from(found.l_type) == libc::F_UNLCK => "a process that just let go".to_owned(),
+        Ok(_) if i32::from(found.l_type) == libc::F_UNLCK => "a process that has just closed it".to_owned(),
         Ok(_) if found.l_pid > 0 => {
             let name = std::fs::read_to_string(format!("/proc/{}/comm", found.l_pid)).unwrap_or_default();
             format!("process {} ({}) has it open", found.l_pid, name.trim())

@@ -24,7 +24,7 @@ pub fn preflight(dir: &Path, settings: &SnapshotSettings, link: &Path) -> Result
     let mut total = INDEX_ROOM;
     for path in settings.files.iter().chain(databases).cloned().chain(companions) {
         let Some(file) = open(&path, false)? else { continue };
-        let size = file.metadata().map_err(io("look at", &path))?.len();
+        let size = file.metadata().map_err(io("inspect", &path))?.len();
         total = total.saturating_add(size);
         room.hold(temporary(&path), size)?;
     }
@@ -57,7 +57,7 @@ impl Room {
             fill(&mut file, size)?;
             file.sync_all()
         };
-        let made = make().map_err(io("make room beside", &path));
+        let made = make().map_err(io("create a file beside", &path));
         self.0.push(path);
         made
     }

@@ -169,7 +169,7 @@ fn check(dir: &Path, stored: &Stored) -> Result<(), Refusal> {
     let path = dir.join(stored.copy.to_string());
     let mut file = match File::open(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err(DAMAGED.with(format_args!("{} is gone", path.display()), stored.sha256));
+            return Err(DAMAGED.with(format_args!("{} is missing", path.display()), stored.sha256));
         }
         file => file.map_err(io("open", &path))?,
     };

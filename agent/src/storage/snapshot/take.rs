@@ -89,7 +89,7 @@ impl Copies {
         let Some(mut source) = open(path, false)? else {
             return Ok(Entry { path: path.to_owned(), stored: None });
         };
-        let before = source.metadata().map_err(io("look at", path))?;
+        let before = source.metadata().map_err(io("inspect", path))?;
         let number = self.count;
         self.count = self.count.saturating_add(1);
         let place = self.dir.join(number.to_string());
@@ -102,7 +102,7 @@ impl Copies {
         }
         let (size, sha256) = copy(&mut source, &mut sink, before.len()).map_err(io("copy", path))?;
         sink.sync_all().map_err(io("sync the copy of", path))?;
-        let after = source.metadata().map_err(io("look at", path))?;
+        let after = source.metadata().map_err(io("inspect", path))?;
         let print = |found: &fs::Metadata| (found.len(), found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec());
         if size != before.len() || print(&before) != print(&after) {
             return Err(CHANGED.with(path.display(), "the same size and time before and after"));
@@ -120,7 +120,7 @@ pub(super) fn open(path: &Path, write: bool) -> Result<Option<File>, Refusal> {
     let kind = match fs::symlink_metadata(path) {
         Ok(found) => found.file_type(),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        Err(error) => return Err(io("look at", path)(error)),
+        Err(error) => return Err(io("inspect", path)(error)),
     };
     let seen = match kind {
         kind if kind.is_file() => "a regular file",
@@ -136,8 +136,8 @@ pub(super) fn open(path: &Path, write: bool) -> Result<Option<File>, Refusal> {
     }
     let flags = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
     match OpenOptions::new().read(true).write(write).custom_flags(flags).open(path) {
-        Ok(file) if file.metadata().map_err(io("look at", path))?.is_file() => Ok(Some(file)),
-        Ok(_) => Err(refuse("something that was just exchanged")),
+        Ok(file) if file.metadata().map_err(io("inspect", path))?.is_file() => Ok(Some(file)),
+        Ok(_) => Err(refuse("a file that was just replaced")),
         Err(error) => Err(io("open", path)(error)),
     }
 }

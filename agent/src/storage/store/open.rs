@@ -73,7 +73,7 @@ impl Store {
             self.write_witness(WitnessData { opening: opening.saturating_add(1), ..self.witness_data.clone() })?;
             self.try_database()
         } else {
-            Err(OpenFailure::Damaged(format!("{opening} openings that the agent did not survive")))
+            Err(OpenFailure::Damaged(format!("the agent ended {opening} times while it opened the database")))
         };
         match attempt {
             Ok((database, believed)) => {
@@ -91,7 +91,7 @@ impl Store {
             }
             Err(OpenFailure::Unreachable(seen)) => self.behind = Some(DEGRADED.with(seen, "no error")),
             Err(OpenFailure::Damaged(seen)) => {
-                healed.push(DAMAGED.with(&seen, "what was committed last"));
+                healed.push(DAMAGED.with(&seen, "the last committed state"));
                 match self.begin_again(&seen) {
                     Ok(database) => self.database = Some(database),
                     Err(refusal) => self.behind = Some(refusal),
@@ -125,13 +125,13 @@ impl Store {
             return Ok(believed);
         }
         if believed.generation < witness_data.generation {
-            let seen = format!("generation {}, the witness has seen {}", believed.generation, witness_data.generation);
+            let seen = format!("generation {}, the witness has {}", believed.generation, witness_data.generation);
             return Err(OpenFailure::Damaged(seen));
         }
         for (component, it) in &witness_data.components {
             let seen = believed.records.get(component).map_or(0, |stored| stored.generation);
             if seen < it.generation {
-                let seen = format!("generation {seen} of {component}, the witness has seen {}", it.generation);
+                let seen = format!("generation {seen} of {component}, the witness has {}", it.generation);
                 return Err(OpenFailure::Damaged(seen));
             }
         }
