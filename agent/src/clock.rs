@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_in_1970_is_not_believed_and_one_in_2100_never_becomes_what_is_known() {
+    fn a_clock_in_1970_is_not_trusted_and_one_in_2100_is_not_kept() {
         let latest = time("2026-11-22T12:00:00Z");
         for (clock, unsure, trusted) in [
             ("1970-01-01T00:00:10Z", true, latest),

@@ -402,7 +402,7 @@ run.unit = "slipway-agent.service"
     }
 
     #[test]
-    fn what_is_no_toml_is_found_with_its_lines() {
+    fn invalid_toml_is_reported_with_its_lines() {
         let found = mistakes(&GOOD.replace("\"edge-7\"", "edge-7").replace("[repository]", "[repository"));
         let lines: Vec<_> = found.iter().map(|(line, _)| line.unwrap()).collect();
         assert_eq!(lines, [3, 6], "{found:#?}");

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_from_tomorrow_is_taken_only_where_the_clock_is_not_believed() {
+    fn a_future_certificate_is_accepted_only_if_the_clock_is_not_trusted() {
         let at = |days: u64| UnixTime::since_unix_epoch(Duration::from_secs(days * 86_400));
         let (from, to) = (rcgen::date_time_ymd(2026, 11, 1), rcgen::date_time_ymd(2027, 2, 1));
         let mut authority = rcgen::CertificateParams::new(vec![]).unwrap();

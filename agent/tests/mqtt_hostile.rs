@@ -258,7 +258,7 @@ async fn serve(peer: &mut Peer, echo: bool) {
 }
 
 #[tokio::test]
-async fn a_session_that_receives_nothing_is_replaced_and_a_broker_without_echo_is_tolerated() {
+async fn a_session_without_delivery_is_replaced_and_a_broker_without_echo_is_tolerated() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (_to, mut from) = start_with(listener.local_addr().unwrap().port(), "hearing_check = '1s'");
     let (mut peer, connect, _) = Peer::accept(&listener, None).await;

@@ -117,7 +117,7 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
-fn a_newer_agents_database_is_refused_untouched_and_gives_way_when_that_agent_is_left() {
+fn a_newer_agents_database_is_refused_unchanged_until_that_agent_is_rolled_back() {
     let (device, old, new) = device();
     // What the new agent made of it.
     let db = database(&device);

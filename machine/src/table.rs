@@ -251,7 +251,7 @@ fn what_a_person_asks_for_meanwhile_does_not_wait_for_a_pause() {
 }
 
 #[test]
-fn waiting_for_a_wave_is_reported_once_whatever_triggered_the_check() {
+fn waiting_for_a_wave_is_reported_once_for_any_trigger() {
     let settings = Settings::default();
     let state = State::Checking { trigger: trigger(TriggerSource::Operator), retry: Retry::default() };
     let mut record = Record { state, ..Record::new("edgecore".parse().unwrap()) };
@@ -385,7 +385,7 @@ fn what_runs_already_is_up_to_date_though_its_rollout_is_halted_or_elsewhere() {
 }
 
 #[test]
-fn a_notice_that_names_more_than_the_repository_shows_is_reported_once_as_a_possible_freeze() {
+fn a_notice_of_an_unpublished_release_is_reported_once_as_a_possible_freeze() {
     let settings = Settings::default();
     let hinted = |n| Trigger { hint: Some(plan(n).version), ..trigger(TriggerSource::Notice) };
     let mut record = Record { committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };

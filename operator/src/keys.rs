@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_says_so() {
+    fn an_invalid_key_is_refused_with_a_reason() {
         for pem in ["", "x", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
             assert_eq!(SecretKey::from_pem(pem, || unreachable!()).unwrap_err().code, "SLW-O-KEY", "{pem}");
         }

@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_envelope_says_in_which_line() {
+    fn an_invalid_envelope_is_named_by_its_line() {
         let envelope = r#"{"payloadType":"t","payload":"e30=","signatures":[{"sig":"AA=="}]}"#;
         for (text, seen) in [
             ("", "0 lines"),

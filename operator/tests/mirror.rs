@@ -93,7 +93,7 @@ fn sigstores_root_is_mirrored_and_never_goes_back() {
 }
 
 #[test]
-fn roles_that_expire_are_reported_in_time() {
+fn roles_that_expire_soon_are_reported() {
     let dir = TempDir::new().unwrap();
     done(dir.path(), "init fleet --unencrypted --root-days 2");
     let status = |line: &str| support::run(dir.path(), line).status.code();

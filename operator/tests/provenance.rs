@@ -302,7 +302,7 @@ fn a_log_that_misbehaves_is_refused_in_time() {
 }
 
 #[test]
-fn a_refusal_of_old_provenance_says_what_to_do() {
+fn a_release_with_old_provenance_gets_a_fix() {
     let desk = Desk::new();
     let slipway = |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_slipway")).args(arguments).output().unwrap();
     let (repo, archive) = (desk.path("repo"), desk.path(NAME));

@@ -180,7 +180,7 @@ fn statuses_last_as_often_as_asked() {
 }
 
 #[test]
-fn forged_responses_are_served_as_configured() {
+fn faults_appear_as_requested() {
     let (_dir, server) = serve();
     let once = |fault| server.fault_times(PATH, fault, 1);
 

@@ -193,7 +193,7 @@ fn the_certificate_says_what_fulcio_would_say() {
 }
 
 #[test]
-fn a_forger_can_make_certificate_and_statement_disagree() {
+fn certificate_and_statement_can_be_made_to_disagree() {
     let honest = kubeedge().statement();
     assert_eq!(honest["predicate"]["invocation"]["configSource"]["entryPoint"], ".github/workflows/release.yml");
     assert_eq!(honest["predicate"]["invocation"]["environment"]["github_event_name"], "release");
@@ -211,7 +211,7 @@ fn a_forger_can_make_certificate_and_statement_disagree() {
 }
 
 #[test]
-fn an_envelope_without_evidence_is_no_bundle() {
+fn an_envelope_without_evidence_is_not_a_bundle() {
     let sigstore = PrivateSigstore::new("ours");
     let envelope = sigstore.attest_without_evidence(&kubeedge());
     let parsed: Value = serde_json::from_slice(&envelope).unwrap();

@@ -8,7 +8,7 @@ use slipway_tests::{LONG, device_off, factory, stderr};
 
 /// A server that drops every connection and cannot resume: on a metered line somebody pays for each time.
 #[test]
-fn a_download_that_costs_too_much_ends_is_reported_once_and_continues_on_command() -> Result<()> {
+fn a_download_over_budget_ends_is_reported_once_and_continues_after_unblock() -> Result<()> {
     let factory = factory()?;
     let release = factory.release(&Dials { pad: 6 << 20, ..Dials::healthy("v1.22.0") })?;
     let (path, size) = (factory.artifact_path(&release), release.archives[0].size);

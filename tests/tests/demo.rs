@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 /// Takes about a minute: it tells the whole story, with real soaks and a throttled download.
 #[test]
-fn the_demo_completes_and_leaves_nothing_behind() -> Result<()> {
+fn every_step_happens_and_nothing_remains() -> Result<()> {
     let exe = programs::program("slipway-sim", "slipway-sim")?;
     let scratch = tempfile::tempdir()?;
     let output = Command::new(&exe).env("TMPDIR", scratch.path()).env("NO_COLOR", "1").stdin(Stdio::null()).output()?;

@@ -97,7 +97,7 @@ fn one_boot_in_2100_is_over_with_the_next_refresh() -> Result<()> {
 }
 
 #[test]
-fn a_person_clears_what_a_wrong_clock_judged_on_a_device_of_offline_bundles() -> Result<()> {
+fn a_person_clears_the_recorded_expiry_of_an_offline_device() -> Result<()> {
     let Some(mut scene) = Scene::new(|options| options.repository = None)? else { return Ok(()) };
     let file = scene.device.path("release.tar");
     scene.factory.bundle(&file)?;

@@ -188,8 +188,8 @@ fn testbed(dir: &Path) -> Result<Testbed> {
 
 /// Takes about 40 s: what waits between two tries waits for seconds, eighteen times, six at a time.
 #[test]
-fn a_full_disk_at_any_moment_is_survived_reported_and_recovered_from() -> Result<()> {
-    if own_mounts("a_full_disk_at_any_moment_is_survived_reported_and_recovered_from")? == Here::No {
+fn the_agent_survives_reports_and_recovers_from_a_full_disk_at_any_moment() -> Result<()> {
+    if own_mounts("the_agent_survives_reports_and_recovers_from_a_full_disk_at_any_moment")? == Here::No {
         return Ok(());
     }
     let dir = tempfile::tempdir()?;

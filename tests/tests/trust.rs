@@ -63,7 +63,7 @@ fn trust_is_shown_with_the_agent_running_and_stopped_and_says_what_is_stale() ->
 }
 
 #[test]
-fn a_notice_of_a_release_that_the_repository_does_not_show_is_reported_as_a_possible_freeze_once() -> Result<()> {
+fn a_notice_of_a_release_that_the_repository_does_not_show_is_reported_once_as_a_possible_freeze() -> Result<()> {
     let broker = Mosquitto::start(Access::Plain)?;
     let factory = factory()?;
     factory.ship(&Dials::healthy("v1.22.0"))?;

@@ -49,7 +49,7 @@ fn takes_a_good_release_and_returns_from_one_that_dies() -> Result<()> {
 }
 
 #[test]
-fn every_way_to_be_unhealthy_is_rolled_back() -> Result<()> {
+fn every_unhealthy_release_is_rolled_back() -> Result<()> {
     let factory = factory()?;
     factory.ship(&Dials::healthy("v1.20.0"))?;
     let mut device = device(&factory, None, |_| {})?;

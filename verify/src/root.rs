@@ -269,7 +269,7 @@ mod tests {
 
     /// What a root may hold that is not known here: it is left out, and the rest is trusted as before.
     #[test]
-    fn what_is_not_known_is_left_out_and_refuses_nothing_else() {
+    fn unknown_parts_are_omitted_and_refuse_nothing_else() {
         let logs = |edit: &dyn Fn(&mut serde_json::Value)| {
             let mut root = public_good();
             edit(&mut root);

@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn only_strong_tags_vouch_for_bytes() {
+    fn only_strong_tags_identify_bytes() {
         assert_eq!(strong("\"abc\""), Some("\"abc\""));
         assert_eq!(strong("\"\""), Some("\"\""));
         for weak in ["W/\"abc\"", "abc", "\"", "", "\"a\nb\"", "\"a\"b\"", "\"a b\""] {

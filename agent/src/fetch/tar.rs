@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_archive_or_half_of_one_is_refused() {
+    fn an_invalid_or_truncated_archive_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = archive(dir.path(), |builder| add(builder, "a", &[7; 100_000]));
         let whole = std::fs::metadata(&path).unwrap().len();

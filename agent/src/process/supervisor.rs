@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_by_the_name_of_its_key() {
+    fn invalid_values_are_refused_by_the_name_of_their_key() {
         for (text, key) in [
             ("unit = \"a.service\"\ncommand = [\"/bin/a\"]", "`unit` and `command`"),
             ("unit = \"--all.service\"", "`unit`"),
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_to_run_is_no_failure() {
+    async fn a_component_without_a_process_is_not_a_failure() {
         let nobody = Supervisor::None;
         nobody.stop().await.unwrap();
         nobody.start().await.unwrap();

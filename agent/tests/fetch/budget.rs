@@ -4,7 +4,7 @@ use super::*;
 
 /// A server that drops every connection and cannot resume makes everything come again and again.
 #[tokio::test]
-async fn a_server_that_drops_and_begins_anew_ends_by_budget() {
+async fn a_server_that_drops_and_starts_over_ends_by_budget() {
     let case = Case::new();
     case.times.set(2);
     let got = SIZE * 3 / 4;

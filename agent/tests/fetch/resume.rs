@@ -75,7 +75,7 @@ async fn only_what_is_known_to_be_durable_is_trusted() {
 }
 
 #[tokio::test]
-async fn a_part_that_was_damaged_is_fetched_anew_once() {
+async fn a_damaged_part_is_fetched_again_once() {
     let case = Case::new();
     std::fs::write(case.part(), vec![0; MIB as usize]).unwrap();
     case.cursor.set(MIB);
@@ -111,7 +111,7 @@ async fn a_complete_part_is_only_hashed_again() {
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_fit_the_question_begins_anew() {
+async fn an_answer_to_another_request_starts_the_download_over() {
     for (fault, tagged) in
         [(Fault::NewEtag, true), (Fault::IgnoreRange, true), (Fault::WrongContentRange(5), true), (Fault::ShiftedRange(5), false)]
     {

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_server_that_stalls_or_trickles_is_left() {
+async fn a_server_that_stalls_or_trickles_is_abandoned() {
     let slow = HttpSettings { min_speed: MIB / 16, min_speed_window: Duration::from_secs(1), ..settings() };
     let case = Case::with(&slow);
     case.server.fault_times("/a", Fault::StallAfter(5 * MIB), 1);
@@ -26,7 +26,7 @@ async fn a_server_that_stalls_or_trickles_is_left() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_is_left() {
+async fn a_server_that_never_answers_is_abandoned() {
     let impatient = HttpSettings { response_timeout: Duration::from_millis(200), ..settings() };
     let case = Case::with(&impatient);
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -122,7 +122,7 @@ async fn a_server_that_lied_is_not_asked_again_for_that_file() {
 }
 
 #[tokio::test]
-async fn when_all_addresses_fail_for_good_the_gravest_refusal_is_reported() {
+async fn when_all_urls_fail_the_gravest_refusal_is_reported() {
     let case = Case::new();
     case.server.fault("/a", Fault::FlipByte(1));
     assert_eq!(code(&case.refused(&["nothing", "a", "nothing"]).await), DIGEST);

@@ -28,7 +28,7 @@ async fn oversized_messages_do_not_end_the_connection() {
 /// Mosquitto 2.0.11 delivers nothing more to a session after as many dropped messages as its receive maximum; see `mqtt::session`.
 /// Later versions do, and the test then shows nothing; its twin against a played broker always does.
 #[tokio::test]
-async fn oversized_messages_do_not_stop_later_notices() {
+async fn oversized_messages_do_not_stop_notices() {
     let (broker, operator) = broker_and_operator().await;
     let mut driver = Driver::connected(settings(&broker.url(), "hearing_check = '2s'")).await;
     let topic = topics::node_notice(&fleet(), &node());
@@ -74,7 +74,7 @@ async fn a_thousand_malformed_notices_cost_little() {
 }
 
 #[tokio::test]
-async fn a_flood_of_good_notices_does_not_grow_and_does_not_deafen() {
+async fn a_flood_of_notices_uses_no_memory_and_stops_no_later_notice() {
     let (broker, operator) = broker_and_operator().await;
     let mut driver = Driver::connected(settings(&broker.url(), "")).await;
     let topic = topics::node_notice(&fleet(), &node());

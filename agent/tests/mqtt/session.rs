@@ -77,7 +77,7 @@ async fn speaks_tls_and_says_what_is_wrong_with_it() {
 }
 
 #[tokio::test]
-async fn says_why_there_is_no_broker_and_does_not_hurry() {
+async fn says_why_there_is_no_broker_and_retries_slowly() {
     let mut driver = Driver::start(settings(&format!("mqtt://{}", slipway_testkit::address()), ""));
     let began = std::time::Instant::now();
     for _ in 0..4 {

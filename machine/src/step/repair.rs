@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_release_that_costs_too_much_today_is_reported_once() {
+    fn a_damaged_release_over_budget_is_reported_once() {
         let first = answer(&damaged(), candidate(1, Some(refusals::HALTED)));
         assert_eq!(first.events.iter().map(|draft| draft.event).collect::<Vec<_>>(), [Event::Refused]);
         assert!(wake_at(&first.next).is_some() && first.next.damage.is_some());

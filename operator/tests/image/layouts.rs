@@ -133,7 +133,7 @@ fn a_layouts_index_is_held_to_what_it_says() {
 }
 
 #[test]
-fn a_folder_that_is_no_layout_says_what_it_lacks() {
+fn a_folder_without_a_layout_is_refused_with_what_it_lacks() {
     let desk = Desk::new();
     fs::create_dir(desk.path("nolayout")).unwrap();
     let output = desk.command("./nolayout", "policy", &["--name", NAME]).current_dir(desk.dir.path()).output().unwrap();

@@ -240,7 +240,7 @@ mod tests {
 
     /// Every way in which a struct can stand inside another type. With `serde_json::from_slice` in place of the strict one each `false` row fails.
     #[test]
-    fn an_array_is_no_object_wherever_a_struct_is_expected() {
+    fn arrays_are_refused_wherever_a_struct_is_expected() {
         for (text, ok) in [
             (r#"{"inner":{"a":"x","b":1}}"#, true),
             (r#"["x"]"#, false),

@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_instance_is_identified_by_authority_and_log_together() {
+    fn an_instance_is_recognized_by_authority_and_log_together() {
         for (authority, log, seen) in [
             (Some("sigstore.dev"), Some("rekor.sigstore.dev"), InstanceKind::PublicGood),
             (Some("sigstore.dev"), Some("log2025-1.rekor.sigstore.dev"), InstanceKind::PublicGood),

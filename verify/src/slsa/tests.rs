@@ -65,7 +65,7 @@ fn one_fact_is_read_under_all_its_names() {
 }
 
 #[test]
-fn an_array_is_no_object_and_an_object_no_array() {
+fn arrays_and_objects_are_not_interchangeable() {
     for value in [json!([]), json!([["uri", "x"]]), json!("x"), json!(1), json!(null)] {
         assert_eq!(code(Members::of(&value, "test")), "PROVENANCE-MALFORMED", "{value}");
     }

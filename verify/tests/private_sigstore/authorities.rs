@@ -8,7 +8,7 @@ use slipway_testkit::sigstore::{CertificateForgery, Forgery, RsaKind, TokenForge
 /// Every kind of RSA authority that a private root may have, for certificates and for timestamps. Without the RSA algorithms in `path`,
 /// `authority` and `timestamp` each row is refused.
 #[test]
-fn rsa_authorities_vouch_for_certificates_and_times() {
+fn rsa_authorities_are_accepted_for_certificates_and_times() {
     for bits in [2048, 3072, 4096] {
         for (pss, sha, plain_in_cms) in [
             (false, 256, true),

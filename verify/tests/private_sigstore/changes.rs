@@ -232,7 +232,7 @@ fn every_signed_time_is_judged_not_only_the_first() {
 }
 
 #[test]
-fn an_authority_vouches_by_its_own_window_alone() {
+fn an_authority_counts_only_within_its_own_window() {
     let sigstore = sigstore();
     let bundle = sigstore.attest(&Attestation { evidence: Evidence::RekorV2, ..release() });
     let other = PrivateSigstore::new("other").trusted_root_value();
@@ -326,7 +326,7 @@ fn an_expired_anchor_and_a_window_that_is_over_anchor_nothing() {
 }
 
 #[test]
-fn a_retired_log_vouches_for_nothing_later_whatever_proves_the_time() {
+fn a_retired_log_proves_nothing_later_whatever_the_source_of_time() {
     let sigstore = sigstore();
     for (log, evidence) in [(0, Evidence::RekorV1AndTimestamp), (1, Evidence::RekorV2)] {
         let mut trusted = sigstore.trusted_root_value();
@@ -389,7 +389,7 @@ fn old_evidence_needs_its_opt_in_and_its_promise() {
 
 /// A log whose kind of key or tree cannot be verified here is no unknown log: the operator's root names it, and the signer did nothing wrong.
 #[test]
-fn a_log_that_is_left_out_of_the_root_is_named_as_unsupported() {
+fn an_unsupported_log_of_the_root_is_named_as_unsupported() {
     let sigstore = sigstore();
     let bundle = sigstore.attest(&release());
     for pointer in

@@ -4,7 +4,7 @@ use super::*;
 use slipway_testkit::sigstore::{ManagedKey, generator_generic};
 
 #[test]
-fn what_a_builder_or_a_forger_signs_is_refused_by_the_check_it_breaks() {
+fn a_signed_false_claim_is_refused_by_the_check_that_it_breaks() {
     let (sigstore, root) = (sigstore(), root());
     let mut wrong = Vec::new();
     let edit = |pointer: &str, value: &str| release().edit(pointer, Some(value.into()));

@@ -32,7 +32,7 @@ fn certificates_of_another_profile_are_refused() {
 }
 
 #[test]
-fn whoever_issued_a_certificate_had_the_right_to() {
+fn an_issuer_must_have_the_right_to_issue() {
     let sigstore = sigstore();
     let mut trusted = sigstore.trusted_root_value();
     trusted["certificateAuthorities"][0]["certChain"]["certificates"].as_array_mut().unwrap().remove(0);
@@ -371,7 +371,7 @@ fn an_entry_about_another_file_is_refused() {
 
 /// What is around a token is signed by nobody; it is read as strictly.
 #[test]
-fn an_answer_whose_status_is_no_sequence_is_no_timestamp() {
+fn an_answer_with_a_malformed_status_is_not_a_timestamp() {
     let mut bundle = sigstore().attest_value(&Attestation { evidence: Evidence::RekorV2, ..release() });
     let token = &mut bundle["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"][0]["signedTimestamp"];
     let mut der = STANDARD.decode(token.as_str().unwrap()).unwrap();

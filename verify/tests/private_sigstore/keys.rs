@@ -5,7 +5,7 @@ use slipway_testkit::sigstore::ManagedKey;
 use slipway_verify::{Artifact, LogRule, PublicKey, Signer, verify_bundle};
 
 #[test]
-fn a_key_alone_vouches_only_where_that_is_asked_for() {
+fn a_key_alone_suffices_only_where_that_is_configured() {
     let (sigstore, root) = (sigstore(), root());
     let key = ManagedKey::new("mine");
     let attestation = Attestation { managed_key: Some(key.clone()), ..release() };

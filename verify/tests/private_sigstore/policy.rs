@@ -200,7 +200,7 @@ fn joined(lines: &[Vec<u8>]) -> Vec<u8> {
 }
 
 #[test]
-fn enough_distinct_keys_must_vouch_for_one_build() {
+fn enough_distinct_keys_must_sign_one_build() {
     let (a, b, c) = (signed_by("a", release()), signed_by("b", release()), signed_by("c", release()));
     let two = keys(2, &["a", "b", "c"], "");
     for (what, lines, wanted) in [

@@ -65,7 +65,7 @@ fn delegations_that_two_clients_would_read_in_two_ways_are_refused() {
 }
 
 #[test]
-fn one_key_may_sign_for_two_roles_and_counts_in_each_by_itself() {
+fn one_key_may_sign_for_two_roles_and_counts_once_in_each() {
     let mut sim = sim();
     let shared = sim.keys["timestamp"].clone();
     sim.keys.insert("snapshot".to_owned(), shared);

@@ -37,7 +37,7 @@ fn version(sim: &Sim, role: &str) -> u64 {
 /// expired. Seen to fail with `keep_expired` left out of `Rules::operator`: the second refresh is
 /// accepted.
 #[test]
-fn what_had_expired_is_refused_whatever_the_clock_says_later_and_the_next_version_is_judged_anew() {
+fn what_had_expired_stays_refused_whatever_the_clock_says_and_the_next_version_is_judged_again() {
     for role in ROLES {
         // Accepted before, and seen for the first time when it had expired.
         for seen_before in [true, false] {

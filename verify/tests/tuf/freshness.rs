@@ -26,7 +26,7 @@ fn expired_metadata_is_a_freeze_whichever_role_it_is() {
 }
 
 #[test]
-fn what_was_accepted_once_opens_for_ever_but_is_not_fresh() {
+fn accepted_metadata_opens_later_but_is_not_fresh() {
     let (_, device) = begun();
     let after = time("2036-01-01T00:00:00Z");
     assert_eq!(device.open(Rules::at(after)).unwrap_err().code, "SLW-T-EXPIRED");

@@ -41,7 +41,7 @@ fn set(sim: &mut Sim, role: &str, expires: jiff::Timestamp) {
 /// fleet until then. Seen to fail with
 /// `max_lifetimes` left out of `Rules::operator`.
 #[test]
-fn no_role_is_believed_for_longer_than_it_may() {
+fn no_role_is_trusted_for_longer_than_it_may() {
     for (role, most) in
         [("root", 400), ("timestamp", 30), ("snapshot", 30), ("targets", 400), ("releases", 400), ("channels", 400)]
     {

@@ -46,7 +46,7 @@ fn the_library_alone_counts_one_key_twice() {
 }
 
 #[test]
-fn floors_hold_without_the_files_and_damage_is_no_first_boot() {
+fn floors_hold_without_the_files_and_damage_is_not_a_first_boot() {
     let mut sim = sim();
     let before = sim.clone();
     sim.publish();

@@ -45,7 +45,7 @@ fn a_root_needs_the_old_keys_and_its_own() {
 }
 
 #[test]
-fn an_expired_root_in_between_is_no_obstacle_but_the_last_one_is_judged() {
+fn an_expired_root_in_between_is_accepted_but_not_as_the_last_one() {
     let (mut sim, mut device) = begun();
     let good = sim.root.expires;
     sim.root.expires = time("2020-01-01T00:00:00Z");

@@ -64,7 +64,7 @@ fn both_names_of_the_key_type_are_the_same_key() {
 }
 
 #[test]
-fn a_key_id_that_is_no_hash_of_anything_as_in_root_11_is_a_name_like_any_other() {
+fn a_key_id_that_is_not_a_hash_as_in_root_11_is_accepted_as_a_name() {
     let mut sim = sim();
     let old = sim.keys["root"].clone();
     let named = old.listed[0].named("5e3a4021b11a425fd0a444f1670457ce5b15bdd036144f2417426f7f1b9721bc");

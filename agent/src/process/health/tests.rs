@@ -71,7 +71,7 @@ fn a_table_as_in_the_manual() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_by_the_name_of_its_key() {
+fn invalid_values_are_refused_by_the_name_of_their_key() {
     let check = |text: &str| format!("[[check]]\nname = \"a\"\n{text}");
     for (text, key) in [
         ("soak = \"0s\"".into(), "`soak`"),

@@ -38,7 +38,7 @@ fn hidden(slots: &Slots) -> usize {
 }
 
 #[test]
-fn a_slot_is_invisible_until_it_is_whole() {
+fn a_slot_is_invisible_until_it_is_complete() {
     let (_dir, slots) = empty_slots();
     let record = record("v1.23.1", b"program");
     let slot = record.slot();
@@ -118,7 +118,7 @@ fn a_damaged_record_is_refused_and_a_newer_one_named() {
 }
 
 #[test]
-fn the_link_swaps_and_only_the_agents_own_is_believed() {
+fn the_link_swaps_and_only_the_agents_own_is_accepted() {
     let (dir, slots) = empty_slots();
     assert_eq!(slots.current(&name()).unwrap(), None);
     let (old, new) = (stage(&slots, "v1.22.0", b"old").unwrap(), stage(&slots, "v1.23.1", b"new").unwrap());

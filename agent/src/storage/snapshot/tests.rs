@@ -131,7 +131,7 @@ fn a_removed_directory_comes_back_too() {
 }
 
 #[test]
-fn a_restore_cut_at_any_step_is_completed_by_another() {
+fn an_interrupted_restore_is_completed_by_another() {
     let mut steps = 0;
     loop {
         let node = Node::new();
@@ -177,7 +177,7 @@ fn a_database_has_its_name_again_only_under_lock() {
 }
 
 #[test]
-fn a_take_cut_at_any_step_leaves_a_whole_snapshot_or_none() {
+fn an_interrupted_backup_leaves_a_complete_snapshot_or_none() {
     let mut steps = 0;
     let mut missing = 0;
     loop {
@@ -269,7 +269,7 @@ fn no_snapshot_is_a_refusal_of_its_own() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused_by_name_and_the_older_snapshot_stays() {
+fn other_than_regular_files_are_refused_and_the_older_snapshot_stays() {
     let node = Node::new();
     let was = node.state();
     node.take();

@@ -117,7 +117,7 @@ async fn start_resets_the_counters_first_and_does_not_repeat_itself() {
 }
 
 #[tokio::test]
-async fn a_start_that_hangs_is_left_to_the_looks() {
+async fn a_start_that_hangs_is_judged_by_samples() {
     let fake = Fake::new(&shown("inactive", "dead", ""), "[ $verb = start ] && sleep 600; exit 0");
     fake.supervisor(LONG, SHORT).start().await.unwrap();
 }

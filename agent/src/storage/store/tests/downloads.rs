@@ -36,7 +36,7 @@ fn a_download_goes_on_after_a_restart_and_its_cost_outlives_its_part() {
 }
 
 #[test]
-fn unblock_resets_what_a_download_cost_and_keeps_its_part() {
+fn a_person_resets_the_cost_of_a_download_and_keeps_its_part() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = open(dir.path());
     store.commit(&record(), vec![]).unwrap();

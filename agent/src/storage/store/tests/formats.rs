@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_second_agent_is_refused_and_a_newer_agents_state_is_left_alone() {
+fn a_second_agent_is_refused_and_a_newer_agents_state_is_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = open(dir.path());
     assert_eq!(Store::open(dir.path(), &Slots::new(dir.path())).unwrap_err().code, "SLW-A-STORE-BUSY");
@@ -129,7 +129,7 @@ fn an_agent_that_was_put_back_goes_back_whatever_the_database_says() {
 
 /// Decision 9: what an agent that was left again wrote in a newer format gives way; otherwise it is left alone.
 #[test]
-fn a_newer_database_gives_way_only_after_its_agent_was_left() {
+fn a_newer_database_is_replaced_only_after_its_agent_was_rolled_back() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = open(dir.path());
     store.commit(&record(), vec![]).unwrap();
