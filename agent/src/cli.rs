@@ -1,4 +1,4 @@
-//! The command line of `slipway-agent`: the service, and what a person on the device does.
+//! The command line of `slipway-agent`: the service and the commands on the device.
 
 use crate::config::{self, Config};
 use crate::control::{self, Request};
@@ -298,7 +298,7 @@ fn ask(args: &Args, request: impl FnOnce(&Config) -> Result<Request, Stop>) -> R
             driver.adopt()?;
             let working = async move {
                 driver.run(coming, signalled()).await;
-                // Lets go of the answers that it still owes when it was interrupted: printing would wait for them for ever.
+                // Lets go of the answers that it still owes when it was interrupted: printing would wait for them forever.
                 drop(driver);
             };
             tokio::join!(working, printing);

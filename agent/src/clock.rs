@@ -1,10 +1,10 @@
-//! The only place that reads a clock or rolls dice.
+//! The only place that reads a clock or a random number.
 //!
 //! Three times, never mixed: seconds since boot (deadlines), wall time (reports), and the latest known time, below which no clock is
 //! believed. Expiry is judged by the later of the last two.
 //!
 //! The latest known time begins at the build of this program, rises by signed time that was verified, and goes on with the boot clock,
-//! which nobody can set. The wall clock never raises it: a boot in 2100 makes metadata expire until the next boot, not for ever.
+//! which nobody can set. The wall clock never raises it: a boot in 2100 makes metadata expire until the next boot, not forever.
 
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};

@@ -1,4 +1,4 @@
-//! The configuration file, `/etc/slipway/agent.toml`: read once at start, refused with the line that is wrong.
+//! The configuration file `/etc/slipway/agent.toml`: read at start; a mistake is refused with its line.
 
 use crate::fetch::HttpSettings;
 use crate::mqtt::MqttSettings;
@@ -83,7 +83,7 @@ pub struct Repository {
     pub url: Option<Url>,
     /// The TUF root that the device is born with.
     pub root: PathBuf,
-    /// How often to look for news without being told; a random fifth is taken off, so that a fleet spreads out.
+    /// Interval of checks without a notice; shortened by up to a random fifth, so that a fleet spreads out.
     #[serde(default = "default_refresh", with = "crate::duration")]
     pub refresh: Duration,
 }

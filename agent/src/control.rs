@@ -1,4 +1,4 @@
-//! The socket between the running agent and the commands on the device: one request per connection, answers as JSON lines.
+//! The socket of the running agent for commands: one request per connection, answers as JSON lines.
 //!
 //! Only root and the socket's group may connect: the file's mode says so. What comes in is still bounded and parsed strictly.
 
@@ -73,7 +73,7 @@ pub enum Request {
         /// Of which component.
         component: ComponentName,
     },
-    /// Judge anew which of the operator's metadata has expired: it is one for all components.
+    /// Clear the recorded expiry of the operator's metadata, which all components share.
     ForgetExpired {
         /// Whom the answer names.
         component: ComponentName,
@@ -153,7 +153,7 @@ pub async fn listen(path: &Path) -> Result<UnixListener, Refusal> {
     Ok(listener)
 }
 
-/// Hands every request to the loop, for ever.
+/// Passes every request to the driver, without end.
 pub async fn serve(listener: UnixListener, requests: mpsc::Sender<(Request, mpsc::Sender<Response>)>) {
     loop {
         match listener.accept().await {

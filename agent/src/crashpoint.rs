@@ -1,4 +1,6 @@
-//! Named places at which a test ends the agent as a power cut would. Nothing of this is in a release build: see [`crashpoint!`].
+//! Named places at which a test ends the agent as a power cut would.
+//!
+//! None of this is in a release build: see [`crashpoint!`].
 //!
 //! | variable | what it does |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! The loop: hands what happens to the machine, makes its answer durable, and only then has it carried out.
+//! The loop: passes inputs to the machine, makes its record durable, then has the effects carried out.
 //!
 //! ```text
 //! broker, timer, socket, finished effects ─▶ step ─▶ store (durable) ─▶ effects, reports
@@ -49,7 +49,7 @@ struct Live {
     record: Record,
     /// The task of the current order, if nobody would miss it.
     task: Option<AbortHandle>,
-    /// When the timer rings next.
+    /// When the timer triggers the next check.
     timer: Moment,
     /// What was last seen of a component that was not well: goes into the report of its rollback.
     evidence: String,
@@ -71,7 +71,7 @@ pub struct Driver {
     node: NodeName,
     fleet: FleetName,
     refresh: Duration,
-    /// Whether there is a repository to look in without being told.
+    /// Whether a repository is configured, in which the timer can check.
     polls: bool,
     executor: Rc<Executor>,
     live: BTreeMap<ComponentName, Live>,
@@ -100,15 +100,15 @@ enum Durable {
 pub enum Mode {
     /// Until a signal: the service.
     Service,
-    /// Until nothing asked for is left to do: `install` and its siblings where no service runs.
+    /// Until the requested work is done: for commands such as `install` without a service.
     OneShot,
 }
 
 impl Driver {
-    /// Takes up every component where it was left.
+    /// Continues every component from its record.
     ///
     /// # Errors
-    /// When what was left cannot be read.
+    /// When a record cannot be read.
     pub fn new(config: &Config, node: NodeName, executor: Executor, mode: Mode) -> Result<Self, Refusal> {
         let now = clock::now();
         let mut live = BTreeMap::new();
@@ -215,7 +215,7 @@ impl Driver {
                 message = from_broker(&mut self.broker) => match message {
                     Some(message) => self.broker_says(message),
                     None => {
-                        // A node that nobody can ring looks well and is deaf. Whoever runs the agent starts it again.
+                        // Without MQTT the node looks healthy but receives no notices. The service manager restarts the agent.
                         tracing::error!("MQTT task ended unexpectedly; stopping the agent");
                         break;
                     }

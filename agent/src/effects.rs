@@ -1,8 +1,8 @@
-//! Carries out what the machine orders: one function per effect, each of which may be done again after a cut at any instruction.
+//! Carries out the machine's effects: one function per effect, each safe to repeat after a power cut.
 //!
 //! `activate` has the orders that touch what runs, `observe` the looks at it.
 //!
-//! Nothing is decided here. What an effect works with is authorised anew from the bytes on disk, never taken from the record.
+//! Nothing is decided here. What an effect works with is authorized again from the bytes on disk, never taken from the record.
 
 use crate::clock;
 use crate::config::{Component, Config};
@@ -309,7 +309,7 @@ impl Executor {
     }
 
     /// Raises the latest known time by verified signed times, and remembers it. A signed time that is far ahead counts as well: whoever
-    /// can make a trusted log or authority sign it could vouch for any build, and a clock that is too late only asks for newer metadata.
+    /// can make a trusted log or authority sign it could prove any build, and a clock that is too late only asks for newer metadata.
     fn remember_time(&self, signed: Option<Timestamp>) -> Result<(), Refusal> {
         signed.into_iter().for_each(clock::learn);
         let latest = clock::known().latest;
@@ -393,7 +393,7 @@ impl Executor {
         Budget::new(account, size, self.client.byte_budget())
     }
 
-    /// Why a release cannot be fetched now, if it has to be: known before anything is begun, a refusal is told once and not every hour.
+    /// Why a release cannot be fetched now, if it has to be: found before anything is begun, so that a refusal is reported once and not every hour.
     fn obstacle(&self, component: &ComponentName, plan: &Plan) -> Option<Refusal> {
         let staged = self.slots.read(component, &plan.slot).is_ok_and(|slot| slot.artifact == plan.artifact && !slot.adopted);
         if staged || plan.source != Source::Network {

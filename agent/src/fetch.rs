@@ -1,10 +1,10 @@
-//! Gets bytes onto the device: small files into memory, artifacts into a part file, from a server or from an offline bundle.
+//! Fetches small files into memory and artifacts into part files, from a server or an offline bundle.
 //!
 //! Nothing here decides what may be installed. Size and digest are authorised before the first byte is asked for; this module
 //! never reads more than that size, hashes each byte once as it is written, goes on where it was after a drop, a kill or a power
 //! cut, and says no with a name when a server sends something else, too much, or too slowly.
 //!
-//! | file | story |
+//! | file | subject |
 //! |---|---|
 //! | `resume` | what a server's answer means: pure |
 //! | `budget` | what an artifact may cost: pure |

@@ -1,6 +1,6 @@
-//! The device: hears of a release, proves its build, stages it, activates it, watches it, and goes back when anything is wrong.
+//! The device's agent: learns of a release, proves its build, installs it, watches it, and rolls back.
 //!
-//! [`slipway_machine`] decides, everything else obeys.
+//! [`slipway_machine`] decides; this crate carries it out.
 //!
 //! | to | look in |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Log lines on stderr: text for people, JSON for collectors, and with each line's priority where systemd's journal reads them.
+//! Log lines on stderr: text or JSON, with priorities where systemd's journal reads them.
 
 use crate::config::Mistake;
 use slipway_protocol::{Event as Kind, Refusal, Report};
@@ -140,7 +140,7 @@ pub fn report(report: &Report) {
     );
 }
 
-/// A field with nothing in it is left out.
+/// Omits an empty field.
 fn some(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }

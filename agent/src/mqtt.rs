@@ -1,9 +1,9 @@
-//! MQTT 5: hears notices, hands reports over, says whether the node is there. Nothing outside this module knows the MQTT library.
+//! MQTT 5: receives notices, sends reports and presence. No other module uses the MQTT library.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | `settings` | what the configuration may say, and which topics are refused |
-//! | `link` | one connection after the other, for ever: dial, subscribe, serve, wait |
+//! | `link` | one connection after the other: dial, subscribe, serve, wait |
 //! | `shared` | what outlives a connection |
 //! | `session` | one connection: what goes out and what came in |
 //! | `in_flight` | which packet identifier carries which report. Pure |
@@ -39,7 +39,7 @@ pub enum FromBroker {
     Connected,
     /// Not connected, and why, for a person. Said again whenever another attempt failed.
     Disconnected(String),
-    /// The bell rang. Give `ack` back once it is in the record or refused.
+    /// A notice. Return `ack` once it is in the record or refused.
     Notice {
         /// What it hints at.
         notice: Notice,
@@ -76,7 +76,7 @@ pub struct AckToken {
 /// Checks the settings, reads the files they name, and starts the connection as a task of the current runtime.
 ///
 /// # Errors
-/// Settings that cannot work: see [`MqttSettings::validate`]. A broker that is away is no error: it is dialled for ever.
+/// Settings that cannot work: see [`MqttSettings::validate`]. An unreachable broker is no error: dialing is retried.
 pub fn start(
     settings: MqttSettings,
     node: &NodeName,

@@ -1,4 +1,4 @@
-//! What runs: started and stopped by the [`supervisor`], watched by its [`health`].
+//! Components as processes: the [`supervisor`] starts and stops them, [`health`] checks them.
 
 pub mod health;
 pub mod supervisor;

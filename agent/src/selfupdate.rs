@@ -1,4 +1,4 @@
-//! The agent as a component of its own: how a release of it is made current ([`activate`]), and who puts the committed one back when
+//! The agent as its own component: how a release becomes current ([`activate`]), and who restores the committed one when
 //! the new one does not work ([`restore`]).
 
 pub mod activate;

@@ -1,4 +1,4 @@
-//! What `slipway-agent status` shows: one picture of the node, as data and as a table.
+//! The state of the node as `slipway-agent status` shows it: as data and as a table.
 
 use crate::storage::store::OUTBOX_LIMIT;
 use crate::text::{columns, dash, day, kebab, minute};

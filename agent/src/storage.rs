@@ -1,4 +1,4 @@
-//! What is kept through a power cut. Everything is written through [`durable`], under the names of [`layout`].
+//! State that survives a power cut, written through [`durable`] under the names of [`layout`].
 //!
 //! | to keep | look in |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Words, times and tables for a person who reads a terminal.
+//! Formats words, times and tables for the terminal.
 
 use jiff::Timestamp;
 

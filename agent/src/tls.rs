@@ -1,4 +1,4 @@
-//! One TLS configuration for everything the agent talks to: HTTP and MQTT share roots, client certificate, provider and time.
+//! The TLS configuration that HTTP and MQTT share: roots, client certificate, provider and time.
 //!
 //! The time is the later of the clock and the latest known time, so a device whose clock begins in 1970 still finds certificates valid.
 //! A server's certificate may be younger than anything such a device knows; then, and only then, it is taken to be valid from now on:

@@ -1,4 +1,4 @@
-//! Who may release and who may build: keeps the verified metadata and evidence on disk, and turns them into authority anew each time.
+//! Keeps verified metadata and evidence on disk, and derives authority from them again at each use.
 //!
 //! | | where it comes from | what it can do |
 //! |---|---|---|
@@ -6,9 +6,9 @@
 //! | [`Trust::authorize`] | the disk alone | authorises a planned release again, before each use |
 //! | [`Trust::view`] | the disk alone | shows what is trusted, for `slipway-agent trust` |
 //!
-//! Nothing on disk vouches for anything: what is read is verified from the root again, and the witness remembers what must not go back.
+//! Nothing on disk is trusted: what is read is verified from the root again, and the witness keeps the version floors.
 //!
-//! | file | story |
+//! | file | subject |
 //! |---|---|
 //! | `cache` | one TUF repository on disk, and how it is followed |
 //! | `history` | the roots that were walked over, one by one |

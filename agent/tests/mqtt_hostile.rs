@@ -1,4 +1,7 @@
-//! The agent's MQTT side against brokers that do not keep to the protocol. Mosquitto cannot be made to, so this one is played here.
+//! The agent's MQTT side against brokers that violate the protocol, played by the tests themselves.
+//!
+//! mosquitto cannot be made to misbehave like this. Each test says what its broker does; apart from that they answer as MQTT 5.0 asks,
+//! but keep no sessions and route nothing.
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic and look at the clock")]
 

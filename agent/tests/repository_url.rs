@@ -1,4 +1,4 @@
-//! A repository URL that leads to a web server without a repository: the refusal says where it looked and what to set right.
+//! A repository URL without a repository: the refusal says where it looked and what to correct.
 
 use slipway_agent::fetch::{Client, HttpSettings};
 use slipway_agent::tls::{TlsSettings, client_config};

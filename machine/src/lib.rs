@@ -1,4 +1,6 @@
-//! The machine: one pure function that decides what a component's update does next. Everything else obeys.
+//! Decides what a component's update does next, in one pure function.
+//!
+//! The agent carries out its decisions.
 //!
 //! [`step`] takes what is remembered, what happened and the time; it answers with what to remember and what to do. The caller
 //! makes the new record durable *before* it carries out an effect, so that after a power cut at any instruction [`Input::Started`]
@@ -6,21 +8,21 @@
 //! that ordered it; an answer to an older order is dropped.
 //!
 //! ```text
-//! Idle ──ring──▶ Checking ─▶ Downloading ─▶ Staging ─▶ Staged ─▶ Activating ─▶ Probation ──▶ Idle (committed)
+//! Idle ─trigger▶ Checking ─▶ Downloading ─▶ Staging ─▶ Staged ─▶ Activating ─▶ Probation ──▶ Idle (committed)
 //!   ▲               │             │            │          │        │   │            │
 //!   └───refused─────┴─────────────┴────────────┘          └────────┴───┴──▶ RollingBack ──▶ Idle (rolled back)
 //!                                                                                └──▶ Inconsistent (tried again)
 //! ```
 //!
-//! No state is a place to stay but `Idle`. Who moves the others on, when at the latest, and what a start of the agent makes of them:
+//! Only `Idle` lasts. What ends each other state, when at the latest, and what a start of the agent does in it:
 //!
-//! | state | who moves it on | at the latest | after a start |
+//! | state | what ends it | at the latest | after a start |
 //! |---|---|---|---|
 //! | Checking | the answer of set-aside, adopt-again or check; in a pause, time | each request has a time limit; pauses up to `RETRY_MOST`, given up after `GIVE_UP` | checked again |
-//! | Downloading | the download's answer; in a pause, time | a minimum speed; pauses as above, given up after `GIVE_UP` | goes on at its last durable byte |
+//! | Downloading | the download's answer; in a pause, time | a minimum speed; pauses as above, given up after `GIVE_UP` | continues at its last durable byte |
 //! | Staging, Staged | the slot's answer | as long as the disk takes | staged again, prepared |
 //! | Activating | the answer of prepare or switch | stop and start have time limits | prepared or switched again |
-//! | Probation | the looks | `deadline`, which restarts do not stretch; `starts` of them at most | watched on, or left |
+//! | Probation | samples | `deadline`, which restarts do not stretch; `starts` of them at most | watched again, or rolled back |
 //! | RollingBack | the answer of restore; in a pause, time | five tries, then Inconsistent | tried again at once |
 //! | Inconsistent | time, or a person | tried every `RETRY_MOST` at most, without end | tried again at once |
 //!

@@ -1,18 +1,18 @@
-//! The judgement over a release on probation: pure, from one look and what earlier looks saw.
+//! Judges a release on probation, from one sample and the result of earlier ones.
 
 use super::{Settings, refusals};
 use crate::record::{ProcessState, Sample, Watch};
 use crate::time::Moment;
 use slipway_protocol::Refusal;
 
-/// What a look at the component means.
+/// What one sample of the component means.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Judgement {
-    /// Go on watching.
+    /// Keep watching.
     Watch(Watch),
-    /// Well for the whole soak.
+    /// Healthy for the whole soak.
     Commit,
-    /// Not well.
+    /// Failed.
     RollBack(Refusal),
 }
 

@@ -1,4 +1,4 @@
-//! What is remembered about one component: all of it is durable before anything is done about it.
+//! The durable record of one component. It is written before any effect is carried out.
 
 use crate::time::Moment;
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ pub struct Record {
     /// Artifacts that failed here; newest last, at most [`BLOCKED_LIMIT`].
     #[serde(rename = "condemned")]
     pub blocked: Vec<Blocked>,
-    /// Somebody rang while we were busy.
+    /// A trigger that came while an update was in progress.
     #[serde(rename = "ring")]
     pub trigger: Option<Trigger>,
     /// When the last check ended, to keep a storm of notices from becoming a storm of checks.
@@ -69,7 +69,7 @@ pub struct DeviceBackoff {
     pub reason: Refusal,
     /// How often.
     pub failures: u32,
-    /// Not tried again before, unless a person asks or the device starts anew.
+    /// Not tried again before, unless a person asks or the device restarts.
     pub until: Moment,
 }
 
@@ -167,7 +167,7 @@ pub enum State {
     },
     /// The outgoing release is being brought back.
     RollingBack {
-        /// The slot that is left; its name is also that of the snapshot to restore.
+        /// The slot of the failed release; its name is also that of the snapshot to restore.
         from: Option<SlotName>,
         /// What was being installed, for reports.
         plan: Option<Plan>,
@@ -230,13 +230,13 @@ impl State {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Activation {
-    /// Verified again, stopped, configuration and data put by. The link still names the outgoing release.
+    /// Verified again, stopped, configuration and data backed up. The link still names the outgoing release.
     Preparing,
     /// The link is swapped and the component started.
     Switching,
 }
 
-/// What is to be installed: an intention, never an authority. What it names is authorised anew before each use.
+/// What is to be installed: an intention, without authority. What it names is authorized again before each use.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
@@ -344,7 +344,7 @@ pub struct Blocked {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trigger {
-    /// Who rang.
+    /// What triggered the check.
     pub by: TriggerSource,
     /// Where to look.
     pub source: Source,
@@ -353,7 +353,7 @@ pub struct Trigger {
     pub hint: Option<Version>,
 }
 
-/// Who rang.
+/// What triggered the check.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TriggerSource {

@@ -1,4 +1,4 @@
-//! The machine's own reasons to refuse or undo, each with its stable code.
+//! The machine's reasons to refuse or roll back, each with its stable code.
 
 slipway_protocol::refusals! {
     pub ASKED = "SLW-A-ASKED", Policy, Operator, "release was rolled back by hand",

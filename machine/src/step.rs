@@ -1,4 +1,4 @@
-//! The function that decides, and when it has to be asked again.
+//! The function that decides, and when it must be called again.
 
 use crate::probation;
 use crate::record::{
@@ -168,7 +168,7 @@ impl Draft<'_> {
         }
     }
 
-    /// What the restore unit saw of a release that it left is the reason, for the record that only knows that it was left.
+    /// Takes the reason that the restore unit recorded for a failed release into a record that lacks it.
     fn restored_by_unit(&mut self, seen: Refusal) {
         if let State::RollingBack { plan, reason, block, .. } = &mut self.next.state {
             reason.clone_from(&seen);
@@ -187,7 +187,7 @@ impl Draft<'_> {
         }
         let rebooted = watch.deadline.boot != self.now.moment.boot;
         let full = self.now.moment.after(self.settings.deadline);
-        // The earlier of old and new: otherwise restarts would stretch it for ever.
+        // The earlier of old and new: otherwise restarts would postpone it forever.
         if rebooted || full.secs < watch.deadline.secs {
             watch.deadline = full;
         }
@@ -200,7 +200,7 @@ impl Draft<'_> {
         self.effects.push(Effect::Watch { plan, payload });
     }
 
-    // ---- somebody rang -----------------------------------------------------------------------------------------------
+    // ---- a trigger --------------------------------------------------------------------------------------------------
 
     fn trigger(&mut self, trigger: Trigger) {
         let patient = trigger.by != TriggerSource::Operator;
@@ -232,7 +232,7 @@ impl Draft<'_> {
                     self.next.state = State::Checking { trigger, retry };
                 }
             }
-            // Only a running release is a place to update from: what was asked for waits until one runs. A person's ring also tries now.
+            // Only a running release is a place to update from: the trigger waits until one runs. A person's trigger also tries now.
             State::Inconsistent { .. } => {
                 self.keep(trigger);
                 if !patient {
@@ -249,7 +249,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Remembers a ring for later. One is enough: the check that follows sees the latest anyway. A person's comes first.
+    /// Keeps a trigger for later. One is enough, because the check that follows sees the latest state. A person's has priority.
     fn keep(&mut self, trigger: Trigger) {
         let keep_old = self.next.trigger.as_ref().is_some_and(|old| old.by > trigger.by);
         if !keep_old {
@@ -297,7 +297,7 @@ impl Draft<'_> {
 
     // ---- orders --------------------------------------------------------------------------------------------------------
 
-    /// Back to idle; a ring that came meanwhile is answered at once unless a check has only just ended.
+    /// Returns to idle. A trigger that came meanwhile starts a check at once, unless one has just ended.
     fn enter_idle(&mut self) {
         self.next.state = State::Idle;
         if let Some(trigger) = self.next.trigger.clone() {

@@ -1,4 +1,6 @@
-//! The whole state × event table, compared with `table.txt`: a missing arrow shows as a line that says nothing happens.
+//! Compares the whole state × event table with `table.txt`.
+//!
+//! A missing arrow shows as a line in which nothing happens.
 //!
 //! After a change that is meant, run the test with `UPDATE_GOLDEN=1` and read the difference.
 
@@ -214,7 +216,7 @@ fn a_hundred_notices_are_one_check() {
         record = t.next;
     }
     assert_eq!(checks, 1);
-    // While it is refused for one reason, that is told once.
+    // While it is refused for one reason, that is reported once.
     let mut draft = 0;
     for second in 0..100 {
         let now = at(2000 + second * 10);
@@ -404,7 +406,7 @@ fn a_notice_of_an_unpublished_release_is_reported_once_as_a_possible_freeze() {
     }
     let codes: Vec<_> = draft.iter().map(|draft| (draft.to.clone().unwrap(), draft.refusal.clone().unwrap().code)).collect();
     assert_eq!(codes, [SLOT_B, 5].map(|n| (plan(n).version, refusals::FREEZE.code.clone())));
-    // Dismissed, it stays so for the same release; another one is told of.
+    // Dismissed for one release, it stays dismissed; another release is reported.
     record = step(&settings, &record, Input::Dismiss, &at(8000)).next;
     for (n, refused) in [(5, 0), (6, 1)] {
         record = step(&settings, &record, Input::Trigger(hinted(n)), &at(8000 + u64::from(n) * 10)).next;
@@ -476,7 +478,7 @@ fn the_devices_own_trouble_is_not_tried_without_end_and_never_forgotten() {
     let settings = Settings::default();
     let broken = Refusal::of("X-DISK", slipway_protocol::Category::System, slipway_protocol::Responsible::Device, "d", "");
     let mut record = Record { committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
-    // The timer rings every hour for a week. Each try stops what runs.
+    // The timer triggers a check every hour for a week. Each try stops what runs.
     let (mut tries, mut draft) = (Vec::new(), 0);
     for hour in 0..168_u64 {
         let now = at(10_000 + hour * 3600);
@@ -543,7 +545,7 @@ fn a_damaged_release_is_looked_for_until_it_is_back_and_its_configuration_with_i
     let t = step(&settings, &t.next, answer(&t.next, EffectAnswer::SetAside(SlotCondition::Damaged)), &at(1000));
     let [Effect::Check { repair: Some(repair), .. }] = t.effects.as_slice() else { panic!("{t:?}") };
     assert_eq!(*repair, release(SLOT_A));
-    // Nothing has it: never given up, each time told once, what was put by is kept.
+    // No source has it: retried without end, each failure reported once, the backup is kept.
     let (mut record, mut secs) = (t.next, 1000);
     for _ in 0..200 {
         let refused = EffectAnswer::Checked(CheckOutcome::Refused { refusal: refusals::HALTED, version: None });

@@ -1,4 +1,4 @@
-//! Time as a decision sees it: an argument. Moments count from a boot, wall time is for reports.
+//! Time as an argument of decisions: moments count from a boot, wall time is for reports.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

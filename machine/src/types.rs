@@ -1,4 +1,4 @@
-//! What goes into the machine and what comes out: inputs, answers, effects, transitions, and the numbers it works with.
+//! Types of the machine's interface: settings, inputs, answers, effects, transitions.
 
 use crate::record::{Installed, Plan, Record, Sample, SlotName, Trigger};
 use slipway_protocol::{Event, Refusal, Sha256, Version};
@@ -6,7 +6,7 @@ use slipway_protocol::{Event, Refusal, Sha256, Version};
 /// The numbers a component's configuration gives the machine. Seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How long everything required must be well without a break.
+    /// How long every required check must pass without interruption.
     pub soak: u64,
     /// By when that must have happened, counted from activation.
     pub deadline: u64,
@@ -39,9 +39,9 @@ pub enum Input {
         /// The slot that is current.
         link: Option<SlotName>,
     },
-    /// What ran before Slipway is in a slot now and current: the first update has a way back.
+    /// The program from before Slipway is in a slot now and current, so the first update can be rolled back.
     Adopted(Installed),
-    /// Of the agent itself: the restore unit has put the committed release back, for this reason. Comes before [`Input::Started`].
+    /// Of the agent itself: the restore unit restored the committed release, for this reason. Comes before [`Input::Started`].
     RestoredByUnit(Refusal),
     /// The slot of the committed release was looked at, and is not what was committed.
     Damaged {
@@ -50,9 +50,9 @@ pub enum Input {
         /// What was found.
         reason: Refusal,
     },
-    /// What is kept on the disk was found damaged when the agent started, and was set right.
+    /// Stored state was damaged when the agent started, and was repaired.
     Healed(Refusal),
-    /// Somebody wants the component checked.
+    /// A check of the component was triggered.
     Trigger(Trigger),
     /// A moment that [`crate::wake_at`] named has come.
     Wake,
@@ -63,11 +63,11 @@ pub enum Input {
         /// What came of it.
         answer: EffectAnswer,
     },
-    /// The operator wants the previous release back, or the running update called off.
+    /// A person requests the previous release, or cancels the update in progress.
     Rollback,
-    /// The operator has seen the possible freeze and wants it shown no more.
+    /// A person dismisses the freeze warning.
     Dismiss,
-    /// The operator lets a condemned artifact be tried again; all of them when `None`.
+    /// A person unblocks an artifact; all of them when `None`.
     Unblock(Option<Sha256>),
 }
 
@@ -202,13 +202,13 @@ pub enum Effect {
         /// What.
         plan: Plan,
     },
-    /// Verify again, stop the component, put configuration and data by.
+    /// Verify again, stop the component, back up configuration and data.
     Prepare {
         /// What.
         plan: Plan,
         /// SHA-256 that the slot's payload must have.
         payload: Sha256,
-        /// What was put by when this release was tried before is still needed: it stays as it is.
+        /// Keep the backup from an earlier attempt at this release: it is still needed.
         keep_snapshot: bool,
     },
     /// Point the link at the slot and start the component.
@@ -218,20 +218,20 @@ pub enum Effect {
         /// SHA-256 that the slot's payload must have.
         payload: Sha256,
     },
-    /// Look at the component until told otherwise; a newer epoch ends it.
+    /// Watch the component; a newer epoch ends it.
     Watch {
         /// What.
         plan: Plan,
         /// SHA-256 that the slot's payload must have, should it have to be started again.
         payload: Sha256,
     },
-    /// Stop the component, put configuration and data back, point the link at `to`, start it.
+    /// Stop the component, restore configuration and data, point the link at `to`, start it.
     Restore {
-        /// The slot that is left: names the snapshot.
+        /// The slot of the failed release: names the snapshot.
         from: Option<SlotName>,
         /// The release that runs afterwards.
         to: Option<Installed>,
-        /// If configuration and data cannot be put back, start it all the same: a release on what there is beats none.
+        /// Start it even if configuration and data cannot be restored: a release on the present files is better than none.
         anyway: bool,
     },
     /// Remove all slots, snapshots and partial downloads but these. No answer.
@@ -276,7 +276,7 @@ pub const fn name(effect: &Effect) -> &'static str {
     }
 }
 
-/// Something to be reported: the driver adds node, time and sequence number.
+/// A report to send: the driver adds node, time and sequence number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReportDraft {
     /// What happened.
@@ -287,7 +287,7 @@ pub struct ReportDraft {
     pub refusal: Option<Refusal>,
 }
 
-/// What to remember, then what to do, and what to tell.
+/// The next record, the effects to carry out, and what to report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transition {
     /// To be durable before any effect.

@@ -1,4 +1,4 @@
-//! Who signs what: the edits behind `slipway key`, on a root and a targets role that nothing has signed yet.
+//! Edits of keys and thresholds, on a root and a targets role that are not signed yet.
 
 use crate::error::ROLE;
 use crate::metadata::{DelegatedRole, Delegations, RoleKeys, Root, Targets};

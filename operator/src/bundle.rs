@@ -1,4 +1,4 @@
-//! The offline bundle: one tar file with everything a device needs to install one channel's release without a network.
+//! The offline bundle: one tar file with all that a device needs to install a channel's release.
 //!
 //! Every member has the name it has below `public/`, so that a device reads it as a repository. Metadata comes first and
 //! artifacts last, so that it can be judged before anything large is read.

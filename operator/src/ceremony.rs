@@ -1,4 +1,6 @@
-//! Keys come and go. A change of root, targets, snapshot or timestamp keys makes a new root, signed by the keys of the old one and
+//! Adds, removes and replaces keys.
+//!
+//! A change of root, targets, snapshot or timestamp keys makes a new root, signed by the keys of the old one and
 //! of the new one; a change of release or channel keys makes new targets. What a key signed that goes is signed again by those
 //! that stay, in the same publication.
 

@@ -1,4 +1,6 @@
-//! The one way in which anything changes: what roles shall say ([`Edits`]) becomes new versions, signed by the keys that are here. With all
+//! Turns edits of roles ([`Edits`]) into new versions, signed by the keys that are here.
+//!
+//! Every change takes this way. With all
 //! signatures it is published; without, it waits in `staged/` for `slipway sign` and `slipway publish`.
 
 use crate::authority::Authority;

@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all, and JSON as it is written to them.
+//! Writes files atomically and durably, and JSON in its two forms.
 
 use crate::error::{EXISTS, REPOSITORY, file};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Asks over HTTP, with an end to the size of every answer and to the time it may take.
+//! HTTP requests with a limit on the size and the time of every answer.
 
 use reqwest::header::{CONTENT_TYPE, USER_AGENT};
 use reqwest::redirect::Policy;

@@ -1,4 +1,6 @@
-//! The keys at hand: those in the repository's `keys` folder and those named on the command line, unlocked only when they must sign.
+//! The available keys: those in the `keys` folder and those given on the command line.
+//!
+//! A key is unlocked only when it must sign.
 
 use crate::error::{Cause, KEY, PASSWORD, file};
 use crate::keys::{Password, SecretKey, is_encrypted, public_path, read_public};
@@ -10,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Asks for the password of a key file.
 pub type Ask = Box<dyn Fn(&Path) -> Result<Password, Refusal> + Send + Sync>;
 
-/// The keys at hand, told apart by their public bytes: metadata may call one key by any id.
+/// The available keys, identified by their public bytes: metadata may call one key by any id.
 #[derive(Default)]
 pub struct Keyring {
     keys: BTreeMap<Vec<u8>, Entry>,
@@ -35,7 +37,7 @@ impl std::fmt::Debug for Keyring {
 }
 
 impl Keyring {
-    /// An empty ring that asks for passwords in this way.
+    /// An empty key ring that asks for passwords in this way.
     #[must_use]
     pub fn new(ask: Option<Ask>) -> Self {
         Self { ask, ..Self::default() }
@@ -100,7 +102,7 @@ impl Keyring {
         self.named.iter().filter(idle).collect()
     }
 
-    /// Puts a key on the ring.
+    /// Adds a key.
     pub fn add(&mut self, key: SecretKey) {
         self.keys.insert(key.spki().to_vec(), Entry::Open(key));
     }

@@ -1,4 +1,4 @@
-//! P-256 and Ed25519 keys: PKCS#8 in PEM, encrypted at rest, readable by their owner only; the public half lies beside, as `.pub`.
+//! Key files: P-256 and Ed25519 as PKCS#8 in PEM, encrypted, with the public half in `.pub`.
 
 use crate::error::{KEY, PASSWORD, file};
 use crate::files;
@@ -127,7 +127,7 @@ impl SecretKey {
         &self.public
     }
 
-    /// The bytes of its public part, by which keys are told apart.
+    /// The bytes of its public part, which identify the key.
     #[must_use]
     pub fn spki(&self) -> &[u8] {
         &self.spki

@@ -1,4 +1,4 @@
-//! What the names of KubeEdge's release archives say.
+//! Reads version and platform from the names of KubeEdge's release archives.
 
 use slipway_protocol::{Platform, Version};
 

@@ -1,4 +1,4 @@
-//! The operator's side: keys, a TUF repository that any static web server can serve, releases, channels, notices, offline bundles.
+//! The operator's side: keys, a TUF repository, releases, channels, notices, offline bundles.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -12,7 +12,7 @@
 //! | [`mirror`] | follows Sigstore's TUF repository, and takes its trusted root over |
 //! | [`bundle`] | packs one release and everything that proves it into one file |
 //! | [`status`] | what expires when, who signed what, what waits for whom |
-//! | [`mqtt`] | rings the doorbell, and listens to reports |
+//! | [`mqtt`] | sends notices and receives reports |
 //! | [`keys`], [`keyring`] | P-256 and Ed25519 keys, encrypted at rest; those that are at hand |
 //! | [`public_key`], [`quorum`] | public keys; who must sign a role |
 //! | [`kubeedge`] | what the names of KubeEdge's archives say |

@@ -1,4 +1,4 @@
-//! TUF's files as this tool writes them, and how they are signed.
+//! Writes and signs TUF metadata.
 
 use crate::error::REPOSITORY;
 use crate::files;

@@ -1,4 +1,4 @@
-//! Follows Sigstore's TUF repository, and takes its trusted root over as a target of this one.
+//! Mirrors Sigstore's trusted root from its TUF repository, as a target of this one.
 //!
 //! It is verified as on a device, from the root that the agent ships. What was seen is kept in `mirror/sigstore/`: the floors, so
 //! that nothing older is ever taken, and the files as received, for offline bundles.
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
-/// Sigstore's TUF root as of this program; it vouches for all later ones.
+/// Sigstore's TUF root as of this program; it authenticates all later ones.
 const SHIPPED_ROOT: &[u8] = include_bytes!("../../agent/data/sigstore-tuf-root.json");
 /// The trusted root's name in Sigstore's repository.
 const TARGET: &str = "trusted_root.json";

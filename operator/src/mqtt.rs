@@ -1,4 +1,4 @@
-//! MQTT 5 from the operator's side: rings the doorbell, and listens to reports.
+//! MQTT 5 from the operator's side: sends notices and receives reports.
 
 use crate::error::BROKER;
 use rand_core::RngCore as _;

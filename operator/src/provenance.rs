@@ -1,4 +1,4 @@
-//! Makes a Sigstore bundle of a DSSE envelope with its certificate and of the envelope's entry in a transparency log.
+//! Makes a Sigstore bundle of a DSSE envelope, its certificate, and its transparency log entry.
 //!
 //! What slsa-github-generator wrote before v2.1 (`multiple.intoto.jsonl`), and what cosign attaches to an image, is an envelope and a
 //! certificate; the entry has to be fetched. Nothing comes out of here that the devices' verifier did not accept.

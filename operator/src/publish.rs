@@ -1,4 +1,4 @@
-//! Puts signed metadata where a web server finds it, so that a cut at any moment leaves a repository that devices accept.
+//! Publishes signed metadata so that after a power cut at any moment devices accept the repository.
 //!
 //! Every file but `timestamp.json` has a name of its own for every version. New files are written and synced first, and
 //! `timestamp.json` takes its name last, in one step. One case needs more: a root that replaces the keys under the published

@@ -1,4 +1,4 @@
-//! Asks a transparency log, Rekor's first generation over its HTTP interface, for entries, and says them in a Sigstore bundle's words.
+//! Fetches entries from a transparency log (Rekor v1, HTTP) in the form of Sigstore bundles.
 //!
 //! Nothing that the log answers is believed here: it is put into a Sigstore bundle, and the verifier judges that.
 

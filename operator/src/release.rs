@@ -241,7 +241,7 @@ fn has_member(archive: &Path, member: &str) -> Result<(), Refusal> {
     }
 }
 
-/// Names told to somebody whose file is not among them.
+/// How many names an error lists when a file is not in the archive.
 const NAMES_SHOWN: usize = 10;
 
 /// Reads a file of any size once, through both digests and `each`. Size, SHA-256, SHA-512.

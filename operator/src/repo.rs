@@ -1,4 +1,4 @@
-//! The repository's folder: `public/` is what a web server serves, `keys/` is what must not leave.
+//! The repository's folder: `public/` for the web server, `keys/` that must stay private.
 //!
 //! ```text
 //! public/metadata/   1.root.json  7.snapshot.json  3.targets.json  5.releases.json  9.channels.json  timestamp.json
@@ -72,7 +72,7 @@ pub struct Repo {
 }
 
 impl Repo {
-    /// Makes a repository in `dir`, which must not hold one: version 1 of everything, signed by the keys that are on the ring or
+    /// Makes a repository in `dir`, which must not hold one: version 1 of everything, signed by the keys that are given or
     /// made here. Where those are not enough, everything waits for the first signatures.
     ///
     /// # Errors

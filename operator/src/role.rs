@@ -1,4 +1,4 @@
-//! The six roles of a repository, and how long each is believed.
+//! The six roles of a repository, and the lifetime of each.
 
 use crate::error::TIME;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! What a repository holds: roles, expiries, who signed, what waits for whom, releases, channels.
+//! The state of a repository: roles, expiry, signers, the change that waits, releases, channels.
 
 use crate::error::EXPIRES;
 use crate::quorum::Quorum;

@@ -1,4 +1,4 @@
-//! What a signature is for, in words: what changes against what is published.
+//! Describes a change for those who sign it: what differs from what is published.
 
 use crate::metadata::{Root, TargetFile, Targets};
 use crate::public_key::PublicKey;

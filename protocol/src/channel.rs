@@ -1,4 +1,4 @@
-//! A channel: which release its devices should run.
+//! A channel: the release that its devices should run.
 //!
 //! TUF target `channels/<component>/<channel>.json`, signed by the rollout key.
 
@@ -100,7 +100,7 @@ impl Channel {
         Ok(channel)
     }
 
-    /// When `node`'s wave begins: `None` for at once, `Some(Err(()))`-free by design — a node that no wave reaches waits for one that does.
+    /// Says whether the rollout has reached `node`, or when it will. A node that no wave reaches waits for one that does.
     #[must_use]
     pub fn admits(&self, node: &NodeName, now: Timestamp) -> Admission {
         if self.waves.is_empty() {

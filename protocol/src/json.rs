@@ -1,4 +1,4 @@
-//! Strict JSON: bounded size and depth, no object may name a member twice, and no array stands for an object.
+//! Strict JSON: bounded size and depth, no duplicate members, no arrays in place of objects.
 //!
 //! Parsers differ on duplicates (first wins, last wins); whoever signs with one and installs with another can be made to
 //! disagree about what was signed. So signed bytes with a duplicate are refused before anything reads them. Likewise serde
@@ -90,7 +90,7 @@ pub fn check(bytes: &[u8], limits: Limits) -> Result<(), Error> {
     reader.end().map_err(Error::Syntax)
 }
 
-/// Walks any JSON value and keeps nothing; the number is the depth that is left.
+/// Walks any JSON value and keeps nothing; the number is the remaining depth.
 struct Unique(usize);
 
 impl Unique {

@@ -5,12 +5,12 @@
 //! | [`json`] | strict JSON: a size limit, a depth limit, no duplicate members |
 //! | [`ids`] | names of nodes, fleets, components and channels, safe as path and topic parts |
 //! | [`version`], [`digest`], [`platform`] | the small values everything else is made of |
-//! | [`notice`], [`topics`] | the doorbell and where it rings |
+//! | [`notice`], [`topics`] | the message that triggers a check, and its topics |
 //! | [`report`] | what the node tells the cloud |
 //! | [`manifest`], [`channel`] | a release and the stream that points at it, both signed through TUF |
 //! | [`refusal`] | why something was refused: code, headline, found, expected, fix |
 //!
-//! Nothing here is believed because it parsed: authority is decided in `slipway-verify`.
+//! Parsing gives no authority; that is decided in `slipway-verify`.
 
 pub mod channel;
 pub mod digest;

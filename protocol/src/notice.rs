@@ -1,4 +1,4 @@
-//! The notice: a doorbell that anyone may ring. Nothing in it is believed.
+//! The notice: a message that triggers a check. Anyone may send it, and nothing in it is trusted.
 
 use crate::{ChannelName, ComponentName, Version, json};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub struct Notice {
     /// The version said to be out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,
-    /// The version of the repository's timestamp role when the bell was rung.
+    /// The version of the repository's timestamp role when the notice was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp_version: Option<u64>,
 }

@@ -9,7 +9,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Category {
-    /// Content that no trusted builder or release key vouches for.
+    /// Content that no trusted builder or release key has signed.
     ArbitrarySoftware,
     /// Configuration or a command that cannot be carried out as written.
     Configuration,

@@ -1,4 +1,6 @@
-//! The story. A chapter does something to the fleet, waits for what the devices report through the broker, and then checks facts:
+//! The steps of the demo.
+//!
+//! Each acts on the fleet, waits for what the devices report through the broker, and then checks facts:
 //! records, links, configuration files, health, and what the release server was really asked for.
 
 use crate::fleet::{Fleet, Wanted, component, fact};

@@ -1,4 +1,4 @@
-//! A node: its folder, its configuration, its agent as a real process, and what it says.
+//! A node of the fleet: folder, configuration, agent process, and its output.
 
 use anyhow::{Context as _, Result, bail};
 use slipway_agent::status::Status;

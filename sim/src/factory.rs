@@ -1,4 +1,4 @@
-//! The operator's side of a fleet: keys, a repository on a web server with faults, a private Sigstore, releases.
+//! The operator's side of a fleet: keys, a repository on a web server, a private Sigstore, releases.
 
 use anyhow::{Context as _, Result};
 use slipway_operator::{ArtifactOptions, ChannelChange, InitOptions, ReleaseOptions, Repo};

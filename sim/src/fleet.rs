@@ -1,4 +1,4 @@
-//! The stage: an operator, a broker and three devices, and the questions that a chapter asks of them.
+//! The fleet of the demo: an operator, a broker and three devices, with checks of their state.
 
 use crate::live::Live;
 use crate::screen::{Screen, seconds};

@@ -1,4 +1,4 @@
-//! Lets a child of its own play the story, and leaves nothing behind however that ends: well, badly, by a panic or by a signal.
+//! Runs the demo in a child process, and cleans up however that ends: success, panic or signal.
 //!
 //! Everything happens in one folder: all files, and the copy of this program that everybody runs. So whatever is to be ended afterwards
 //! is found by its executable, even when nobody is left who knows its process id.

@@ -1,4 +1,4 @@
-//! What the devices say, heard live at the broker as an operator hears it.
+//! Receives the devices' reports from the broker, as an operator does.
 
 use anyhow::{Context as _, Result, bail};
 use slipway_operator::mqtt::{self, Broker};

@@ -1,4 +1,4 @@
-//! The demo: a broker, a release server and three agents as real processes, and a story that a person can follow.
+//! The demo: a broker, a release server and three agents as real processes, step by step.
 //!
 //! One program, several roles, so that it needs nothing but a Rust toolchain: `slipway-sim agent …` is the agent, a copy with dials
 //! behind its end is the stand-in for edgecore, `slipway-sim demo` plays, and without arguments it is the [`keeper`] of all these.

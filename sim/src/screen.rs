@@ -1,4 +1,4 @@
-//! The terminal: headings, lines, and one line that shows what is being waited for.
+//! Terminal output: headings, lines, and a line that shows what the demo waits for.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A wrong clock: `libfaketime`, which tells a program another time.
+//! Gives a program a wrong clock, with `libfaketime`.
 
 use anyhow::{Result, ensure};
 use slipway_sim::AgentProgram;

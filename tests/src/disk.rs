@@ -1,4 +1,4 @@
-//! Small disks that can be full: an ext4 in a file, mounted where only this test sees it.
+//! Small disks that can fill up: an ext4 in a file, mounted where only this test sees it.
 
 use crate::faults::PATIENCE;
 use anyhow::{Context as _, Result, ensure};

@@ -1,6 +1,6 @@
-//! A device in trouble: it has taken its second release, then something happens to what it keeps, and it must find its way back alone.
+//! A device whose files are damaged after its second release; it must recover without help.
 //!
-//! Built on the small world of [`crash`](crate::crash): the component is a shell script, an update takes two seconds, and a program of
+//! Built on the small setup of [`crash`](crate::crash): the component is a shell script, an update takes two seconds, and a program of
 //! which one byte was changed leaves a mark when it runs.
 
 use crate::crash::device::CrashDevice;

@@ -1,4 +1,4 @@
-//! What the end-to-end scenarios share: the freshly built programs, a broker, a factory with one device.
+//! Helpers of the end-to-end scenarios: the built programs, a broker, a factory with one device.
 
 pub mod clock;
 pub mod crash;

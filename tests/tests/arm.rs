@@ -1,4 +1,4 @@
-//! The agent built for 64-bit ARM, run under emulation: it verifies real provenance, shows its state, installs an offline bundle.
+//! Runs the agent for 64-bit ARM under emulation: verification, status, an offline bundle.
 //!
 //! `tests/run` builds it by `cross/build` and says where it is.
 

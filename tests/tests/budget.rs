@@ -1,4 +1,4 @@
-//! What a download may cost ends it, is told once, and outlives the agent; a person lets it go on.
+//! The byte budget of a download: enforced, reported once, kept through restarts, lifted by a person.
 
 use anyhow::Result;
 use slipway_protocol::Event;

@@ -1,4 +1,4 @@
-//! The agent under clocks that are wrong, and after years without power: by `libfaketime`, which tells a program another time.
+//! The agent with wrong clocks and after years without power, with `libfaketime`.
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::{SignedDuration, Timestamp};

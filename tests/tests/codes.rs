@@ -1,4 +1,4 @@
-//! Every refusal of every crate, in one test: codes, wording, and the document that lists them.
+//! Checks the refusals of all crates: codes, wording, and the document that lists them.
 
 use slipway_protocol::Refusal;
 use std::collections::{BTreeMap, BTreeSet};

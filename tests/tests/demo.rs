@@ -1,4 +1,4 @@
-//! The demo: its story really happens, it ends with 0, and it leaves nothing behind.
+//! The demo: each step happens, it exits with 0, and it leaves no files or processes.
 
 use anyhow::Result;
 use slipway_sim::device::processes_below;

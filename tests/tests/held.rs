@@ -1,4 +1,4 @@
-//! What the operator holds back is not looked into: a halted rollout and a wave that is yet to come say no more than that.
+//! Halted rollouts and future waves: the device reports that, and checks nothing of the release.
 
 use anyhow::Result;
 use slipway_operator::ChannelChange;

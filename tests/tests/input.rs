@@ -1,4 +1,4 @@
-//! Bad input: configuration is refused at start by line, notices and commands change nothing and cost little.
+//! Bad input: configuration is refused with its line; bad notices and commands change nothing.
 //!
 //! Takes about 20 s: each part waits for real connections, and for the pause between two checks that notices are held to.
 

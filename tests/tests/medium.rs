@@ -1,4 +1,4 @@
-//! What comes and goes: a medium that is pulled out in the middle of an installation, and a reader who looks while files are being made.
+//! A medium that is removed during an installation, and readers of files that are being written.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use slipway_agent::storage::slots::Slots;

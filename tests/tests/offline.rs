@@ -1,4 +1,4 @@
-//! Offline bundles: the same states and the same refusals, with no network; with a running agent and without one.
+//! Offline bundles without a network: the same states and refusals, with and without a service.
 
 use anyhow::Result;
 use slipway_operator::ChannelChange;

@@ -1,4 +1,4 @@
-//! Real input: the artifact that `npm pack sigstore@2.1.0` fetches, its real provenance, Sigstore's real public-good root.
+//! Real input: npm's package sigstore 2.1.0, its provenance, and Sigstore's public-good root.
 //!
 //! Released by the operator's program, announced through a real mosquitto, taken by a real agent. Needs the npm registry and the public
 //! vectors; without them it is skipped, except in CI. Takes about 30 s: six notices, each held to the pause between two checks.

@@ -1,4 +1,4 @@
-//! What was begun goes on: across dropped connections, SIGKILL at any moment, and notices that overtake one another.
+//! Updates continue after dropped connections, SIGKILL at any moment, and overlapping notices.
 
 use anyhow::Result;
 use slipway_operator::Role;

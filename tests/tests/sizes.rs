@@ -1,4 +1,4 @@
-//! Artifacts around 2 GiB and 4 GiB, where others' 31 and 32 bits end (pains, row 25), with files that are mostly holes.
+//! Artifacts around 2 GiB and 4 GiB, the limits of 31 and 32 bits, as sparse files.
 //!
 //! The six downloads take 4 to 8 s each: whoever goes on with 4 GiB hashes what is there already first, and the kernel makes zeros of holes.
 

@@ -1,4 +1,4 @@
-//! An authority of the trusted root: a chain of certificates, and when it may vouch for anything.
+//! An authority of the trusted root: a chain of certificates, and when it was in force.
 
 use crate::certificate;
 use crate::error::Check;
@@ -188,7 +188,7 @@ impl Authority {
         Ok(Self { chain, window, purpose, proven: OnceLock::new() })
     }
 
-    /// Whether it may vouch at all these times. Both ends belong to the window.
+    /// Whether it was in force at all these times. Both ends belong to the window.
     pub(crate) fn in_force(&self, times: &[Timestamp]) -> bool {
         times.iter().all(|time| self.window.contains(*time))
     }

@@ -1,4 +1,4 @@
-//! Whether a release may be installed here: two independent proofs, who may release and who built it, joined in one value.
+//! Decides whether a release may be installed here, from two proofs: who released and who built it.
 //!
 //! [`Authorized`] can be made nowhere else and read from no file: whoever holds one holds the verdict of this run, over these bytes.
 
@@ -11,7 +11,7 @@ use crate::tuf::AuthenticTarget;
 use slipway_protocol::{Artifact, ComponentName, Manifest, Platform, Refusal, Sha256};
 use std::ops::Deref;
 
-/// Whose word counts for a release: the release keys, and the targets keys above them. Never the rollout key.
+/// The roles that may sign a release: the release keys, and the targets keys above them. Never the rollout key.
 const RELEASE_ROLES: [&str; 2] = ["releases", "targets"];
 
 /// A value that was authorized. No constructor outside this module, and no `Deserialize`: a verdict is never stored, only evidence is.

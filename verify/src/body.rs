@@ -1,4 +1,4 @@
-//! Whether the log's entry is about this very signature: digest, signature and verifier in its body against the bundle's.
+//! Checks that the log entry is about this signature: digest, signature and verifier in its body.
 //!
 //! Without this a real entry about something else lends its time and its place in the log (CVE-2022-36056).
 //!

@@ -1,4 +1,4 @@
-//! The gate: what a Sigstore bundle must look like before anything in it is looked at as evidence.
+//! Checks the shape of a Sigstore bundle before anything in it is used as evidence.
 //!
 //! A bundle's media type is unsigned, so it decides nothing by itself: what must be present is decided by [`LogRule`], which is the
 //! operator's, and a bundle that claims an older format gets no easier way in.
@@ -26,7 +26,7 @@ pub enum LogRule {
     UnsafePromiseOnly,
     /// No log at all, only timestamps; only with a trusted root that names no log. Opt-in.
     UnsafeTimestampOnly,
-    /// No log entry is needed; one that is there must still verify. Only with a key, whose holder vouches alone. Opt-in.
+    /// No log entry is needed; one that is there must still verify. Only with a key, whose holder is trusted alone. Opt-in.
     UnsafeNoLog,
 }
 

@@ -1,4 +1,4 @@
-//! The signing certificate's profile: what Fulcio issues for signing code, and nothing else.
+//! Checks the signing certificate's profile: what Fulcio issues for signing code, and nothing else.
 //!
 //! The certificate must be exactly of the kind that is expected before its claims are compared with anything. Who issued it is
 //! [`crate::path`]'s question.

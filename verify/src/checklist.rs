@@ -1,4 +1,4 @@
-//! Where each check of the specifications is made: the table for reviewers. No code but the test that keeps it whole.
+//! Lists where each check of the specifications is made, for reviewers; a test keeps it complete.
 //!
 //! It has every check of the Sigstore client, Rekor, Rekor v2, Fulcio and in-toto specifications and of SLSA's verifier, in their order; the second
 //! column is the module of this crate, with what it builds on. What the Sigstore project's own verifier accepts beyond it is marked *peer*
@@ -49,11 +49,11 @@
 //! | token: nonce, policy, accuracy | cannot be checked offline | none: not read |
 //! | promise (SET) over body, time, global index and log | `log`, `key` | `LOG-PROMISE` |
 //! | a promise has a time, Rekor v2 has neither; a time without a promise counts for nothing | `bundle` | `LOG-TIME`, `LOG-PROMISE` |
-//! | log's key in force at every signed time, whoever tells it; a log that has ended vouches for nothing without a time (*peer*: no end) | `log` | `LOG-WINDOW` |
+//! | log's key in force at every signed time, whoever tells it; a log that has ended proves nothing without a time (*peer*: no end) | `log` | `LOG-WINDOW` |
 //! | **Path, at every signed time** | | |
 //! | leaf's own dates | `path` | `CERT-NOT-YET`, `CERT-EXPIRED` |
 //! | issuer by name and key id, in one authority in force at all times | `path` | `CERT-CHAIN`, `CERT-AUTHORITY` |
-//! | signature, once; codeSigning all the way; name constraints | `path`, by webpki | `CERT-SIGNATURE`, `CERT-PROFILE`, `CERT-PATH` |
+//! | signature, once; codeSigning along the whole path; name constraints | `path`, by webpki | `CERT-SIGNATURE`, `CERT-PROFILE`, `CERT-PATH` |
 //! | basicConstraints and keyCertSign of every certificate that issued another (webpki reads no key usage) | `path` | `CERT-AUTHORITY-USAGE` |
 //! | certificates of the bundle between leaf and root: only for roots that name root certificates alone; their dates, the root's path length | `bundle`, `path` | `CERT-CHAIN`, `CERT-EXPIRED`, `CERT-NOT-YET`, `CERT-PATH` |
 //! | revocation | not by design: certificates live ten minutes | none: by design |

@@ -1,4 +1,4 @@
-//! A log's checkpoint: the size and root hash of its tree, in a signed note (C2SP), and whether a trusted log made it.
+//! Verifies a log's checkpoint: size and root hash of its tree in a signed note (C2SP).
 
 use crate::error::Check;
 use crate::key::Hash;

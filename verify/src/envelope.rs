@@ -1,4 +1,4 @@
-//! The files in which builders publish a DSSE envelope, byte for byte, from what a Sigstore bundle keeps of it.
+//! Rebuilds, byte for byte, the files in which builders publish a DSSE envelope.
 //!
 //! A log entry of kind `intoto` 0.0.1 is about the whole file: Rekor hashed what the signer uploaded and indexes the entry by that hash
 //! (rekor, `pkg/types/intoto/v0.0.1/entry.go`). Both signers that used the kind wrote Go's JSON of one structure, without white space

@@ -1,4 +1,4 @@
-//! The table of checks: every way in which this crate says no, each with a stable code, who must act, and how to fix it.
+//! The table of checks: every refusal of this crate, with a stable code, who must act, and the fix.
 //!
 //! [`Check::refuse`] makes a check's refusal, with the values found and expected. No two causes share a code.
 

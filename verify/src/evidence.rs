@@ -1,4 +1,4 @@
-//! What evidence is about, who must have signed it, and what it was found to prove: the words, without the procedure in [`crate::sigstore`].
+//! Types of evidence: its artifact, its signer, and what it proves. [`crate::sigstore`] verifies it.
 
 use crate::key::PublicKey;
 use jiff::Timestamp;
@@ -6,7 +6,7 @@ use serde::Serialize;
 use sigstore_crypto::CertificateInfo;
 use slipway_protocol::{Sha256, Sha512, Version};
 
-/// What is said to have been signed.
+/// The signed artifact.
 #[derive(Clone, Copy, Debug)]
 pub enum Artifact<'a> {
     /// The bytes themselves.
@@ -20,7 +20,7 @@ pub enum Artifact<'a> {
 /// Who must have signed.
 #[derive(Clone, Copy, Debug)]
 pub enum Signer<'a> {
-    /// The holder of a certificate with this identity, vouched for by this issuer. Both are compared exactly.
+    /// The holder of a certificate with this identity from this OIDC issuer. Both are compared exactly.
     Identity {
         /// The certificate's subject alternative name.
         identity: &'a str,
@@ -31,14 +31,14 @@ pub enum Signer<'a> {
     Key(&'a PublicKey),
 }
 
-/// The artifact that provenance is wanted for.
+/// The artifact whose provenance is verified.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// Its name among the provenance's subjects.
     pub name: &'a str,
     /// Its SHA-256.
     pub sha256: Option<Sha256>,
-    /// Its SHA-512. Whoever gives both must have them of the same bytes.
+    /// Its SHA-512. If both are given, they must be of the same bytes.
     pub sha512: Option<Sha512>,
     /// The release's version, for policies that bind the tag to it.
     pub version: Option<&'a Version>,
@@ -50,7 +50,7 @@ pub struct Subject<'a> {
 pub struct Evidence {
     /// The certificate's identity; none with a key.
     pub identity: Option<String>,
-    /// Who vouched for the identity.
+    /// The OIDC issuer of the identity.
     pub issuer: Option<String>,
     /// Every verified time of the signature, earliest first.
     pub signed_times: Vec<Timestamp>,

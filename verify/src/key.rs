@@ -1,4 +1,6 @@
-//! Whether a signature is one key's, a signer's or a log's: the curves and digests that are supported, RSA and ML-DSA refused by name.
+//! Verifies signatures by a single key of a signer or a log, on the supported curves and digests.
+//!
+//! RSA and ML-DSA are refused by name.
 
 use crate::error::Check;
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;

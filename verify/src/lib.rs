@@ -8,7 +8,7 @@
 //! | [`provenance`] | whether proven provenance says what the policy asks |
 //! | [`root`] | whether a Sigstore trusted root is fit to be trusted by |
 //! | [`tuf`] | who may release: the operator's TUF repository |
-//! | [`report`] | nothing: what a person asks and is told |
+//! | [`report`] | nothing: questions and reports of `verify` |
 //! | `evidence` | nothing: what is signed, by whom, and what that proves, for all others |
 //! | [`envelope`] | nothing: the files that a log entry may be about |
 //! | [`checklist`] | where each check of the specifications is made |

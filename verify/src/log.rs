@@ -1,4 +1,4 @@
-//! Whether an entry is in the transparency log, and since when: promise, proof and checkpoint, bound to one trusted log by id, name and key.
+//! Verifies that an entry is in a trusted transparency log, and since when: promise, proof, checkpoint.
 //!
 //! Signer's name, origin, tree size and index must all agree with the trusted root and with each other. A log's time is judged by that log's
 //! window alone; nothing asks what time it is now.
@@ -44,7 +44,7 @@ pub(crate) fn promised(entry: &Entry, log: &Log) -> Result<Option<Timestamp>, Re
 }
 
 /// Checks that the key of `log` was in force at every signed time, whoever tells it: Rekor v2 has no time of its own, and a proof of v1 does not
-/// prove one. Without any time, a log that has ended vouches for nothing.
+/// prove one. Without any time, a log that has ended proves nothing.
 pub(crate) fn in_force(log: &Log, times: &[Timestamp]) -> Result<(), Refusal> {
     let end = log.window.end;
     let wanted = || format!("{} to {}", log.window.start, end.map_or_else(|| "now".to_owned(), |end| end.to_string()));

@@ -1,4 +1,4 @@
-//! Whether a trusted authority issued the signing certificate, and all of them were in force at every signed time.
+//! Verifies that a trusted authority issued the certificate, and all were in force when it signed.
 //!
 //! webpki judges the path: signature, names, purposes, constraints, unknown critical extensions. It reads no key usage, its anchors carry
 //! no dates, and it is asked once; so the right to issue is asked of every issuer here, and dates and windows are judged at every time.

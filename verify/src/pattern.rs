@@ -1,4 +1,4 @@
-//! A small pattern language for identities and builders: literal text with three placeholders, always matched from end to end.
+//! Patterns for identities and builders: literal text with three placeholders, matched as a whole.
 //!
 //! `*` stands for one or more characters other than `/` and `@`; `{semver}` for three numbers `1.2.3`; `{version}` for the version of the
 //! release at hand, without its leading `v`. Nothing else is special, so a dot is a dot.

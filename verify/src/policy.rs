@@ -1,4 +1,4 @@
-//! What provenance must say, as the operator wrote it: one TOML file per component.
+//! Policies: what provenance must say, in one TOML file per component.
 //!
 //! A policy that is empty, contradictory, or has a key that is not known does not load; nothing is accepted by default. What loosens it
 //! carries `unsafe` in its name. [`Policy::explain`] says in words what is accepted.
@@ -81,7 +81,7 @@ pub(crate) struct Alternative {
 /// Who may sign.
 #[derive(Clone, Debug)]
 pub(crate) enum Signers {
-    /// Whom an issuer vouches for in a certificate.
+    /// The identity in a certificate, and its issuer.
     Certificate(CertificateRule),
     /// Holders of listed keys.
     Keys(KeyRule),
@@ -183,7 +183,7 @@ impl Policy {
         Ok(Self { component: file.component, digest, preset, profile, own, also, log })
     }
 
-    /// Reads the content of a policy file; a mistake is told with the file's name.
+    /// Reads the content of a policy file; a mistake is shown with the file's name.
     ///
     /// # Errors
     /// As [`Self::parse`].
@@ -232,7 +232,7 @@ impl Policy {
         }
     }
 
-    /// The SHA-256 of its text, to be told apart in reports.
+    /// The SHA-256 of its text, which identifies it in reports.
     #[must_use]
     pub fn digest(&self) -> &Sha256 {
         &self.digest

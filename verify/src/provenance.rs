@@ -1,4 +1,4 @@
-//! Whether proven provenance says what the policy asks: signer, builder, source, ref, trigger, and that all its parts agree.
+//! Checks proven provenance against a policy: signer, builder, source, ref, trigger, consistency.
 //!
 //! The certificate is the identity provider's word about the run, the predicate the builder's. Each is compared with the policy, and
 //! they with each other: the source must be the same in certificate, trigger and material. Where keys sign in place of certificates
@@ -20,7 +20,7 @@ use slipway_protocol::{Refusal, Sha256, Version};
 mod facts;
 mod keys;
 
-/// What was established about an artifact's build. Data for reports: it vouches for nothing by itself.
+/// What was established about an artifact's build. Data for reports: it gives no authority.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Provenance {
@@ -30,7 +30,7 @@ pub struct Provenance {
     pub digest_algorithm: &'static str,
     /// The certificate's identity; none where keys signed.
     pub identity: Option<String>,
-    /// Who vouched for it.
+    /// Who signed it.
     pub issuer: Option<String>,
     /// The keys that signed, where the policy lists keys.
     pub keys: Vec<KeySignature>,
@@ -137,7 +137,7 @@ pub fn verify_provenance(
         profile.accepts(&bundle, &proven)?;
     }
     has_version(policy, subject.version)?;
-    // From here on everything is authentic; what is left is whether it is what we want.
+    // From here on everything is authentic; the question is whether it is acceptable.
     let (alternative, claims, facts) = judge(&statement, &proven, policy, subject)?;
     let mut found = found(policy.title_of(alternative), policy, subject, form, &statement, claims, facts);
     found.identity = Some(proven.identity);

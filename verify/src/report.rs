@@ -1,4 +1,4 @@
-//! What a person at a desk asks and is told, the same on a device and at the operator's: the artifact as he names it, and what was proven about
+//! Questions and reports of `verify`, the same on a device and for operators: the artifact as it is named, and what was proven about
 //! it in lines or as JSON. Values come from certificates and predicates, so none may draw on a terminal.
 
 use crate::evidence::{Evidence, Subject};

@@ -1,4 +1,4 @@
-//! Sigstore's trusted root: the keys and certificates that anchor verification, parsed once and validated whole.
+//! Sigstore's trusted root: the keys and certificates that anchor verification, validated as a whole.
 
 use crate::authority::{Authority, TIME_STAMPING};
 use crate::certificate::CODE_SIGNING;
@@ -115,7 +115,7 @@ impl SigstoreRoot {
         };
         let certifying = authorities(&root.certificate_authorities, CODE_SIGNING)?;
         let mut timestamp_authorities = authorities(&root.timestamp_authorities, TIME_STAMPING)?;
-        // GitHub's first authority was not for timestamps alone; it is left out rather than refusing the whole root for it.
+        // GitHub's first authority was not for timestamps alone; it is omitted; the rest of the root is used.
         timestamp_authorities.retain(Authority::stamps_only);
         let supported: BTreeSet<[u8; 32]> = logs.iter().chain(&certificate_logs).map(|log| log.id).collect();
         let stated = root.tlogs.iter().chain(&root.ctlogs).map(|log| log.log_id.key_id.as_bytes());
@@ -152,7 +152,7 @@ impl SigstoreRoot {
         self.certificate_logs.iter().find(|log| log.id == id)
     }
 
-    /// Refuses a log that is in the root and was left out for its kind of key or tree: no fault of whoever names it.
+    /// Refuses a log of the root that was omitted for its kind of key or tree.
     pub(crate) fn supports_log(&self, id: &[u8]) -> Result<(), Refusal> {
         if self.unsupported_logs.contains(id) {
             let seen = format_args!("log {} with another kind of key or tree", hex::encode(id));
@@ -267,7 +267,7 @@ mod tests {
         assert!(!github.has_logs() && !github.has_certificate_logs());
     }
 
-    /// What a root may hold that is not known here: it is left out, and the rest is trusted as before.
+    /// Unknown content that a root may have: it is omitted, and the rest is trusted as before.
     #[test]
     fn unknown_parts_are_omitted_and_refuse_nothing_else() {
         let logs = |edit: &dyn Fn(&mut serde_json::Value)| {

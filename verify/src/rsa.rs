@@ -18,7 +18,7 @@ use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoRef};
 pub(crate) const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 /// Shorter keys are within reach (NIST SP 800-131A); longer ones only cost a small device time, and Sigstore's registry has none.
 const BITS: std::ops::RangeInclusive<u32> = 2048..=4096;
-/// What ring takes. Real keys have 65537, few 3; a large one only costs a small device time.
+/// The exponents that the library ring accepts. Real keys have 65537, few 3; a large one only costs a small device time.
 const EXPONENTS: std::ops::RangeInclusive<u64> = 3..=(1 << 33) - 1;
 
 /// An algorithm as webpki knows it.

@@ -1,6 +1,6 @@
-//! Whether a trusted certificate log has seen the signing certificate: its signed certificate timestamps (RFC 6962, section 3.2).
+//! Verifies that a trusted certificate log has the certificate: its SCTs (RFC 6962 section 3.2).
 //!
-//! What a log signed is the certificate without these timestamps. It is spliced from the bytes as they came, never written anew from a
+//! What a log signed is the certificate without these timestamps. It is spliced from the bytes as they came, never encoded again from a
 //! parsed form, which might tidy up what the log has signed as it was.
 
 use crate::certificate::{self, Leaf};

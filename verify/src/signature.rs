@@ -1,4 +1,4 @@
-//! Whether the artifact is what was signed: the signature over it or over the statement that names it, and the log entry about both.
+//! Verifies the signature over the artifact, or over the statement that names it.
 
 use crate::body::{Body, Verifier, signature_of};
 use crate::bundle::{Bundle, Content, Envelope, MessageSignature};
@@ -100,7 +100,7 @@ fn of_artifact(message: &MessageSignature, key: &Key, body: Option<&Body>, artif
             return Err(Check::ArtifactDigest.refuse(hex::encode(seen), hex::encode(digest)));
         }
     }
-    // What the log vouches for goes before what the bundle says of itself.
+    // What the log proves has priority over what the bundle claims.
     let hash = hash_of(key, body.map(|body| body.hash).or_else(|| stated.and_then(|(hash, _)| hash)))?;
     let signature = message.signature.as_bytes();
     let verified = match (key, artifact.artifact) {

@@ -1,4 +1,4 @@
-//! Whether a Sigstore bundle proves who signed what, and when: all checks in the order of the client specification.
+//! Verifies a Sigstore bundle: who signed what, and when, in the order of the client specification.
 //!
 //! Shape, certificate, signed times, the certificate's path at each of them, its log, the signature's log, the signature, and the entry about
 //! it. Nothing is used for a decision before it is proven, and nothing asks what time it is now: the signed times are in the result, for a

@@ -1,4 +1,4 @@
-//! Whether a trusted timestamp authority says when the signature was there: RFC 3161 tokens.
+//! Verifies timestamps of a signature by trusted timestamp authorities: RFC 3161 tokens.
 //!
 //! The signer is the first certificate of an authority of the trusted root, never one that the token brings. That very authority must have
 //! been in force at the time it states, by its window and by the dates of its whole chain.

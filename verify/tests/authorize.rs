@@ -1,4 +1,4 @@
-//! Both proofs together: a manifest that TUF vouches for and provenance that Sigstore vouches for, and each way they can fail to meet.
+//! Both proofs together: a manifest from TUF and provenance from Sigstore, and how they can disagree.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,4 +1,4 @@
-//! `slipway-agent config check`: whether the service would take a configuration, as `nginx -t`.
+//! `slipway-agent config check`: whether the service would accept a configuration, like `nginx -t`.
 
 use super::{Args, Stop};
 use crate::config::{self, Config, read_limited};

@@ -1,4 +1,4 @@
-//! What each command is for and which options it takes: the texts of `--help`, and what is refused as wrong usage.
+//! The table of commands and options, from which `--help` and usage errors are made.
 
 use std::fmt::Write;
 

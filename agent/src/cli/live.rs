@@ -1,4 +1,4 @@
-//! Shows what a command was answered: a line per event, a bar while bytes come, tables at the end, or JSON lines.
+//! Shows the answers to a command: a line per event, a progress bar, tables, or JSON lines.
 
 use super::{Stop, ended};
 use crate::control::{Response, Unblocked};

@@ -1,4 +1,4 @@
-//! `slipway-agent restore`: the restore unit's work, and what a person may look at by hand.
+//! `slipway-agent restore`: the command that the restore unit runs; a person may run it, too.
 
 use super::{Args, Stop, runtime};
 use crate::process::supervisor::Tools;

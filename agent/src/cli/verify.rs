@@ -1,4 +1,4 @@
-//! `slipway-agent verify`: what an artifact's provenance proves, against a policy, without installing anything.
+//! `slipway-agent verify`: verifies an artifact's provenance against a policy; installs nothing.
 
 use super::{Args, Stop};
 use crate::config::read_limited;

@@ -1,4 +1,4 @@
-//! Finds every mistake in a configuration's text, with its line: what the service refuses at start and `config check` shows.
+//! Finds every mistake in a configuration's text, with its line, for the service and `config check`.
 //!
 //! Two passes: first each key and its type, then rules about values and between keys. The second pass needs the complete configuration, so
 //! it runs only when the first one finds nothing.

@@ -1,4 +1,4 @@
-//! Holds docs/CONFIG.md and systemd/agent.toml.example to the types that serde reads.
+//! Checks docs/CONFIG.md and systemd/agent.toml.example against the types that serde reads.
 //!
 //! The keys come from the types: a deserializer notes which fields a struct asks for. So the tests fail when a key is added, renamed or
 //! removed in only one of the places. (Seen to fail for a field added to `Node`, for a key struck from the reference, for a default of

@@ -1,9 +1,9 @@
-//! The loop's eye on committed releases: what is started, or could be at any time, is what was committed.
+//! Checks committed releases: the files that are started, or could be, are the committed ones.
 //!
 //! | when | what is looked at |
 //! |---|---|
 //! | the agent started, a person asks for something, once a day | every byte of the committed release, beside the loop |
-//! | something rings | whether it is there |
+//! | a trigger | whether it exists |
 //! | a plain process ended | every byte, before it is started again |
 
 use super::{Driver, EffectOutcome, Live};
@@ -60,7 +60,7 @@ impl Driver {
         }
     }
 
-    /// Sees whether the committed release is gone: cheap enough for every ring.
+    /// Sees whether the committed release is missing: cheap enough for every trigger.
     pub(super) fn miss_slot(&mut self, component: &ComponentName) {
         let Some(committed) = self.committed(component) else { return };
         if let Some(reason) = self.executor.slots.missing(component, &committed.slot) {

@@ -1,4 +1,4 @@
-//! The loop's talk: reports to broker and commands, notices from the broker, requests from people on the device.
+//! Messages of the driver: reports to broker and commands, notices, requests on the device.
 
 use super::{Driver, Durable, Follower, Live, first_refresh, plan_version, report};
 use crate::clock;
@@ -66,7 +66,7 @@ impl Driver {
         let settled = self.live.get(component).is_none_or(|live| match &live.record.state {
             State::Idle | State::Inconsistent { .. } => true,
             State::Checking { retry, .. } if retry.at.is_some() => true,
-            // What was asked for has ended, and somebody else had rung meanwhile; a person's own ring is yet to be answered.
+            // The requested work has ended, and another trigger had come meanwhile; a person's own trigger is not answered yet.
             State::Checking { trigger, .. } => ended && trigger.by != TriggerSource::Operator,
             _ => false,
         });
@@ -135,7 +135,7 @@ impl Driver {
         }
     }
 
-    /// A doorbell: which component is a hint, and so is everything else in it.
+    /// A notice: the component is a hint, and so is everything else in it.
     fn notice(&mut self, notice: &Notice) -> Durable {
         let meant = |live: &Live| {
             notice.component.as_ref().is_none_or(|name| *name == live.config.name)

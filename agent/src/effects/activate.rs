@@ -1,4 +1,4 @@
-//! The orders that touch what runs: prepare, switch, and the way back.
+//! The effects that touch the running component: prepare, switch and restore.
 
 use super::{Executor, ManagedComponent, blocking};
 use crate::crashpoint::crashpoint;
@@ -178,7 +178,7 @@ impl Executor {
         blocking(move || snapshot::restore(&dir)).await
     }
 
-    /// Gives up the reserve, the release that is left, snapshots of others and downloads: all of it can be had again.
+    /// Deletes the reserve, the failed release, snapshots of others and downloads: all of it can be made or fetched again.
     fn make_room(&self, component: &ComponentName, from: Option<&SlotName>, to: Option<&Installed>) {
         tracing::warn!(%component, "disk full during rollback; deleting the reserve, downloads and the failed release");
         self.store.borrow_mut().give_up_reserve();

@@ -1,4 +1,4 @@
-//! Looks at what runs, and starts again what ended.
+//! Samples the running component, and restarts one that has exited.
 
 use super::{Executor, ManagedComponent};
 use crate::process::health::Subject;
@@ -57,7 +57,7 @@ impl Executor {
         }
     }
 
-    /// Whether what runs is what was activated. A unit without the drop-in would start the old program for ever, be healthy, and a
+    /// Whether what runs is what was activated. A unit without the drop-in would keep starting the old program, be healthy, and a
     /// release would be committed that never ran.
     fn runs_it(&self, component: &ComponentName, subject: &Subject, process: &ProcessState) -> Option<CheckResult> {
         let ProcessState::Running(process) = process else { return None };

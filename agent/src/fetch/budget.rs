@@ -1,8 +1,8 @@
-//! What one artifact may cost: so many bytes over the network in a day, whatever becomes of them. Pure.
+//! Limits the bytes that one artifact may cost over the network per day. Pure.
 //!
 //! A line that drops costs nothing, since a download goes on where it was. What makes bytes come again is a server that cannot
 //! resume, one that sends the wrong file, a damaged disk, or a release that never gets further than its slot. On a metered line somebody
-//! pays for each of these, so they end, and a person is told.
+//! pays for each of these, so they end, and it is reported.
 
 use super::checks;
 use crate::storage::store::Account;
@@ -27,7 +27,7 @@ impl Budget {
         Self { account, allowed: size.saturating_mul(times.into()).saturating_add(EXTRA) }
     }
 
-    /// Says no when `wanted` bytes more are too many, so that none is fetched that can only be thrown away.
+    /// Refuses when `wanted` more bytes are too many, so that none is fetched in vain.
     ///
     /// # Errors
     /// Names what was spent, what is allowed, and until when.

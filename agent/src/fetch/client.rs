@@ -1,4 +1,4 @@
-//! HTTP: one client with the configured roots, limits on everything that a server could draw out, and every address in turn.
+//! HTTP: one client with the configured roots, limits on all that a server controls, and each URL in turn.
 
 use super::resume::{self, RangeRequest, ResponseHead, ResumeDecision};
 use super::sink::Sink;
@@ -48,7 +48,7 @@ pub struct HttpSettings {
     /// Hosts reached without `proxy`, as in `NO_PROXY`: `localhost,.example.org,10.0.0.0/8`.
     pub no_proxy: Option<String>,
     /// How many times its size an artifact may cost over the network in a day, and 1 MiB more. Once for the artifact itself, once for a
-    /// server that sent the wrong file or a part that was damaged, once for servers that begin anew.
+    /// server that sent the wrong file or a part that was damaged, once for servers that start over.
     pub byte_budget: u32,
     /// Whether plain http will do. Content is verified in any case; this is about who sees and delays it.
     pub allow_http: bool,
@@ -179,7 +179,7 @@ impl Client {
     /// Fetches an artifact: tries each address once, goes on where the last one stopped, and ends with a durable file that has
     /// the wanted digests, or with an error and a part that the next call goes on with.
     ///
-    /// `progress` is told the position in the file; it goes back when a server makes us begin anew. `checkpoint` is told what is to
+    /// `progress` is told the position in the file; it decreases when a server makes us start over. `checkpoint` is told what is to
     /// be handed back to the next call; it makes that durable before it returns, and is told 0 before anything is overwritten. Dropping
     /// the future cancels. Nothing is asked for that the budget does not cover.
     ///

@@ -1,4 +1,4 @@
-//! What a server's answer to a request for an artifact means. Pure; the client obeys.
+//! Decides what a server's answer to a request for an artifact means. Pure.
 //!
 //! A range is asked for with `If-Range` on the strong entity tag that came with the bytes we have, and only of the server that
 //! gave it: another mirror has other tags. Whatever the answer claims, the digest of the whole file decides in the end.
@@ -50,7 +50,7 @@ pub enum ResumeDecision {
     Refuse(Refusal),
 }
 
-/// The longest wait that a server may impose: it must not be able to keep a device from updates for ever.
+/// The longest wait that a server may impose: it must not be able to keep a device from updates forever.
 pub const LONGEST_WAIT: u64 = 24 * 60 * 60;
 
 /// Decides what `answer` to `asked` means.
@@ -126,7 +126,7 @@ fn number(text: &str) -> Option<u64> {
     if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
-/// An entity tag that may vouch for bytes: weak ones (`W/"…"`) only vouch for meaning.
+/// An entity tag that identifies bytes: weak ones (`W/"…"`) only identify the meaning.
 #[must_use]
 pub fn strong(etag: &str) -> Option<&str> {
     let opaque = etag.strip_prefix('"')?.strip_suffix('"')?;

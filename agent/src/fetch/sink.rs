@@ -1,4 +1,4 @@
-//! Between an arriving stream and the part file: one block is written and hashed on a blocking thread while the next arrives.
+//! Writes a stream to the part file: a blocking thread writes and hashes one block while the next arrives.
 //!
 //! Memory is bounded by two blocks. A dropped sink leaves a thread that finishes its block, closes the file and ends; everything
 //! up to the last checkpoint is durable.

@@ -1,4 +1,4 @@
-//! The offline bundle as a place to fetch from: an uncompressed tar archive on a medium that may be pulled out at any moment.
+//! The offline bundle as a source: an uncompressed tar archive on a medium that may be removed any time.
 //!
 //! Nothing in it is trusted. It is read once for an index of names, and then by position: no path of it is ever used on the
 //! device, every read is bounded, and a read that fails is a value. It is not mapped into memory, where a missing medium would

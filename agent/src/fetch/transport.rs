@@ -1,4 +1,4 @@
-//! What a broken exchange with a server means, and how it is told without the secrets that a URL may hold.
+//! Turns a failed exchange with a server into a refusal, without the secrets that a URL may hold.
 
 use super::{FetchError, checks};
 use rustls::CertificateError;

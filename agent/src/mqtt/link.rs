@@ -1,4 +1,4 @@
-//! One connection after the other, for ever: dial, serve, wait, dial again.
+//! Keeps the connection: dials, serves, waits, and dials again.
 //!
 //! Every connection has a new event loop of the library: what an old one kept for sending again, the outbox keeps better, and no
 //! packet identifier, collision or keep-alive of an old connection can leak into the next.

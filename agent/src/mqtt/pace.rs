@@ -1,4 +1,4 @@
-//! How long to wait before dialling again, how much of a flood is read, and how often it is talked about. Pure.
+//! Delays before dialing again, and limits on reading and logging a flood of messages. Pure.
 
 use slipway_machine::time::doubled;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) struct Flood {
 }
 
 impl Flood {
-    /// Messages read in one second at full speed. A fleet rings a few times a day.
+    /// Messages read in one second at full speed. A fleet sends a few notices a day.
     const FREE: u32 = 200;
     /// What each further one costs: no more than some hundred a second are looked at, and the rest waits at the broker.
     const BRAKE: Duration = Duration::from_millis(5);

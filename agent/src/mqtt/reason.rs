@@ -1,4 +1,4 @@
-//! The MQTT library's errors in words that say what to do.
+//! Turns the MQTT library's errors into texts that say what to do.
 
 use super::settings::Address;
 use rumqttc::v5::mqttbytes::Error as CodecError;
@@ -40,7 +40,7 @@ pub(super) fn describe(error: &ConnectionError, address: &Address) -> String {
 }
 
 /// Whether the broker sent something that the library cannot take, and would send it again: a publish larger than we said we take, or
-/// one it cannot parse. Only a new session helps then, or the node is deaf for ever.
+/// one it cannot parse. Only a new session helps then, or the node never receives anything again.
 pub(super) fn poisoned(error: &ConnectionError) -> bool {
     match error {
         // A bare DISCONNECT or PINGRESP-like packet without a body is what the library calls "payload required"; nothing is sent again.

@@ -1,7 +1,7 @@
-//! One connection: what goes out and what came in.
+//! One connection to the broker: packets sent and received.
 //!
 //! A node can be connected and deaf: mosquitto 2.0.11 drops a publish larger than the node takes, as it must, but counts it as
-//! unacknowledged for ever, and after a receive maximum of those the session hears nothing more. Nobody says so, and the session
+//! unacknowledged forever, and after a receive maximum of those the session hears nothing more. Nobody says so, and the session
 //! outlives connections. So the node listens to its own presence: when it does not hear itself, it begins a new session.
 
 use super::in_flight::{Confused, InFlight, OutgoingPublish};
@@ -41,7 +41,7 @@ const WAITING: usize = 2 * WINDOW;
 const ECHO: Duration = Duration::from_secs(30);
 /// Checks of hearing without an answer that are lived with where none ever came, before a new session is tried after all.
 const TOLERATED: u32 = 24;
-/// Acknowledgements that may wait; a broker that has more of its notices unanswered ignores what it was told.
+/// Acknowledgements that may wait; a broker with more unanswered notices ignores the receive maximum.
 const ACKS: usize = 4096;
 /// Of those, how many are in the library's queue at once.
 const ACKS_IN_LINE: usize = 32;
@@ -84,7 +84,7 @@ struct Session {
     /// Subscribed: from here on, what is rung is heard.
     up: bool,
     stopping: bool,
-    /// An answer came or the first one became owed: the wait for it begins anew.
+    /// An answer came or the first one became owed: the wait starts again.
     answered: bool,
     /// A topic that the broker refused, in words.
     refused: Option<String>,
@@ -135,7 +135,7 @@ impl Session {
         tokio::pin!(silence, owed, goodbye, again, listen);
         loop {
             let polled = {
-                // Polled to its end: dropping it half-way would dial anew.
+                // Polled to its end: dropping it halfway would dial again.
                 let poll = event_loop.poll();
                 tokio::pin!(poll);
                 loop {

@@ -1,4 +1,4 @@
-//! What the configuration may say about MQTT, and which topics are refused.
+//! The `[mqtt]` table of the configuration, and which topics are refused.
 
 use crate::tls::TlsSettings;
 use serde::{Deserialize, Serialize};

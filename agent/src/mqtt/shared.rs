@@ -1,4 +1,4 @@
-//! What outlives a connection, and is changed both by the one who dials and by the one who serves.
+//! State that outlives a connection; `link` and `session` both change it.
 
 use super::pace::{Flood, Rarely};
 use super::settings::Topics;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 
-/// Notices that the driver has not answered, of every QoS; beyond that they are acknowledged and dropped: the bell rings already.
+/// Notices that the driver has not answered, of every QoS; beyond that they are acknowledged and dropped: a check is pending anyway.
 const UNPROCESSED: usize = 32;
 /// For name lookup, TCP, TLS and CONNACK together, on a slow link.
 pub(super) const DIAL_SECS: u64 = 20;
@@ -25,7 +25,7 @@ pub(super) struct Shared {
     pub(super) connection: u64,
     pub(super) flood: Flood,
     pub(super) bad: Rarely,
-    /// The next session begins anew and takes no retained messages: the old one holds something that cannot be read.
+    /// The next session is a new one without retained messages: the old one holds something that cannot be read.
     pub(super) poisoned: bool,
     /// The broker does not seem to let this node hear its own presence: how often that is still lived with.
     pub(super) tolerated: u32,

@@ -1,4 +1,4 @@
-//! What is watched while a release is on probation: its process, and the checks that the configuration names.
+//! Health of a release on probation: its process and the configured checks.
 //!
 //! One [`Prober::sample`] is one look at everything at once, bounded in time. What a series of samples means is judged by
 //! [`slipway_machine::judge`]. The defaults come from edgecore: without its cloud and on a fresh database it answers `/healthz` from the

@@ -1,4 +1,4 @@
-//! How a component's process is stopped, started and looked at: by systemd, as a plain process, or not at all.
+//! Starts, stops and inspects a component's process: by systemd, as a plain process, or not at all.
 //!
 //! Every verb is idempotent and bounded in time, so that an order may be repeated after a crash of the agent. That a start was accepted
 //! is never taken as evidence that anything runs: [`Supervisor::look`] says what does, and the machine judges it over time.

@@ -1,4 +1,4 @@
-//! The agent as one of its own components: how a release of the agent is activated, and how it is left again.
+//! Activates a release of the agent itself, and rolls it back.
 //!
 //! It goes through the same states as any other component, with three differences:
 //!
@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | prepare | stop it, put data by | copy the committed agent to [`crate::storage::layout::RESTORE`], arm the restore unit, see that it watches |
 //! | switch | link, start | link, ask for a restart; the *new* agent finds the order in the record, and answers it |
-//! | restore | link, start | never by the release that is left: the restore unit does it, from its copy; the agent that is put back answers |
+//! | restore | link, start | never by the failed release: the restore unit does it, from its copy; the restored agent answers |
 //!
 //! A release of the agent is thus activated only while a process of the committed one watches over it: [`crate::selfupdate::restore`].
 
@@ -165,10 +165,10 @@ impl AgentComponent {
         Err(RESTART.with(format_args!("none within {PATIENCE:?}"), wanted.display()))
     }
 
-    /// Leaves a release of the agent. `committed` is what the record calls so.
+    /// Rolls a release of the agent back. `committed` is the committed one by the record.
     ///
     /// # Errors
-    /// The agent that should be put back does not run yet: the restore unit has been asked.
+    /// The agent to restore does not run yet: the restore unit has been started.
     pub async fn restore(
         &self,
         from: Option<&SlotName>,
@@ -181,14 +181,14 @@ impl AgentComponent {
             self.slots.point(&self.component, &to.slot)?;
             return self.disarm();
         }
-        // Going back by hand, from a committed agent: as careful as going forward.
+        // A rollback by hand, from a committed agent: as careful as an update.
         if committed.is_some_and(|committed| committed.slot != to.slot && self.runs(&committed.slot)) {
             if self.link_at_start.as_ref() != Some(&to.slot) {
                 self.arm(committed, &to.slot, (to.artifact, to.version.clone())).await?;
             }
             return self.turn_into(&to.slot).await;
         }
-        // This is the release that is left. What it thinks of itself is on the disk; who acts on it is the committed one.
+        // This is the failed release. Its own judgement is on the disk; the committed one acts on it.
         self.watchman.start().await?;
         tokio::time::sleep(PATIENCE).await;
         Err(UNWATCHED.with(format_args!("{RESTORE_UNIT} did nothing for {PATIENCE:?}"), "the committed agent restored"))
@@ -218,7 +218,7 @@ impl AgentComponent {
     }
 }
 
-/// Also when the slot was damaged, set aside and made anew since: until it is started again, the process goes on from where that is now.
+/// Also when the slot was damaged, moved aside and made again since: until its restart, the process runs from where that is now.
 fn was_started_from(program: &Path, slots: &Slots, component: &ComponentName, slot: &SlotName) -> bool {
     let within = |dir: PathBuf| {
         let parent = dir.parent().and_then(|parent| std::fs::canonicalize(parent).ok());

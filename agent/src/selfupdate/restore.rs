@@ -1,10 +1,10 @@
-//! The way back of the agent itself: watches over a new agent, and puts the committed one back when that fails.
+//! Watches a new agent, and restores the committed one when the new one fails.
 //!
 //! ```text
 //! restore/slipway-agent   a copy of the committed agent: what the restore unit runs
 //! restore/armed           there while a release of the agent is being activated or watched: what, what else, until when
 //! restore/witness         the witness from before, should the new agent have left one that this one cannot read
-//! restore/failed          why a release was left, for the agent that was put back to report
+//! restore/failed          why a release failed, for the restored agent to report
 //! ```
 //! It works with the witness and the slots alone, never with the database. What it did is in the witness ([`Phase::Restored`]) before
 //! the link moves, so that it is finished after a cut at any instruction and done again without harm. [`judge`] decides; it is pure.
@@ -28,9 +28,9 @@ use std::time::Duration;
 
 /// The only format of `armed` there is.
 pub const FORMAT: u32 = 1;
-/// Restarts by systemd after which a new agent is left: one may be a cut, two are its fault.
+/// Restarts by systemd after which a new agent has failed: one may be a power cut, two are its fault.
 const RESTARTS: u32 = 2;
-/// Starts of the device during one update of the agent before it is left.
+/// Starts of the device during one update of the agent; after more, it has failed.
 const BOOTS: u32 = 3;
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -57,10 +57,10 @@ pub struct Armed {
     pub component: ComponentName,
     /// The release under test.
     pub testing: SlotName,
-    /// Its artifact and version, to be condemned if it fails.
+    /// Its artifact and version, which are blocked if it fails.
     #[serde(rename = "condemn")]
     pub block: (Sha256, Version),
-    /// The release that is put back if it does.
+    /// The release that is restored if it fails.
     pub back: Installed,
     /// Seconds from arming, or from a reboot, in which it must be committed.
     pub within: u64,
@@ -70,7 +70,7 @@ pub struct Armed {
     pub boots: u32,
 }
 
-/// Why a release of the agent was left, and what was seen of its end.
+/// Why a release of the agent failed, with evidence of how it ended.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Failed {
@@ -91,7 +91,7 @@ pub struct AgentObservation {
     pub link: Option<SlotName>,
     /// Restarts by systemd since the new agent was started.
     pub restarts: u32,
-    /// systemd has given the unit up.
+    /// systemd has stopped restarting the unit.
     pub given_up: bool,
 }
 
@@ -102,7 +102,7 @@ pub enum RestoreDecision {
     Over,
     /// It goes on.
     Watch,
-    /// The committed agent is to be put back, for this reason; none when the new agent has written down its own.
+    /// The committed agent must be restored, for this reason; none when the new agent recorded its own.
     Restore(Option<Refusal>),
     /// It was put back, as far as the witness goes.
     Finish,
@@ -288,7 +288,7 @@ pub enum Outcome {
     Nothing,
     /// One is, and there is nothing to put back.
     Healthy(Armed),
-    /// The release under test was left, and the committed one put back.
+    /// The release under test failed, and the committed one was restored.
     Restored(Armed),
 }
 
@@ -322,7 +322,7 @@ impl Restorer {
         self.look(armed).await
     }
 
-    /// Watches until the update is over, one way or the other. `ready` is told when it begins to.
+    /// Watches until the update is over, one way or the other. Calls `ready` when it begins to watch.
     ///
     /// # Errors
     /// As [`Self::once`].
@@ -330,7 +330,7 @@ impl Restorer {
         let Some(armed) = self.place.armed()? else { return Ok(Outcome::Nothing) };
         let now = clock::now().moment;
         if armed.deadline.boot != now.boot {
-            // Seconds of another boot say nothing; a device that starts again and again must not stretch it for ever.
+            // Seconds of another boot say nothing; a device that restarts again and again must not postpone it forever.
             let armed = Armed { deadline: now.after(armed.within), boots: armed.boots.saturating_add(1), ..armed };
             self.place.write("armed", &armed)?;
         }

@@ -1,4 +1,4 @@
-//! Durable changes to the file system, written once: what a function here did is still done after a power cut.
+//! Durable changes to the file system: what a function here did survives a power cut.
 //!
 //! Every change is made under a temporary name, synced, renamed, and the directory synced. A crash leaves at most files whose
 //! names begin with [`TEMPORARY`]; the next write of the same file replaces its own, [`sweep`] removes the rest.

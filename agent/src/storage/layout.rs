@@ -1,4 +1,6 @@
-//! Every name on disk, below the agent's state directory. Another name is another format: what an older agent wrote is under these.
+//! Every name on disk, below the agent's state directory.
+//!
+//! A changed name is a changed format: older agents have written under these.
 
 use slipway_protocol::{ComponentName, Sha256};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Slots: the place of each release of a component, and the link that says which one is current.
+//! Slots: one directory per release of a component, and the link to the current one.
 //!
 //! ```text
 //! slots/<component>/<slot>/bin/<component>          what runs, 0755
@@ -247,7 +247,7 @@ impl Slots {
     }
 
     /// Takes a slot whose payload is not what it should be from its place, so that nobody starts it: neither a process that ends and is
-    /// started again by its service manager, nor the next boot. What runs from it runs on. One that is sound stays where it is.
+    /// started again by its service manager, nor by the next boot. A process that runs from it keeps running. An intact slot stays where it is.
     ///
     /// # Errors
     /// The disk fails.

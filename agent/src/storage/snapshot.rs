@@ -1,4 +1,4 @@
-//! Configuration and data of a component, put by before a new release may touch them and brought back on rollback.
+//! Backs up a component's configuration and data before an activation, and restores them on rollback.
 //!
 //! The component is stopped before either. A database is copied whole, with its companions (`-wal`, `-shm`, `-journal`), under SQLite's
 //! own locks ([`lock`]): a process that still has it open makes it a refusal, never a torn copy. Owner, mode and time of a file come back
@@ -134,7 +134,7 @@ struct Entry {
     stored: Option<Stored>,
 }
 
-/// A file that was put by.
+/// A file in the backup.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {

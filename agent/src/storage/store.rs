@@ -1,4 +1,4 @@
-//! The store: records, reports and download cursors, durable before anybody acts on them.
+//! The store: records, reports and download cursors, durable before the agent acts on them.
 //!
 //! A commit is one batch in the database, on the disk before the witness hears of it; the witness is written only when something
 //! changes that it remembers. So after a cut the database is never older than the witness. When it is, it has lost something:
@@ -337,7 +337,7 @@ impl Store {
             return Ok(());
         }
         match self.write_witness(witness_data) {
-            // The database has it. Only both together could lose it, and the witness is told again.
+            // The database has it. Only both together could lose it, and the witness is written again.
             Err(refusal) if saved => self.unwitnessed = Some(refusal),
             other => return other,
         }

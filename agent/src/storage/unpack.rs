@@ -1,4 +1,4 @@
-//! From the artifact as it was downloaded to the one file that is installed.
+//! Extracts the one file to install from the downloaded artifact.
 //!
 //! This is where the proof changes hands: provenance names the artifact, what runs is the file in it. So the artifact is hashed
 //! once more from the very bytes that are unpacked, and nothing that was unpacked counts unless that digest is the authorised
@@ -20,7 +20,7 @@ pub const MEMBER_LIMIT: u64 = 1024 * 1024 * 1024;
 const RATIO: u64 = 100;
 /// But it may always grow to this, so that small archives of mostly empty files are no trouble.
 const SMALL: u64 = 64 * 1024 * 1024;
-/// Names told to somebody whose file is not among them.
+/// How many names an error lists when the member is not in the archive.
 const NAMES_SHOWN: usize = 10;
 /// Bytes copied at a time.
 const BUFFER: usize = 64 * 1024;
@@ -67,7 +67,7 @@ pub struct Unpacked {
 /// Writes the file to be installed to `out`, which is empty, and syncs it; its directory is the caller's to sync. Blocks.
 ///
 /// # Errors
-/// The artifact is not the authorised one, the archive is not as wanted, or the disk does not obey. What is in `out` then is
+/// The artifact is not the authorized one, the archive is unusable, or the disk fails. What is in `out` then is
 /// nothing to be kept.
 pub fn extract(artifact: impl Read, what: &Packed<'_>, out: &mut File) -> Result<Unpacked, Refusal> {
     // One byte more than authorised is enough to notice.

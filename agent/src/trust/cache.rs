@@ -1,6 +1,6 @@
-//! One TUF repository as the device keeps it: what was verified, as received, in one file that is replaced as a whole.
+//! The cache of one TUF repository: verified files as received, in one file that is replaced whole.
 //!
-//! The files of a repository vouch for each other, so half of a renewal would be worth nothing: a power cut leaves the old set or
+//! The files of a repository authenticate each other, so half of a renewal would be useless: a power cut leaves the old set or
 //! the new one. A new root is the exception. It is durable before the next file is asked for, in
 //! a file of its own, because it may revoke what the rest was signed with, and a device may not
 //! forget that.
@@ -59,7 +59,7 @@ impl Cache {
         floors: &mut Floors,
         rules: Rules,
     ) -> Result<Repository, NoCandidate> {
-        // The floors come from the witness: what they vouch for needs none of the roots before.
+        // The floors come from the witness: the root that they name needs none of the roots before.
         self.history.prune(floors.root);
         let mut stored = self.stored();
         let refresh = Refresh::begin(&self.initial_root, stored.clone(), floors, rules)?;
@@ -105,7 +105,7 @@ impl Cache {
         Refresh::replay(&self.initial_root, self.stored(), floors, Rules::accepted_before())
     }
 
-    /// What is damaged is left out: it is fetched again, and the floors hold meanwhile.
+    /// Damaged files are omitted: they are fetched again, and the floors hold meanwhile.
     fn stored(&self) -> Stored {
         let stored = read_file(&self.file).map(|bytes| unpack(&bytes)).unwrap_or_default();
         Stored { root_history: self.history.read(), ..stored }

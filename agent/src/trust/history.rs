@@ -1,4 +1,4 @@
-//! The roots of one repository as they were verified, each in a file of its own.
+//! The verified roots of one repository, each in a file of its own.
 //!
 //! The witness learns of new roots when a refresh is over. A device that slept for years may walk
 //! over hundreds before that, and the power may go at any of them: each is durable before the
@@ -41,7 +41,7 @@ impl RootHistory {
     }
 
     /// What is there, oldest first: as many as one refresh takes, and the one that the floors
-    /// vouch for. What cannot be read is left out.
+    /// vouch for. Unreadable files are omitted.
     #[must_use]
     pub fn read(&self) -> Vec<Vec<u8>> {
         let most = usize::try_from(Limits::DEVICE.root_steps).unwrap_or(usize::MAX).saturating_add(1);
@@ -60,7 +60,7 @@ impl RootHistory {
         durable::write_atomic(&path, root, 0o644).map_err(|error| durable::refusal(&path, &error))
     }
 
-    /// Removes what is older than the root that the floors vouch for. What cannot be removed now
+    /// Removes roots older than the one in the floors. What cannot be removed now
     /// is removed another time.
     pub fn prune(&self, floor: u64) {
         for (_, path) in self.files().into_iter().filter(|(version, _)| *version < floor) {

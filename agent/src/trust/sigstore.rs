@@ -1,4 +1,4 @@
-//! Sigstore's trusted root: who may build. Which one is in force, where it comes from, and that it never goes back.
+//! Sigstore's trusted root: which one is in force, and where it comes from. It never gets older.
 //!
 //! | source | when |
 //! |---|---|
@@ -31,7 +31,7 @@ const TARGET: &str = "trusted_root.json";
 pub(super) const IN_BUNDLE: &str = "sigstore/";
 /// The file that tells whether it has.
 pub(super) const IN_BUNDLE_TIMESTAMP: &str = "sigstore/timestamp.json";
-/// Sigstore's TUF root as of this agent; it vouches for all later ones.
+/// Sigstore's TUF root as of this agent; it authenticates all later ones.
 const SHIPPED_TUF_ROOT: &[u8] = include_bytes!("../../data/sigstore-tuf-root.json");
 
 slipway_protocol::refusals! {
@@ -95,7 +95,7 @@ impl Trust {
         if self.sigstore.url.is_some() && trust_floors.sigstore.timestamp > 0 {
             return match self.own_root(trust_floors) {
                 Ok(own) => Ok(own),
-                // What the operator vouches for is as good a reason not to wait for the network.
+                // A root signed by the operator is as good a reason not to wait for the network.
                 Err(lost) => mirrored()?.map(|target| (target.bytes().to_vec(), Origin::Mirror)).ok_or(lost),
             };
         }

@@ -1,4 +1,4 @@
-//! What `slipway-agent trust` shows: whose word counts here, how old it is, and what time it is taken to be.
+//! The trust state as `slipway-agent trust` shows it: roots, versions, expiry, trusted time.
 
 use super::{Origin, Trust, TrustFloors, read_file};
 use crate::clock::Known;

@@ -1,4 +1,4 @@
-//! What an artifact costs over the network is counted to the byte, kept through kills, and ends where the budget does.
+//! The byte budget of an artifact: counted exactly, kept through kills, enforced.
 
 use super::*;
 

@@ -1,6 +1,6 @@
-//! Downloads from a server that cuts, stalls, lies, changes its mind and sends the wrong bytes.
+//! Downloads from a server that drops connections, stalls, and sends wrong headers or bytes.
 //!
-//! This is the case that the stories beside it share: one server, one artifact, one device that wants it.
+//! This file has what the others share: one server, one artifact, one device that downloads it.
 
 #![expect(clippy::arithmetic_side_effects, clippy::expect_used, clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,4 +1,4 @@
-//! What was begun goes on: cut connections, kills, parts that are damaged, servers that answer something else.
+//! Resumed downloads: dropped connections, kills, damaged part files, servers with other answers.
 
 use super::*;
 

@@ -1,6 +1,6 @@
-//! The agent's MQTT side against a real mosquitto: what is heard, what is delivered, and what survives.
+//! The agent's MQTT side against a real mosquitto: notices, reports, and what survives.
 //!
-//! Here is what the stories beside it share: the driver's end of the agent's side, one that can vanish, and an operator.
+//! This file has what the others share: the driver's end, one that can disconnect, and an operator.
 
 #![expect(
     clippy::arithmetic_side_effects,

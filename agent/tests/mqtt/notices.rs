@@ -1,4 +1,4 @@
-//! What is heard: every notice until it is acknowledged, whatever else comes with it, and however much.
+//! Notices: each is received until it is acknowledged, in any company and in any number.
 
 use super::*;
 

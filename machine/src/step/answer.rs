@@ -1,4 +1,4 @@
-//! What the machine does with the answer to an order.
+//! What the machine does with the outcome of an effect.
 
 use super::{
     Candidate, CheckOutcome, Draft, Effect, EffectAnswer, EffectFailure, HeldRelease, HoldReason, RETRY_MOST, RetryAdvice,
@@ -147,7 +147,7 @@ impl Draft<'_> {
                 if !repeated {
                     self.end(Event::Waiting, Some(version), Some(&refusal), repeat);
                 }
-                // Whoever asked has been told; that it still waits is no news, however often it is looked at.
+                // It was reported already; that it still waits is not reported again.
                 let trigger = Trigger { by: TriggerSource::Timer, ..trigger };
                 self.next.state = State::Checking { trigger, retry: Retry { at: Some(self.now.moment.after(pause)), ..retry } };
                 self.run_pending_trigger();
@@ -155,7 +155,7 @@ impl Draft<'_> {
         }
     }
 
-    /// A notice is never believed. But one that names what the repository does not show is told once: somebody may keep this device
+    /// A notice is never trusted. But one that names what the repository does not show is reported once: somebody may keep this device
     /// from seeing it.
     fn compare(&mut self, shown: &Version, hint: Option<&Version>) {
         self.next.suspected_freeze.take_if(|suspected_freeze| suspected_freeze.version <= *shown);
@@ -301,7 +301,7 @@ impl Draft<'_> {
                 self.end(Event::RolledBack, version.as_ref(), Some(&reason), true);
                 self.enter_idle();
             }
-            // A person asked to go back, and there is no going back: what was left runs again, and is no worse for it.
+            // A person requested a rollback that is impossible: the release runs again, and is not blocked.
             (Err(refusal), State::RollingBack { to, retry, .. })
                 if retry.failures >= RESTORE_TRIES && to != self.next.committed =>
             {

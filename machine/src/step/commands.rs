@@ -1,4 +1,4 @@
-//! What a person on the device may ask for: the release before, the end of an update, another try.
+//! Commands of a person on the device: rollback, cancel, unblock.
 
 use super::{Draft, refusals, shown};
 use crate::record::{Blocked, State};
@@ -11,7 +11,7 @@ impl Draft<'_> {
             State::Idle | State::Checking { .. } => match (self.next.committed.clone(), self.next.previous.clone()) {
                 (Some(current), Some(previous)) => {
                     let reason = refusals::ASKED.with(&current.version, &previous.version);
-                    // One that was damaged is left for that, and may come back.
+                    // A damaged one was replaced for that, and may return.
                     let block = self.next.damage.is_none().then(|| Blocked {
                         artifact: current.artifact,
                         version: current.version.clone(),

@@ -1,4 +1,4 @@
-//! What the machine does when the device itself is what is wrong: a committed release that is no longer in its slot, a disk that fails.
+//! What the machine does about faults of the device: a damaged committed release, a failing disk.
 //!
 //! A damaged release is fetched and proven again, from wherever the next check looks, and put back when it is staged; meanwhile nothing
 //! that runs is touched. A newer release of the channel may get there first. The release before is taken in its place only where the floor
@@ -43,7 +43,7 @@ impl Draft<'_> {
     /// The way back ended before it began.
     pub(super) fn restore_target_damaged(&mut self, reason: &Refusal) {
         match self.next.state.clone() {
-            // Somebody wanted the release before, and that is what is damaged: what was left is still there, and runs on.
+            // A person requested the previous release, which is damaged: the current one is still there, and keeps running.
             State::RollingBack { to, .. } | State::Inconsistent { to, .. } if to != self.next.committed => {
                 self.emit(Event::RollingBack, to.map(|to| to.version).as_ref(), Some(reason));
                 self.next.previous = None;
@@ -65,7 +65,7 @@ impl Draft<'_> {
         }
     }
 
-    /// The first that is left has the configuration that the damaged release knows.
+    /// The first failed release has the configuration that the damaged release knows.
     fn note_damage(&mut self, reason: &Refusal, from: Option<SlotName>) {
         let version = self.next.committed.as_ref().map(|committed| committed.version.clone());
         self.end(Event::Retrying, version.as_ref(), Some(reason), true);

@@ -1,4 +1,4 @@
-//! What `docker login` keeps: user and password of a registry in `config.json`.
+//! Reads the credentials that `docker login` keeps in `config.json`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! Finds everything that attests an image: what cosign keeps under the tag `sha256-HEX.att`, and what refers to the image.
+//! Finds an image's attestations: under cosign's tag `sha256-HEX.att`, and among its referrers.
 
 use super::parse_manifest;
 use super::reference::{At, Descriptor, Manifest};

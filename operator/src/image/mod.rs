@@ -1,4 +1,4 @@
-//! Verifies a container image by its attestations: those that cosign keeps under a tag, and those that refer to it (OCI 1.1).
+//! Verifies a container image by its attestations: cosign's tag and referrers (OCI 1.1).
 //!
 //! | part | in |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! How an image is named, and what manifests and descriptors say.
+//! Parses image names, manifests and descriptors.
 
 use crate::error::{IMAGE, IMAGE_DIGEST};
 use oci_client::Reference;

@@ -1,4 +1,4 @@
-//! A registry, by the OCI distribution interface.
+//! A client of image registries, for the OCI distribution specification.
 //!
 //! The client library authenticates and streams blobs. Manifests and lists of referrers are fetched here with its token, since it would
 //! read an answer of any size.

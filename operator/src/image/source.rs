@@ -1,4 +1,4 @@
-//! Where an image's content comes from, and what is true of all of it: it has the digest under which it was asked for, and an end.
+//! Sources of an image's content. All content has the requested digest and a bounded size.
 
 use super::layout::Layout;
 use super::reference::{At, Descriptor, Image, Manifest, Pick};

@@ -1,4 +1,4 @@
-//! Cuts the power of a disk while the agent updates, and sees what the agent makes of what is left on it.
+//! Simulates power cuts of a disk during an update, and checks that the agent recovers from each.
 //!
 //! The whole update is done once, on ext4 on a disk whose writes and flushes are recorded. From the recording come disks as a cut at
 //! some moment may leave them; on each the agent is started, must end the update as it should, and must still know everything that it

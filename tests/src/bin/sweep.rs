@@ -1,4 +1,4 @@
-//! Interrupts the real agent at every system call of a whole update that changes something, and sees whether it recovers.
+//! Interrupts the real agent at every changing system call of an update, and checks that it recovers.
 //!
 //! First an update is recorded; then it is done once for each call recorded: the agent is killed there, or the call fails for want
 //! of space or as on a broken disk; it is started again if it ended, as a service manager would; and must end the update as it should,

@@ -1,4 +1,4 @@
-//! The device's TUF client for the public conformance suite. A tool for tests: nothing of it is on a device.
+//! The device's TUF client as a program for the public conformance suite. For tests only.
 //!
 //! ```text
 //! tuf-client --metadata-dir D init ROOT

@@ -1,4 +1,4 @@
-//! What happens to a device that is interrupted, and what it has to know of its world.
+//! The updates that a sweep interrupts, and what a device needs for them.
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! The system calls of an update that change something, as `strace` recorded them, and how to have one of them go wrong.
+//! Records an update's changing system calls with `strace`, and lets one of them fail.
 //!
 //! strace's counters are per thread and per call. So that the n-th call means the same in every run, each is counted among the calls
 //! on one path: the third `fdatasync` of `state/witness`.

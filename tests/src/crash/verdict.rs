@@ -1,4 +1,4 @@
-//! What must hold after a crash: right after it, with nobody at work; and when the update is over.
+//! What must hold after a crash: before the agent runs again, and when the update is over.
 
 use super::device::CrashDevice;
 use super::scenario::{OLD, Scenario, Setting};

@@ -1,4 +1,4 @@
-//! Alternatives: what a policy accepts besides, each complete in itself.
+//! Alternatives of a policy (`[[also]]`), each complete in itself.
 //!
 //! An `[[also]]` says what differs from the policy's own tables, or from its preset, and inherits
 //! the rest. Evidence must satisfy one alternative in all its parts: the builder of one never

@@ -1,4 +1,4 @@
-//! What a policy accepts, in words.
+//! Explains in words what a policy accepts.
 
 use super::{Alternative, Policy, Profile, RefRule, SignedBy, Signers};
 use crate::bundle::LogRule;

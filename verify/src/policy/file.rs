@@ -1,4 +1,4 @@
-//! A policy as it is written: the tables of the TOML file, each value with its place, so that a mistake is shown by line.
+//! The tables of a policy's TOML file, with the line of each value for error messages.
 
 use super::{LIST_LIMIT, versions};
 use crate::error::Check;

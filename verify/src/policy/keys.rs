@@ -1,4 +1,4 @@
-//! Keys of one's own in place of certificates: which, and how many of them must vouch for the same build.
+//! Keys in place of certificates: which keys, and how many of them must sign the same build.
 
 use super::file::{KeysTable, PolicyText};
 use crate::error::Check;

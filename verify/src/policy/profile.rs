@@ -1,6 +1,6 @@
-//! Which Sigstore instance a policy trusts: what that instance's evidence must hold, and that it was this instance which signed.
+//! Checks that evidence is from the Sigstore instance that a policy trusts, and complete for it.
 //!
-//! The instance is told by who certified the signer and by the log it is in, both proven by then; never by what a bundle contains.
+//! The instance is recognized by who certified the signer and by the log it is in, both proven by then; never by what a bundle contains.
 
 use crate::bundle::{Bundle, LogRule};
 use crate::error::{Check, or_none};

@@ -1,4 +1,4 @@
-//! Sets and ranges of workflow versions: which releases of a builder are trusted.
+//! Sets and ranges of workflow versions: the trusted releases of a builder.
 //!
 //! One item is an exact version, `1.9.0`, or a range with its operators written out, `>=2.1.0, <3`; a set is a list of items. A range that
 //! no release can be in does not parse. Prereleases are in no range: somebody who trusts one has to name the builder with its ref.

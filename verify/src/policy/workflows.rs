@@ -1,4 +1,4 @@
-//! Who may have signed or built: patterns, and for workflows that are named without a ref the versions they may have.
+//! The workflows that may sign or build: patterns, and version ranges for those without a ref.
 
 use super::file::{OneOrMany, PolicyText};
 use super::{RUNNER, versions};

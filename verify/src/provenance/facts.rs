@@ -1,4 +1,4 @@
-//! What is held to be true about a build, and that nothing which the provenance claims contradicts it.
+//! Facts about a build, and the check that nothing in certificate or provenance contradicts them.
 //!
 //! With a certificate it is the certificate's claims, old and new extensions reconciled. With a key it is the statement's own trigger,
 //! against which its other parts are held.

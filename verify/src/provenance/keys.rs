@@ -1,8 +1,8 @@
-//! Provenance that keys sign in place of certificates: several Sigstore bundles in one file, one a line, by a threshold of distinct keys.
+//! Provenance signed by keys: Sigstore bundles, one per line, by a threshold of distinct keys.
 //!
 //! Every line must prove, by a key of the policy, a statement that satisfies it. A line that does not refuses the whole file, even where the
 //! others would be enough: the release keys signed this very file, so nobody else can have put the line there, and it says that the release
-//! was put together wrongly or that a trusted key vouches for something else. Whoever skips what he cannot verify can be made to
+//! was put together wrongly or that a trusted key signed something else. A reader that skips what it cannot verify can be made to
 //! skip what he should have refused.
 
 use super::{Facts, KeySignature, Passed, Provenance, check_statement, found, has_version};
@@ -76,7 +76,7 @@ fn verify_line(
     let statement = Statement::parse(sigstore::payload(&bundle)?)?;
     let form = statement.form(subject)?;
     let (key, evidence) = signer(&bundle, root, policy, rule, form)?;
-    // From here on the key's holder said it; what is left is whether it is what we want.
+    // From here on the key's holder has signed it; the question is whether it is acceptable.
     let (claims, facts) = check_statement(&statement, &policy.own.rules, subject, Facts::claimed, &mut Passed::default())?;
     let mut one = found(policy.title(), policy, subject, form, &statement, claims, facts);
     one.signed_times.clone_from(&evidence.signed_times);

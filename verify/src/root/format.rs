@@ -1,7 +1,7 @@
 //! A trusted root as it is written: protobuf's JSON, with the names of sigstore/protobuf-specs' `sigstore_trustroot.proto`.
 //!
 //! The Sigstore project's types refuse a whole root for one key of a kind that they do not know where it is given by number, which
-//! protobuf's JSON allows. Here what is not known is left for [`super`] to leave out.
+//! protobuf's JSON allows. [`super`] omits what is unknown.
 
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};

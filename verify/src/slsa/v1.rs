@@ -66,7 +66,7 @@ pub(super) fn read(mut predicate: Members<'_>) -> Result<Claims, Refusal> {
 }
 
 /// Takes the source out of `externalParameters`, in the first of these forms that is there. What
-/// stands in another one beside it is left, and so counts as an input:
+/// stands in another one beside it is not taken out, and so counts as an input:
 ///
 /// - `workflow: {repository, ref, path}`: GitHub, npm;
 /// - `source: {uri, digest}`: slsa-github-generator's container-based builder;

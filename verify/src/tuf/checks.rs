@@ -1,4 +1,4 @@
-//! The table of TUF checks, and what every metadata file must pass before and after its signatures are counted.
+//! The table of TUF checks, and those that every metadata file must pass.
 
 use super::Limits;
 use jiff::Timestamp;

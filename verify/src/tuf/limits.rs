@@ -1,4 +1,4 @@
-//! What a refresh may cost, and how long metadata may live; a reason beside every number.
+//! Limits on the cost of a refresh and the lifetime of metadata, each with its reason.
 
 /// Bounds of one refresh. All of them are far above what a real repository needs and far below what hurts a small device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

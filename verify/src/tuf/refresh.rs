@@ -1,4 +1,4 @@
-//! The refresh: TUF's client workflow (specification 5.3 to 5.6) as questions and answers.
+//! The refresh: TUF's client workflow (specification 5.3 to 5.6) as requests and answers.
 
 use super::checks::{
     CACHE, ENDLESS, MISSING, MIX, OFFLINE, ORDER, ROLLBACK, ROOT_CHAIN, ROOT_FORK, STALE, rollback, same_if_same_version,
@@ -62,7 +62,7 @@ pub struct Refresh {
     cached: Stored,
     /// What was verified before this refresh, by keys that still count.
     before: Option<Before>,
-    /// As given, and raised only by what the caller was told to store.
+    /// As given, and raised only by what the caller must store.
     floors: Floors,
     phase: Phase,
     root_steps: u32,

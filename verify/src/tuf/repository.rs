@@ -1,4 +1,4 @@
-//! A verified repository: the only thing that turns bytes into an [`AuthenticTarget`].
+//! A verified repository, which alone turns bytes into an [`AuthenticTarget`].
 
 use super::checks::{NO_TARGET, OFFLINE, ORDER, TARGET};
 use super::state::{CHANNELS, Floors, Stored};
@@ -16,7 +16,7 @@ pub struct Repository {
     pub(super) locked: Option<Refusal>,
 }
 
-/// Bytes that a trusted role vouches for. Only [`Repository::authenticate`] makes one.
+/// Bytes that a trusted role has signed. Only [`Repository::authenticate`] makes one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AuthenticTarget {
     path: String,
@@ -30,7 +30,7 @@ impl AuthenticTarget {
     pub fn path(&self) -> &str {
         &self.path
     }
-    /// The role that vouches for it: `targets`, `releases` or `channels`.
+    /// The role that signed it: `targets`, `releases` or `channels`.
     #[must_use]
     pub fn role(&self) -> &str {
         &self.role
@@ -46,7 +46,7 @@ impl Repository {
     /// What signed metadata says about `target_path`.
     ///
     /// # Errors
-    /// When no trusted role vouches for it, or its entry is unusable.
+    /// When no trusted role signed it, or its entry is unusable.
     pub fn lookup(&self, target_path: &str) -> Result<TargetInfo, Refusal> {
         match self.verified.search(target_path)? {
             Search::Found(info) => Ok(info),

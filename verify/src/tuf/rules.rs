@@ -1,4 +1,4 @@
-//! What a refresh and its caller say to each other: the rules, the questions, the answers.
+//! The interface of a refresh and its caller: rules, requests, answers.
 
 use super::checks::LIFETIME;
 use super::{Limits, MaxLifetimes, Slot};

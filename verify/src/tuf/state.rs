@@ -1,4 +1,4 @@
-//! What a device keeps between refreshes: the bytes it verified, and the floors that outlive them.
+//! State that a device keeps between refreshes: verified bytes, and version floors.
 
 use serde::{Deserialize, Serialize};
 use slipway_protocol::Sha256;
@@ -13,7 +13,7 @@ pub struct Floors {
     /// The root's version.
     #[serde(default)]
     pub root: u64,
-    /// Digest of that root's signed part: it vouches for the cached root, and tells two roots of one version apart.
+    /// Digest of that root's signed part: it authenticates the cached root, and distinguishes two roots of one version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_digest: Option<Sha256>,
     /// The timestamp's version.
@@ -26,7 +26,7 @@ pub struct Floors {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub targets: BTreeMap<String, u64>,
     /// The newest version of a role that was judged expired: it and older ones stay refused
-    /// whatever the clock says later, newer ones are judged anew. The time is not kept, so one
+    /// whatever the clock says later, newer ones are judged again. The time is not kept, so one
     /// boot in 2100 ends with the next version. Never of the root: a new one needs people to come
     /// together, too much to ask for one wrong clock. Empty for repositories that are not the
     /// operator's. Under the path of a channel's file: the version of the role `channels` in which
@@ -82,7 +82,7 @@ impl Floors {
 pub struct Stored {
     /// The newest root.
     pub root: Vec<u8>,
-    /// Roots as they were verified one after the other, oldest first: one that the floors vouch
+    /// Roots as they were verified one after the other, oldest first: one that the floors prove
     /// for, and those that followed it before the floors knew. They count without a floor, since
     /// each is signed by the one before.
     pub root_history: Vec<Vec<u8>>,

@@ -1,4 +1,6 @@
-//! The metadata that is trusted now: signatures, pins and delegations checked; time and floors are the refresh's business.
+//! The metadata that is trusted now, with signatures, pins and delegations checked.
+//!
+//! Time and floors are checked by the refresh.
 
 use super::checks::{
     ENDLESS, ROLE, TARGET, TARGET_PATH, distinct, distinct_by_root, gate, plain_delegations, public_keys, refused, root_digest,
@@ -21,7 +23,7 @@ const TOP_LEVEL: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
 pub struct TargetInfo {
     /// Its name.
     pub path: String,
-    /// The role that vouches for it.
+    /// The role that signed it.
     pub role: String,
     /// Its size in bytes.
     pub length: u64,
@@ -83,13 +85,13 @@ pub(super) struct Verified {
     root_digest: Sha256,
     timestamp_signed: Vec<u8>,
     bytes: Stored,
-    /// By whom each delegated role was accepted; another path to it is verified anew.
+    /// By whom each delegated role was accepted; another path to it is verified again.
     delegators: BTreeMap<String, String>,
     limits: Limits,
 }
 
 impl Verified {
-    /// Starts from a root that is trusted by itself: the pinned one, or the cached one that the floors vouch for.
+    /// Starts from a root that is trusted by itself: the pinned one, or the cached one that the floors name.
     pub(super) fn from_root(bytes: &[u8], limits: Limits) -> Result<Self, Refusal> {
         let root = gate::<Root>(bytes, limits.root_bytes, &limits, "root")?;
         let set = TrustedMetadataSet::from_root(bytes).map_err(|error| refused("root", &error))?;

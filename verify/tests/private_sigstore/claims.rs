@@ -1,4 +1,4 @@
-//! What a builder or a liar signs, valid in every signature: refused for what it says.
+//! Claims with valid signatures that are refused for their content.
 
 use super::*;
 use slipway_testkit::sigstore::{ManagedKey, generator_generic};

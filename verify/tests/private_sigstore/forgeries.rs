@@ -1,4 +1,4 @@
-//! Lies of authorities and logs, each with valid signatures: every one is refused by its own check.
+//! Forged evidence of authorities and logs with valid signatures: each is refused by its own check.
 
 use super::*;
 use base64::Engine as _;

@@ -1,6 +1,6 @@
 //! One change at a time to evidence that verifies, and the refusal that this very change must cause.
 //!
-//! The private Sigstore of `slipway-testkit` signs anything as anybody, so each lie is told with valid signatures (`authorities`, `forgeries`, `claims`, `keys`, `policy`); changes to a
+//! The private Sigstore of `slipway-testkit` signs anything as anybody, so each forgery has valid signatures (`authorities`, `forgeries`, `claims`, `keys`, `policy`); changes to a
 //! finished bundle and damage are apart from it (`changes`, `damage`).
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 

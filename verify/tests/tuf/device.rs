@@ -1,4 +1,4 @@
-//! A device that follows a repository: what it was born with, and what it keeps.
+//! A device that follows a repository: its initial root, and what it keeps.
 
 use jiff::Timestamp;
 use slipway_testkit::tuf::Repository as Sim;

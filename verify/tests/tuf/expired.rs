@@ -1,4 +1,4 @@
-//! An expiry that was judged stays judged: the version is kept, never the time.
+//! A recorded expiry stays in force: the version is kept, never the time.
 
 use crate::device::{Device, begun, now, time};
 use slipway_testkit::tuf::Repository as Sim;

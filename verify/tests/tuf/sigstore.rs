@@ -95,7 +95,7 @@ fn keys_that_cannot_be_used_here_are_no_obstacle_unless_they_must_sign() {
     assert!(device.refresh(&sim).is_err(), "nobody who can be checked signed it for itself");
 }
 
-/// The real chain, as far as it is at hand: the root that devices are born with loads, expired or not, and is what it is said to be.
+/// The real chain, as far as it is at hand: the root that devices are installed with loads, expired or not, and is what it is said to be.
 #[test]
 fn sigstores_own_root_loads() {
     let root = include_bytes!("../../../agent/data/sigstore-tuf-root.json");

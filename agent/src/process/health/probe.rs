@@ -1,4 +1,4 @@
-//! Carries out one check.
+//! Carries out one health check: an HTTP request or a command.
 
 use super::{Check, Probe, Subject};
 use crate::process::supervisor::exec::{self, Failed};

@@ -1,4 +1,4 @@
-//! What is kept of a component's end: how it ended, then the log lines that say why.
+//! Evidence of how a component ended: its exit status and the log lines that say why.
 
 use slipway_protocol::refusal::printable;
 

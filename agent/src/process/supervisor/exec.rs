@@ -1,4 +1,4 @@
-//! Runs a helper program to its end: bounded in time and output, and nothing of it is left behind.
+//! Runs a helper program to its end, bounded in time and output, and ends all its processes.
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 /// Output that is kept of each stream, the end of it: far more than any answer that is read.
 const OUTPUT_LIMIT: usize = 64 * 1024;
-/// How long output is still read once the program ended: a child of its own may hold the pipe open for ever.
+/// How long output is still read once the program ended: a child of its own may hold the pipe open forever.
 const DRAIN: Duration = Duration::from_millis(200);
 /// What a program that the agent starts inherits of its environment. Not NOTIFY_SOCKET and its kind: those speak for the agent.
 pub(crate) const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
@@ -100,7 +100,7 @@ struct Group(Pid);
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // The only failure is that nothing is left to kill.
+        // The only failure is that the processes are gone already.
         killpg(self.0, Signal::SIGKILL).ok();
     }
 }

@@ -131,7 +131,7 @@ impl Plain {
         Ok(())
     }
 
-    /// Asks it to end, then kills it and what is left of its group.
+    /// Asks it to end, then kills it and the rest of its group.
     pub(super) async fn stop(&self) -> Result<(), Refusal> {
         let found = self.find(&mut self.lock());
         let Some((id, stat)) = found else { return Ok(()) };
@@ -232,7 +232,7 @@ impl Plain {
                 if i32::try_from(pid) == Ok(stat.group) {
                     return Some((id, stat));
                 }
-                // It leads a group; what only inherited its mark is left of one that ended, and is not what was started.
+                // It leads a group; a process that only inherited its mark remains of one that ended, and is not the started one.
                 if let Err(error) = killpg(Pid::from_raw(stat.group), Signal::SIGKILL) {
                     tracing::warn!(component = %self.component, pid, %error, "child process not killed");
                 }

@@ -1,4 +1,6 @@
-//! What `/proc` says about a process. A process id alone names nothing, as ids are used again: id and start time together do.
+//! Reads about a process from `/proc`.
+//!
+//! Process ids are reused, so a process is identified by id and start time together.
 
 use std::fs;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A component that systemd runs, asked and told through `systemctl`.
+//! A component that systemd runs, controlled through `systemctl`.
 
 use super::exec::{self, Failed, Ran};
 use super::{KILL_WAIT, MANAGER, POLL, START, STOP, UNIT, evidence};
@@ -232,7 +232,7 @@ impl Shown {
             // `active` without a process: a one-shot that is over.
             ("active", "exited" | "dead") => Life::Dead,
             ("active" | "reloading" | "refreshing", _) => Life::Running(Process { pid: self.pid, restarts: self.restarts }),
-            // Under `Restart=always` a crash loop shows as `activating` for ever, mostly as `auto-restart`. The counter begins at zero
+            // Under `Restart=always` a crash loop stays `activating`, mostly as `auto-restart`. The counter begins at zero
             // with our start, so anything else is a later life too.
             ("activating", sub) if !sub.starts_with("auto-restart") && self.restarts == 0 => Life::Starting,
             _ => Life::Dead,

@@ -110,7 +110,7 @@ fn table() {
     // The new agent's own judgement over itself needs no waiting.
     assert_eq!(early(&seen(Phase::RollingBack, &testing)), "its own");
     assert_eq!(early(&seen(Phase::Inconsistent, &testing)), "its own");
-    // Going back by hand: the committed one is left, the one before is under test.
+    // A rollback by hand: the committed one is replaced, the previous one is under test.
     let mut by_hand = seen(Phase::RollingBack, &testing);
     by_hand.remembered.as_mut().unwrap().active = Some(back.slot.clone());
     assert_eq!(early(&by_hand), "Watch");

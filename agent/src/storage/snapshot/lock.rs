@@ -1,4 +1,4 @@
-//! SQLite's own locks, taken from outside: whoever holds them all has the database to himself.
+//! SQLite's own locks, taken from outside: a process that holds them all has the database to itself.
 //!
 //! SQLite locks three byte ranges in the first gigabyte's last page: PENDING, RESERVED and 510 SHARED bytes. A reader holds one of the SHARED
 //! bytes, and a connection in WAL mode holds it as long as it is open. A write lock over all of them is therefore refused while anybody

@@ -1,4 +1,6 @@
-//! Does beforehand what will need room and a working disk, and undoes it: what cannot succeed is found out while everything still runs.
+//! Checks before an activation that backup and restore will have space and a working disk.
+//!
+//! It writes what they will write and removes it, so a failure shows while everything still runs.
 
 use super::restore::{read_index, temporary};
 use super::take::open;

@@ -1,4 +1,6 @@
-//! Brings configuration and data back. What was put by is only read, so a cut at any step is mended by doing it all again.
+//! Restores configuration and data from a backup.
+//!
+//! The backup is only read, so after a power cut at any step all of it can be repeated.
 
 use super::copy::copy;
 use super::lock::{self, ExclusiveLock};
@@ -15,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Makes every file of the snapshot `dir` what it was when it was taken: content, owner, mode and time; files that were not there are
-/// removed. The component must be stopped. Nothing is touched unless the whole snapshot is sound and every database is free.
+/// removed. The component must be stopped. Nothing is touched unless the whole snapshot is intact and every database is free.
 pub fn restore(dir: &Path) -> Result<(), Refusal> {
     restore_until(dir, &mut |step| {
         let _ = step;
@@ -67,7 +69,7 @@ fn present(path: &Path) -> Result<Option<ExclusiveLock>, Refusal> {
 }
 
 /// Makes one path what it was; a file that is to be locked is returned so. Where there is no room for both, what is there now goes first if
-/// that makes enough: what was put by is still there, and whoever ordered this orders it again until it is done.
+/// that makes enough: the backup is still there, and the machine orders it again until it is done.
 fn bring_back(dir: &Path, entry: &Entry, locked: bool, cut: Cut<'_>) -> Result<Option<ExclusiveLock>, Refusal> {
     match replace(dir, entry, locked, cut) {
         Err(refusal) if durable::is_no_room(&refusal) && makes_room(entry) => {

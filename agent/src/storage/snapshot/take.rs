@@ -1,4 +1,4 @@
-//! Puts configuration and data by: all of it under a temporary name, then one rename.
+//! Backs up configuration and data: all of it under a temporary name, then one rename.
 
 use super::copy::copy;
 use super::{

@@ -195,7 +195,7 @@ fn an_interrupted_backup_leaves_a_complete_snapshot_or_none() {
                 missing += 1;
             }
         }
-        // The next one is not held up by what the cut left behind.
+        // Remains of the power cut do not block the next one.
         let third = node.state();
         node.take();
         assert_eq!(fs::read_dir(node.path("snapshots")).unwrap().count(), 1);

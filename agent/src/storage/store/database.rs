@@ -1,11 +1,11 @@
-//! The database: the only file that touches sled, and knows what it cannot be trusted with.
+//! The database: the only file that uses sled, and works around what sled does not guarantee.
 //!
 //! `flush()` hands bytes to the kernel and no further, so every durable change ends with an fdatasync of what sled wrote. Damage can
 //! make it panic, which ends the process: what can be seen from outside is looked at before it opens, and everything is read once
 //! while the witness still remembers that an opening is under way.
 //!
-//! After an I/O error it may wait for ever for a write that never happened, even when it is dropped, and with it every other
-//! database of the process. So it works on a thread of its own, and one that does not answer is left behind there; it is never touched
+//! After an I/O error it may wait forever for a write that never happened, even when it is dropped, and with it every other
+//! database of the process. So it works on a thread of its own, and one that does not answer is abandoned there; it is never touched
 //! again, not even to drop it, and the file gets a successor without its lock.
 
 use crate::storage::durable;
@@ -244,7 +244,7 @@ impl Drop for Database {
     }
 }
 
-/// sled itself, on the thread that may have to be left behind with it.
+/// sled itself, on the thread that may have to be abandoned with it.
 #[derive(Debug)]
 struct Sled {
     db: sled::Db,

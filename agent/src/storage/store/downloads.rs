@@ -1,4 +1,4 @@
-//! Downloads: how far each is on the disk, and what it has cost.
+//! Downloads: the progress of each on disk, and the bytes it has cost.
 //!
 //! A cursor ends with its part file. The account stays for its day: an artifact that is fetched, thrown away and fetched again is paid
 //! for each time.

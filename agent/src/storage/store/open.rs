@@ -1,4 +1,4 @@
-//! Opening: what is believed, what is set aside, and how the database is brought up to date.
+//! Opens the store: which copy is used, what is moved aside, how the database is updated.
 //!
 //! | format of database or record | what it means |
 //! |---|---|
@@ -24,7 +24,7 @@ use std::io;
 use std::path::Path;
 
 const SILENT: &str = "the database does not answer";
-/// How long a database that did not answer is left alone: each try holds up everything else.
+/// How long to wait before retrying a database that did not answer: each try delays everything else.
 const SILENCE_SECS: u64 = 120;
 
 /// Why a database is not used.
@@ -82,7 +82,7 @@ impl Store {
             }
             Err(OpenFailure::Newer(refusal)) if !self.restored() => return Err(refusal),
             Err(OpenFailure::Newer(refusal)) => {
-                // The agent that wrote it was left again before it was committed; what it may not lose is in the witness.
+                // The agent that wrote it was rolled back before it was committed; what must not be lost is in the witness.
                 match self.begin_again(&refusal.seen) {
                     Ok(database) => self.database = Some(database),
                     Err(refusal) => self.behind = Some(refusal),
@@ -196,7 +196,7 @@ impl Store {
         }
     }
 
-    /// Nothing is left but the slots: what runs is taken for committed.
+    /// Only the slots remain: the current release is treated as committed.
     pub(super) fn adopt_current(&mut self, slots: &Slots, healed: &mut Vec<Refusal>) -> Result<(), Refusal> {
         for component in slots.components()? {
             let Ok(Some(current)) = slots.current(&component) else { continue };

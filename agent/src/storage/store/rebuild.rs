@@ -1,4 +1,4 @@
-//! What a record becomes when the database lost it: pure, from what the witness remembers and what slots say about themselves.
+//! Rebuilds a record that the database lost, from the witness and the slots. Pure.
 //!
 //! Fetching begins again by itself. What touched the running release is undone: back to the committed one, never onwards.
 
@@ -82,7 +82,7 @@ pub(super) fn rebuild(
     let mut record = older.unwrap_or_else(|| Record::new(component.clone()));
     record.epoch = record.epoch.max(it.epoch).saturating_add(1);
     let committed = it.committed.as_ref().map(Installed::from);
-    // What was found of another release says nothing of this one, and what that was left for is not this one's configuration.
+    // Findings about another release do not apply to this one, nor does the configuration of the release that replaced it.
     record.damage.take_if(|_| record.committed != committed);
     record.committed = committed;
     record.previous = it.previous.as_ref().map(Installed::from);
@@ -129,7 +129,7 @@ fn plan(slot: &SlotRecord) -> Plan {
     }
 }
 
-/// The record of a component of which nothing is left but its current slot: what runs is taken for committed.
+/// The record of a component of which only the current slot remains: it is treated as committed.
 pub(super) fn from_slot(current: &SlotRecord) -> Record {
     let mut record = Record::new(current.component.clone());
     record.floor = Some(current.version.clone());

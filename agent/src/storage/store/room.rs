@@ -1,4 +1,4 @@
-//! Room on the disk for the state itself: a reserve that is given up when the disk is full, and taken back when there is space.
+//! Reserves disk space for the state: released when the disk is full, and reserved again later.
 
 use crate::storage::durable;
 use crate::storage::layout;

@@ -1,4 +1,4 @@
-//! The store's tests, by story. Here is what they share.
+//! Tests of the store by subject, and their shared helpers.
 
 mod damage;
 mod downloads;

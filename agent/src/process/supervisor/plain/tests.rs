@@ -265,7 +265,7 @@ async fn a_committed_component_is_started_again_after_a_pause() {
     dead(&plain).await;
     let lives = fs::read_to_string(node.path("lives")).unwrap().lines().count();
     assert!(lives >= 2 && plain.lock().deaths >= 2);
-    // One that runs is left alone.
+    // A running one is not touched.
     node.release("exec sleep 600");
     plain.start().unwrap();
     assert!(!plain.ensure_running().unwrap());

@@ -1,4 +1,4 @@
-//! Damage: whatever became of database or witness, nothing that was promised is taken back.
+//! Damage to database or witness: what was acknowledged stays in force.
 
 use super::*;
 

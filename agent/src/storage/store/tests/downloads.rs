@@ -28,7 +28,7 @@ fn a_download_goes_on_after_a_restart_and_its_cost_outlives_its_part() {
     assert_eq!((store.cursor(&a), store.account(&a, noon).spent), (0, 9100), "the part has served, and was paid for");
     store.collect_cursors(&[], time("2026-11-23T11:00:00Z"));
     assert_eq!(store.account(&a, noon).spent, 9100);
-    // A day later it may cost as much again, and nothing of it is left behind.
+    // A day later it may cost as much again, and nothing remains of the count.
     let next_day = time("2026-11-23T12:00:00Z");
     assert_eq!(store.account(&a, next_day), Account::new(next_day));
     store.collect_cursors(&[], next_day);
@@ -52,7 +52,7 @@ fn a_person_resets_the_cost_of_a_download_and_keeps_its_part() {
     drop(store);
     let (mut store, _) = open(dir.path());
     assert_eq!((store.account(&b, noon).spent, store.cursor(&b)), (0, 7));
-    // What is under way is kept, the rest is begun anew if ever.
+    // The download in progress is kept; any other starts over if it is needed.
     store.collect_cursors(&[a], noon);
     assert_eq!((store.cursor(&a), store.cursor(&b)), (7, 0));
 }

@@ -1,4 +1,4 @@
-//! States of other agents: a second one at work, a newer one, one that was left again.
+//! State of other agents: one that runs at the same time, a newer one, one that was rolled back.
 
 use super::*;
 
@@ -127,7 +127,7 @@ fn an_agent_that_was_put_back_goes_back_whatever_the_database_says() {
     assert_eq!(open(dir.path()).0.record(&name()), Some(own));
 }
 
-/// Decision 9: what an agent that was left again wrote in a newer format gives way; otherwise it is left alone.
+/// Decision 0009: state in a newer format is replaced if its agent was rolled back; otherwise it is not touched.
 #[test]
 fn a_newer_database_is_replaced_only_after_its_agent_was_rolled_back() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! A full disk: the witness goes on alone, and the database catches up.
+//! A full disk: the agent continues with the witness, and the database catches up.
 
 use super::*;
 

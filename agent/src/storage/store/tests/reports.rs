@@ -1,4 +1,4 @@
-//! Outbox and history: bounded, durable, told by their numbers.
+//! Outbox and history: bounded, durable, identified by sequence numbers.
 
 use super::*;
 
