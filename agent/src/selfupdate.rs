@@ -1,3 +1,5 @@
+//! Updates of the agent itself.
+//!
 //! The agent as its own component: how a release becomes current ([`activate`]), and who restores the committed one when
 //! the new one does not work ([`restore`]).
 

@@ -1,4 +1,4 @@
-//! A database in a newer format is refused and unchanged until the restore unit has rolled back its agent.
+//! A database in a newer format stays unchanged until the restore unit has rolled back its agent.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

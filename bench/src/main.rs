@@ -1,3 +1,5 @@
+//! Measures the cost of verifying a Sigstore bundle.
+//!
 //! `bench/verify`: what verifying a Sigstore bundle costs above the signature verifications that the bundle needs, and what
 //! `slipway-agent verify` costs as a process. How to read it: `bench/README.md`.
 

@@ -1,3 +1,5 @@
+//! Signing ceremonies with several keys.
+//!
 //! Two people with keys of their own: first set-up, releases, the yearly rotation, the day a key is stolen. With the real program on
 //! "machines" that are folders, and after every step a device that follows the published folder.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]

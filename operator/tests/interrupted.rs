@@ -1,3 +1,5 @@
+//! Interrupted publications.
+//!
 //! A publication that is killed at every single system call that changes something leaves a repository that devices accept, and that
 //! the same command completes.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]

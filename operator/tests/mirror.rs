@@ -1,4 +1,4 @@
-//! Sigstore's TUF repository, from a folder and from a web server, becomes a target of this one, and never goes back.
+//! Mirrors Sigstore's trusted root from a folder and a web server; an older one is refused.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;

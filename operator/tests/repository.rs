@@ -1,4 +1,4 @@
-//! What the operator publishes is what a device accepts, by folder and by offline bundle; and what he does wrong is refused here.
+//! What the operator publishes, a device accepts; mistakes are refused before they are published.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use jiff::{SignedDuration, Timestamp};

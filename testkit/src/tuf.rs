@@ -1,4 +1,4 @@
-//! A TUF repository in memory (TUF specification 1.0) that can be made to say anything, properly signed or not.
+//! A TUF repository in memory (specification 1.0) that can publish anything, properly signed or not.
 //!
 //! It imitates what `slipway` publishes. Change the roles and `publish`, and the server's files change as an operator's would; or change
 //! the files themselves with [`Repository::tamper`]. Unlike `slipway` it checks nothing. Everything is deterministic except the keys.

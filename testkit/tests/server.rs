@@ -1,4 +1,4 @@
-//! The release server serves well when nothing is wrong with it, and is exactly as bad as it is told to be.
+//! The release server works without faults, and misbehaves exactly as requested with them.
 
 use slipway_testkit::server::{Fault, ReleaseServer};
 use slipway_testkit::tls::{Authority, client_config};

@@ -1,4 +1,4 @@
-//! The official Sigstore library accepts what the private Sigstore issues, and refuses it as soon as anything is changed.
+//! The official Sigstore library accepts what the private Sigstore issues, and refuses any change.
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};

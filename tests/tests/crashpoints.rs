@@ -1,3 +1,5 @@
+//! Kills the agent at every named crash point of an update.
+//!
 //! The agent is killed at every point that it names on its way through an update, and must find its way from there: the old or the new
 //! release runs and never a mixture, record, link, slots and witness agree, and the update ends as it should.
 //!

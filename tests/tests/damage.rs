@@ -1,3 +1,5 @@
+//! Damaged state.
+//!
 //! State that is damaged while the agent is stopped, or while it runs: whatever becomes of database, witness, slots, link, snapshots and
 //! metadata, no floor is lowered, nothing runs that was not proven, and the release that should run does in the end.
 //!

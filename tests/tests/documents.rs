@@ -1,3 +1,5 @@
+//! Checks the documents against the code.
+//!
 //! Whether the documents still tell the truth where a program can find out: the tests and files that they name exist. And whether every
 //! promise against what users of others suffer has a test.
 

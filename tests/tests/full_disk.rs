@@ -1,3 +1,5 @@
+//! Full and failing disks.
+//!
 //! Disks that are full at every moment of an update, that have no inode left, or that fail: the agent lives, answers and says why, the
 //! component runs, and when there is room again it all goes on by itself.
 //!

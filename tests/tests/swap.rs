@@ -1,3 +1,5 @@
+//! Files that are exchanged during an update.
+//!
 //! Somebody on the device exchanges files behind the agent's back at every moment of an update: what runs are the bytes that were
 //! verified, or nothing.
 //!

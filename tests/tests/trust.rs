@@ -1,4 +1,6 @@
-//! Trust on a real device: what `slipway-agent trust` shows, a possible freeze told to the cloud, Sigstore's own repository followed and
+//! The trust state of a real device.
+//!
+//! Trust on a real device: what `slipway-agent trust` shows, a possible freeze reported to the cloud, Sigstore's own repository followed and
 //! never gone back, and metadata on disk that is damaged.
 
 use anyhow::{Context as _, Result};

@@ -1,4 +1,6 @@
-//! Questions and reports of `verify`, the same on a device and for operators: the artifact as it is named, and what was proven about
+//! Questions and reports of `verify`.
+//!
+//! They are the same on a device and for operators: the artifact as it is named, and what was proven about
 //! it in lines or as JSON. Values come from certificates and predicates, so none may draw on a terminal.
 
 use crate::evidence::{Evidence, Subject};

@@ -1,4 +1,4 @@
-//! RSA keys of certificate and timestamp authorities, which private trusted roots may have; verified by ring, through webpki.
+//! RSA keys of authorities in private trusted roots; ring verifies them, through webpki.
 //!
 //! 2048 to 4096 bits; PKCS#1 v1.5 and PSS with a salt as long as the digest; SHA-256 and up. Signers and logs have no RSA keys here. The
 //! crate `rsa` is not used: its private operations leak by timing (RUSTSEC-2023-0071), and nothing but verification is wanted.

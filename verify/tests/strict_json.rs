@@ -1,3 +1,5 @@
+//! All signed or deciding JSON is read strictly.
+//!
 //! Whatever is signed or decides is read by `slipway_protocol::json`, which takes no array for an object; and none of its types goes past
 //! that by letting serde buffer it before its type is known.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]

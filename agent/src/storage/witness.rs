@@ -1,4 +1,6 @@
-//! The witness: a small preallocated file that remembers what must never be lost or go back, when the database is gone and the
+//! The witness file.
+//!
+//! A small preallocated file that remembers what must never be lost or go back, when the database is gone and the
 //! disk is full.
 //!
 //! Two slots of 4 KiB, written in turn in place, so that a write needs no space and a torn one leaves the other. A slot is

@@ -1,4 +1,6 @@
-//! Signed targets and evidence on disk, named by their SHA-256, so that no name from outside is ever a path.
+//! Stores signed targets and evidence on disk under their SHA-256.
+//!
+//! No name from outside is ever a path.
 
 use super::sigstore::MIRROR;
 use super::{CACHE, MISSING, NoCandidate, RepositoryTransport, Trust, TrustFloors, policy_target, read_file};

@@ -1,3 +1,5 @@
+//! Fuzz targets.
+//!
 //! What is fuzzed: one function for each reader of bytes from elsewhere, fed by cargo-fuzz (`fuzz/run`) and by a test that any stable
 //! toolchain runs.
 //!

@@ -1,3 +1,5 @@
+//! Replays the fuzz corpus without a fuzzer.
+//!
 //! Every corpus file, and a fixed number of random changes to them, through every target: what a fuzzer found stays found, and a reader that
 //! breaks easily breaks here.
 

@@ -1,4 +1,4 @@
-//! `slipway verify-image` on a real registry, on one with every modern feature and every fault, and on OCI image layouts.
+//! `slipway verify-image` on a real registry, on an imitated one with faults, and on image layouts.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../ending/mod.rs"]

@@ -1,4 +1,6 @@
-//! Imitates the archive `kubeedge-vX-linux-ARCH.tar.gz` and `checksum_<archive>.txt` of KubeEdge's releases (layout up to v1.23.1).
+//! Imitates the archives of KubeEdge's releases up to v1.23.1, with their checksum files.
+//!
+//! The files are `kubeedge-vX-linux-ARCH.tar.gz` and `checksum_<archive>.txt`.
 //!
 //! Unlike the real archive it is reproducible, and holds a stand-in of some megabytes instead of edgecore's 70 to 100 MB.
 

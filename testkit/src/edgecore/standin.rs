@@ -1,4 +1,4 @@
-//! Imitates KubeEdge's `edgecore`, as v1.13.0 and v1.23.1 were measured when run, for health checks and rollbacks.
+//! Imitates KubeEdge's `edgecore`, as v1.13.0 and v1.23.1 were measured when they ran.
 //!
 //! Like the real one:
 //! - it reads `/etc/kubeedge/config/edgecore.yaml`; a newer version rewrites that file in place, an older one exits with 1 on the result;

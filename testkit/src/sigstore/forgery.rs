@@ -1,6 +1,6 @@
-//! Forged evidence with valid signatures, as an authority, log or builder that misbehaves could make it.
+//! Forged evidence with valid signatures.
 //!
-//! One forgery at a time; see [`super::Attestation::forgery`].
+//! An authority, log or builder that misbehaves could make it. One forgery at a time; see [`super::Attestation::forgery`].
 
 use serde_json::Value;
 

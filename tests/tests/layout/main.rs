@@ -1,3 +1,5 @@
+//! Checks the imports of crates and modules against tables.
+//!
 //! Holds the code to the layout that docs/ARCHITECTURE.md shows: which crate may use which, which wing of the agent may use which, and
 //! no circle of files anywhere.
 //!

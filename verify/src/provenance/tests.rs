@@ -1,4 +1,4 @@
-//! Real provenance of public builds, each with a policy that a person would write for it, and every way to be off by one character.
+//! Real provenance of public builds with real policies, and policies that differ by one character.
 //!
 //! Read from the folder `vectors` of `SLIPWAY_SHARED`, else of `../shared` beside the project. Without it the tests are skipped with a line that says so,
 //! and fail where `CI=true`.
