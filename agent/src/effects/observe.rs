@@ -33,7 +33,8 @@ impl Executor {
                     match self.verify_payload(component, &plan.slot, payload).await {
                         Ok(()) => managed.hashed.set(Some(pid)),
                         Err(refusal) if SlotDamage::of(&refusal).is_some() => {
-                            sample.process = ProcessState::Dead(format!("running program differs from the verified one: {refusal}"));
+                            sample.process =
+                                ProcessState::Dead(format!("running program differs from the verified one: {refusal}"));
                         }
                         Err(refusal) => {
                             tracing::warn!(%component, %refusal, "running program could not be read; its integrity is checked again later")
