@@ -11,10 +11,10 @@ use crate::crashpoint::crashpoint;
 use crate::effects::Executor;
 use crate::logging;
 use crate::mqtt::{FromBroker, ToBroker};
-use jiff::Timestamp;
 use slipway_machine::record::{Record, SlotName, Source, State, Trigger, TriggerSource};
-use slipway_machine::time::Moment;
+use slipway_machine::time::{Moment, Now};
 use slipway_machine::{Effect, EffectAnswer, Input, ReportDraft};
+use slipway_protocol::json::Members;
 use slipway_protocol::{ComponentName, Event, FleetName, NodeName, Refusal, Report, Sha256};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -285,7 +285,7 @@ impl Driver {
             .map(|draft| {
                 let state = state_after(draft, &t.next);
                 let text = Some(&evidence).filter(|text| draft.event == Event::RollingBack && !text.is_empty()).cloned();
-                self::report(&self.node, &self.fleet, component, now.wall, state, draft, from.clone(), text)
+                self::report(&self.node, &self.fleet, component, &now, state, draft, from.clone(), text)
             })
             .collect();
         crashpoint!("record: before {}", t.next.state.name());
@@ -443,7 +443,7 @@ fn report(
     node: &NodeName,
     fleet: &FleetName,
     component: &ComponentName,
-    time: Timestamp,
+    now: &Now,
     state: &str,
     draft: &ReportDraft,
     from: Option<slipway_protocol::Version>,
@@ -454,7 +454,8 @@ fn report(
         node: node.clone(),
         fleet: fleet.clone(),
         seq: 0,
-        time,
+        boot: Some(now.moment.boot.0.clone()),
+        time: now.wall,
         component: component.clone(),
         event: draft.event,
         state: state.to_owned(),
@@ -463,6 +464,8 @@ fn report(
         percent: None,
         refusal: draft.refusal.clone(),
         text,
+        signature: None,
+        more: Members::new(),
     }
 }
 

@@ -177,7 +177,7 @@ const fn words(event: Kind) -> &'static str {
         Kind::Started => "agent started",
         Kind::UpToDate => "component is up to date",
         Kind::Waiting => "update waits for its wave or window",
-        Kind::Unknown => "event of a newer agent",
+        Kind::Unlisted(_) => "event of a newer agent",
     }
 }
 
@@ -258,6 +258,7 @@ mod tests {
             node: "edge-7".parse().unwrap(),
             fleet: "factory".parse().unwrap(),
             seq: 0,
+            boot: None,
             time: jiff::Timestamp::UNIX_EPOCH,
             component: "edgecore".parse().unwrap(),
             event,
@@ -267,6 +268,8 @@ mod tests {
             percent: None,
             refusal,
             text: None,
+            signature: None,
+            more: Default::default(),
         }
     }
 

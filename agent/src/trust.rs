@@ -40,9 +40,10 @@ use serde::{Deserialize, Serialize};
 use slipway_machine::record::{Plan, SlotName, Source};
 use slipway_machine::{EffectFailure, HeldRelease, HoldReason};
 use slipway_protocol::channel::Admission;
+use slipway_protocol::json::Members;
 use slipway_protocol::{Channel, ComponentName, Manifest, NodeName, Platform, Refusal, Sha256, Version};
 use slipway_verify::tuf::{AuthenticTarget, Expiry, Floors, Repository, Rules};
-use slipway_verify::{Authorized, Policy, Release, SigstoreRoot, authorize};
+use slipway_verify::{Authorized, Policy, Release, SigstoreRoot, agent_is_new_enough, authorize, unreadable};
 use std::path::{Path, PathBuf};
 
 /// Largest file that is read from the trust directory: the cache of a repository. Targets and
@@ -97,7 +98,7 @@ impl From<FetchError> for NoCandidate {
 
 /// What the witness remembers about trust: nothing older is believed, whatever became of the files.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct TrustFloors {
     /// The versions of the operator's metadata.
     #[serde(skip_serializing_if = "is_default")]
@@ -108,6 +109,9 @@ pub struct TrustFloors {
     /// SHA-256 of the newest of Sigstore's own trusted roots that was used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trusted_root: Option<Sha256>,
+    /// What a newer agent remembers besides.
+    #[serde(flatten)]
+    pub more: Members,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -228,7 +232,7 @@ impl Trust {
             return Err(NO_CHANNEL.with(format_args!("no {target}"), "the channel that this component follows").into());
         }
         let signed = self.target(&place, &repository, &target).await?;
-        let channel = Channel::parse(signed.bytes()).map_err(|why| CHANNEL.with(why, target.as_str()))?;
+        let channel = Channel::parse(signed.bytes()).map_err(|why| unreadable(why, |why| CHANNEL.with(why, target.as_str())))?;
         if channel.component != component.name || channel.channel != component.channel {
             let seen = format!("{}/{}", channel.component, channel.channel);
             return Err(CHANNEL.with(seen, target).into());
@@ -388,12 +392,16 @@ impl Trust {
         let mut policies: Vec<Policy> = local_policy(component)?.into_iter().collect();
         let path = policy_target(&component.name);
         if let Some(target) = self.optional_target(repository, &path)? {
-            policies.push(Policy::read(&path, target.bytes())?);
+            policies.push(Policy::read_signed(&path, target.bytes())?);
         }
         if policies.is_empty() {
             return Err(NO_POLICY.with("none", format_args!("a policy for {}", component.name)));
         }
-        authorize(manifest, &component.name, Platform::current(), &policies, &root, evidence)
+        let release = authorize(manifest, &component.name, Platform::current(), &policies, &root, evidence)?;
+        if !component.is_agent() {
+            agent_is_new_enough(&release.manifest, &own_version()?)?;
+        }
+        Ok(release)
     }
 
     /// The verified repository as it is on disk.
@@ -431,6 +439,12 @@ fn held(channel: &Channel, node: &NodeName, now: Timestamp) -> Option<HoldReason
         }
         Admission::NotPlanned => Some(HoldReason::Wave(None)),
     }
+}
+
+/// What `slipway-agent version` prints, which `min_agent` of a manifest is compared with.
+fn own_version() -> Result<Version, Refusal> {
+    let unreadable = |why: String| NO_POLICY.with(why, "a version that releases can be compared with");
+    env!("CARGO_PKG_VERSION").parse().map_err(unreadable)
 }
 
 fn policy_target(component: &ComponentName) -> String {

@@ -6,6 +6,7 @@ use crate::repo::Repo;
 use crate::role::Role;
 use jiff::Timestamp;
 use slipway_protocol::channel::Wave;
+use slipway_protocol::json::Members;
 use slipway_protocol::{Channel, ChannelName, ComponentName, Manifest, Refusal, Version};
 
 /// What changes in a channel. What is `None` stays as it is.
@@ -56,6 +57,8 @@ impl Repo {
             withdrawn: Vec::new(),
             waves: Vec::new(),
             offline_until: None,
+            critical: Vec::new(),
+            more: Members::new(),
         });
         channel.release = release;
         if let Some(floor) = &change.floor {
@@ -117,5 +120,6 @@ pub fn parse_wave(text: &str) -> Result<Wave, String> {
     Ok(Wave {
         start: start.parse().map_err(|error| format!("{start:?} is not a time: {error}"))?,
         percent: percent.trim_end_matches('%').parse().map_err(|error| format!("{percent:?} is not a percentage: {error}"))?,
+        more: Members::new(),
     })
 }

@@ -55,6 +55,8 @@ slipway_protocol::refusals! {
         "check keys and files; if they are in order, report it: this is a fault in slipway, and nothing was published";
     pub MIRROR = "SLW-O-MIRROR", Network, Network, "Sigstore's TUF repository could not be mirrored",
         "check the address and the network; what was mirrored before stays in force";
+    pub MIN_AGENT = "SLW-O-MIN-AGENT", Configuration, Operator, "release of the agent itself would lock out older agents",
+        "leave out --min-agent: an agent that is too old needs this release most";
     pub NO_POLICY = "SLW-O-NO-POLICY", Configuration, Operator, "component has no policy in this repository",
         "run `slipway policy add` first: devices refuse a release without one; or give --unsafe-skip-verify";
     pub REPOSITORY = "SLW-O-REPOSITORY", Configuration, Operator, "folder is not an intact repository made by `slipway init`",

@@ -1,6 +1,6 @@
 //! Adds a release: copies artifacts and provenance, and signs the manifest with the release keys.
 
-use crate::error::{ARTIFACT, NO_POLICY, RELEASED, REPOSITORY, file};
+use crate::error::{ARTIFACT, MIN_AGENT, NO_POLICY, RELEASED, REPOSITORY, file};
 use crate::files::{self, Pending};
 use crate::kubeedge::KubeEdge;
 use crate::metadata::TargetFile;
@@ -16,6 +16,9 @@ use std::io::{BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+/// The agent's own component.
+const AGENT: &str = "slipway-agent";
+
 /// What to release.
 #[derive(Clone, Debug)]
 pub struct ReleaseOptions {
@@ -25,6 +28,8 @@ pub struct ReleaseOptions {
     pub version: Version,
     /// One for each platform.
     pub artifacts: Vec<ArtifactOptions>,
+    /// The oldest agent that may install it. Agents of `formats-1` refuse a release that says so.
+    pub min_agent: Option<Version>,
     /// Signs although nothing verified the provenance. Devices verify all the same.
     pub unsafe_skip_verify: bool,
 }
@@ -90,6 +95,11 @@ impl Repo {
     /// # Errors
     /// Whatever a device would refuse it for, with the same code; `SLW-O-RELEASED` if that version exists with other content.
     pub fn release(&mut self, options: &ReleaseOptions, now: Timestamp) -> Result<Manifest, Refusal> {
+        if let Some(least) = &options.min_agent
+            && options.component.as_str() == AGENT
+        {
+            return Err(MIN_AGENT.with(format_args!("--min-agent {least} for {AGENT}"), "no --min-agent"));
+        }
         let target = Manifest::target(&options.component, &options.version);
         let mut artifacts = Vec::new();
         let mut proofs = Vec::new();
@@ -98,7 +108,14 @@ impl Repo {
             artifacts.push(describe(options, given, &proof)?);
             proofs.push(proof);
         }
-        let manifest = Manifest { v: 1, component: options.component.clone(), version: options.version.clone(), artifacts };
+        let manifest = Manifest {
+            v: 1,
+            component: options.component.clone(),
+            version: options.version.clone(),
+            min_agent: options.min_agent.clone(),
+            artifacts,
+            skipped: Vec::new(),
+        };
         let bytes = files::to_json(&manifest)?;
         Manifest::parse(&bytes).map_err(|why| ARTIFACT.with(why, "a manifest that devices can read"))?;
         if !options.unsafe_skip_verify {

@@ -54,7 +54,13 @@ impl Operator {
         fs::write(&provenance, proof).unwrap();
         let artifact =
             ArtifactOptions { platform: Platform::LinuxAmd64, file, name: None, member: None, provenance, urls: Vec::new() };
-        ReleaseOptions { component: component(), version: version(text), artifacts: vec![artifact], unsafe_skip_verify: false }
+        ReleaseOptions {
+            component: component(),
+            version: version(text),
+            artifacts: vec![artifact],
+            min_agent: None,
+            unsafe_skip_verify: false,
+        }
     }
 
     fn release(&mut self, text: &str) -> Manifest {
@@ -228,7 +234,7 @@ fn a_channel_follows_releases_of_this_repository_and_its_floor_only_rises() {
     let to = |text: &str| ChannelChange { release: Some(version(text)), ..ChannelChange::default() };
     assert_eq!(change(ChannelChange::default()).unwrap_err().code, "SLW-O-CHANNEL", "a new channel needs a release");
     assert_eq!(change(to("v1.23.2")).unwrap_err().code, "SLW-O-NO-RELEASE");
-    let wave = |time: &str, percent| Wave { start: time.parse().unwrap(), percent };
+    let wave = |time: &str, percent| Wave { start: time.parse().unwrap(), percent, more: Default::default() };
     let waves = vec![wave("2026-11-23T00:00:00Z", 10), wave("2026-11-24T00:00:00Z", 100)];
     change(ChannelChange { waves: Some(waves.clone()), floor: Some(version("v1.20.0")), ..to("v1.23.1") }).unwrap();
     let halted = change(ChannelChange { halted: Some(true), ..ChannelChange::default() }).unwrap();
@@ -433,4 +439,24 @@ fn keys_are_secret_and_nothing_is_overwritten() {
     fs::set_permissions(path.join("keys/root.pem"), fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(Repo::open(&path).unwrap_err().code, "SLW-O-KEY");
     assert_eq!(Repo::open(dir.path()).unwrap_err().code, "SLW-O-REPOSITORY");
+}
+
+/// Only when it is asked for: agents of formats-1 refuse a manifest with a member that they do not know. Fails where the member is
+/// written for nothing, or where the agent's own releases may have it.
+#[test]
+fn the_oldest_agent_is_named_when_asked_for_and_never_for_the_agent_itself() {
+    let mut operator = operator();
+    operator.release("v1.22.0");
+    let with =
+        ReleaseOptions { min_agent: Some(version("0.3.0")), ..operator.options("v1.23.0", Attestation::kubeedge("v1.23.0")) };
+    operator.repo.release(&with, now()).unwrap();
+    for (text, least) in [("v1.22.0", None), ("v1.23.0", Some(version("0.3.0")))] {
+        let manifest = operator.repo.manifest(&component(), &version(text)).unwrap().unwrap();
+        assert_eq!(manifest.min_agent, least);
+        let written = serde_json::to_value(&manifest).unwrap();
+        assert_eq!(written.get("min_agent").is_some(), least.is_some(), "{written}");
+        assert!(written.get("critical").is_none() && written.get("skipped").is_none());
+    }
+    let agent = ReleaseOptions { component: "slipway-agent".parse().unwrap(), ..with };
+    assert_eq!(operator.repo.release(&agent, now()).unwrap_err().code, "SLW-O-MIN-AGENT");
 }

@@ -2,15 +2,16 @@
 //!
 //! TUF target `channels/<component>/<channel>.json`, signed by the rollout key.
 
+use crate::growth::{self, Unreadable};
+use crate::json::Members;
 use crate::{ChannelName, ComponentName, NodeName, Version, json};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// What devices on this channel should run, and how far the rollout has come.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Channel {
-    /// Format; only 1 is known.
+    /// Format; 1. An agent holds on a higher one.
     pub v: u32,
     /// The component.
     pub component: ComponentName,
@@ -33,16 +34,24 @@ pub struct Channel {
     /// Until when devices may install this channel's release from an offline bundle although its timestamp has expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offline_until: Option<Timestamp>,
+    /// Members that whoever follows this channel must understand. See [`crate::growth`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub critical: Vec<String>,
+    /// Members that this version does not know: kept, so that an older operator's tool does not drop them from the channel.
+    #[serde(flatten, skip_deserializing)]
+    pub more: Members,
 }
 
 /// From `start` on, this share of the fleet may take the release.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Wave {
     /// When the wave begins.
     pub start: Timestamp,
     /// The share of the fleet that is let in, in percent, 1 to 100.
     pub percent: u8,
+    /// Members that this version does not know, kept as those of a channel; a `critical` of its own among them.
+    #[serde(flatten)]
+    pub more: Members,
 }
 
 /// A channel file is under 1 KiB; waves and withdrawn versions may add some.
@@ -78,12 +87,20 @@ impl Channel {
     /// ```
     ///
     /// # Errors
-    /// Says which member is wrong and why.
-    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let channel: Self = json::parse(bytes, CHANNEL_LIMITS).map_err(|error| format!("channel is malformed: {error}"))?;
-        if channel.v != 1 {
-            return Err(format!("channel has format {}, this agent knows 1", channel.v));
+    /// Says which member is wrong and why, or that only a newer agent may follow it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let (mut channel, more): (Self, Members) = growth::read("channel", bytes, CHANNEL_LIMITS)?;
+        channel.more = more;
+        for wave in &channel.waves {
+            let object = json::members_of(wave).map_err(|error| format!("wave is malformed: {error}"))?;
+            growth::understood("wave", &object, &["start", "percent", growth::CRITICAL])?;
         }
+        channel.consistent()?;
+        Ok(channel)
+    }
+
+    fn consistent(&self) -> Result<(), String> {
+        let channel = self;
         if channel.floor.as_ref().is_some_and(|floor| *floor > channel.release) {
             return Err(format!("channel has release {} below its own floor", channel.release));
         }
@@ -97,7 +114,7 @@ impl Channel {
         if !channel.waves.windows(2).all(rising) || channel.waves.iter().any(|wave| wave.percent == 0 || wave.percent > 100) {
             return Err("waves do not rise in time and percent, each 1 to 100".to_owned());
         }
-        Ok(channel)
+        Ok(())
     }
 
     /// Says whether the rollout has reached `node`, or when it will. A node that no wave reaches waits for one that does.
@@ -137,7 +154,7 @@ fn place(component: &ComponentName, release: &Version, node: &NodeName) -> u32 {
 mod tests {
     use super::*;
 
-    fn channel(more: &str) -> Result<Channel, String> {
+    fn channel(more: &str) -> Result<Channel, Unreadable> {
         Channel::parse(format!(r#"{{"v":1,"component":"edgecore","channel":"stable","release":"v1.23.1"{more}}}"#).as_bytes())
     }
 
@@ -151,10 +168,30 @@ mod tests {
             (r#","waves":[{"start":"2026-01-01T00:00:00Z","percent":10},{"start":"2026-01-02T00:00:00Z","percent":100}]"#, true),
             (r#","waves":[{"start":"2026-01-02T00:00:00Z","percent":10},{"start":"2026-01-01T00:00:00Z","percent":100}]"#, false),
             (r#","waves":[{"start":"2026-01-01T00:00:00Z","percent":0}]"#, false),
-            (r#","surprise":1"#, false),
+            (r#","halted":"no""#, false),
+            (r#","floor":"v1.22.0","floor":"v1.22.0""#, false),
         ] {
             assert_eq!(channel(more).is_ok(), ok, "{more}");
         }
+    }
+
+    /// Failed while an unknown member was an error, and while it was dropped where the channel is written again.
+    #[test]
+    fn unknown_members_are_ignored_and_kept_and_critical_ones_hold() {
+        let more = r#","waves":[{"start":"2026-01-01T00:00:00Z","percent":10,"labels":["lab"]}],"keep":64"#;
+        let read = channel(more).unwrap();
+        assert_eq!((read.more.len(), read.waves[0].more.len()), (1, 1));
+        let written = serde_json::to_string(&read).unwrap();
+        assert_eq!(Channel::parse(written.as_bytes()), Ok(read));
+        for held in [
+            r#","keep":64,"critical":["keep"]"#,
+            r#","waves":[{"start":"2026-01-01T00:00:00Z","percent":10,"labels":["lab"],"critical":["labels"]}]"#,
+        ] {
+            assert!(matches!(channel(held), Err(Unreadable::Critical(_))), "{held}");
+        }
+        assert!(channel(r#","halted":true,"critical":["halted"]"#).is_ok());
+        let newer = br#"{"v":2,"components":["edgecore"]}"#;
+        assert!(matches!(Channel::parse(newer), Err(Unreadable::Format(_))));
     }
 
     #[test]

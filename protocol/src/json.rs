@@ -10,6 +10,9 @@ use std::fmt;
 
 mod objects;
 
+/// An object's members that are not of a type of ours.
+pub type Members = serde_json::Map<String, serde_json::Value>;
+
 /// What a JSON document may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -75,6 +78,17 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Er
 /// The value does not have the shape of `T`.
 pub fn from_value<T: DeserializeOwned>(value: &serde_json::Value) -> Result<T, serde_json::Error> {
     T::deserialize(objects::Objects(value))
+}
+
+/// The members of what is written as an object.
+///
+/// # Errors
+/// It is written as something else.
+pub fn members_of(value: &impl serde::Serialize) -> Result<Members, serde_json::Error> {
+    match serde_json::to_value(value)? {
+        serde_json::Value::Object(members) => Ok(members),
+        _ => Err(serde::ser::Error::custom("not an object")),
+    }
 }
 
 /// Checks size, syntax, depth and that no object names a member twice; nothing else.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Members that this version does not know are ignored, so that newer operators can talk to older devices.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Notice {
-    /// Format; only 1 is known.
+    /// Format; 1. Of a higher one only the members that are known here count: a notice triggers a check and orders nothing.
     pub v: u32,
     /// The component to check; all of them when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,7 +28,7 @@ pub struct Notice {
 /// A notice is a few hundred bytes; anything larger is not one. Also bounds what a flood of them costs.
 pub const NOTICE_LIMITS: json::Limits = json::Limits { bytes: 4096, depth: 4 };
 
-/// The only format there is.
+/// The only format that is written.
 pub const NOTICE_FORMAT: u32 = 1;
 
 impl Notice {
@@ -49,8 +49,8 @@ impl Notice {
     /// Says what is wrong with it, for the log; a device never answers a bad notice with more than that.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let notice: Self = json::parse(bytes, NOTICE_LIMITS).map_err(|error| format!("notice is malformed: {error}"))?;
-        if notice.v != NOTICE_FORMAT {
-            return Err(format!("notice has format {}, this agent knows {NOTICE_FORMAT}", notice.v));
+        if notice.v < NOTICE_FORMAT {
+            return Err(format!("notice has format {}, the first is {NOTICE_FORMAT}", notice.v));
         }
         Ok(notice)
     }
@@ -67,7 +67,8 @@ mod tests {
             (r#"{"v":1}"#, true),
             (r#"{"v":1,"component":"edgecore","channel":"stable","version":"v1.23.1","timestamp_version":7}"#, true),
             (r#"{"v":1,"from_the_future":true}"#, true),
-            (r#"{"v":2}"#, false),
+            (r#"{"v":2,"critical":["from_the_future"],"from_the_future":1}"#, true),
+            (r#"{"v":0}"#, false),
             (r#"{"v":1,"v":1}"#, false),
             (r#"{"v":1,"component":"../../etc"}"#, false),
             (r#"{"v":1,"version":"latest"}"#, false),

@@ -1,5 +1,6 @@
 //! Why something was refused, in a form that people and machines both read.
 
+use crate::unlisted::Unlisted;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::error::Error;
@@ -37,6 +38,9 @@ pub enum Category {
     Time,
     /// Signed, but not by the one who must sign.
     WrongSigner,
+    /// A kind that this version does not know, by its name.
+    #[serde(untagged)]
+    Unlisted(Unlisted),
 }
 
 /// Who must act before it can succeed.
@@ -53,6 +57,9 @@ pub enum Responsible {
     Network,
     /// The one who runs the fleet.
     Operator,
+    /// Somebody whom this version does not know, by name.
+    #[serde(untagged)]
+    Unlisted(Unlisted),
 }
 
 /// A refusal: what went wrong, what was found, what was expected, who must act, and how to fix it.

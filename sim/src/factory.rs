@@ -120,7 +120,13 @@ impl Factory {
             urls: Vec::new(),
         };
         let version = parse_version(&dials.version)?;
-        let options = ReleaseOptions { component: edgecore_name(), version, artifacts: vec![artifact], unsafe_skip_verify };
+        let options = ReleaseOptions {
+            component: edgecore_name(),
+            version,
+            artifacts: vec![artifact],
+            min_agent: None,
+            unsafe_skip_verify,
+        };
         self.repo()?.release(&options, now())?;
         Ok(release)
     }

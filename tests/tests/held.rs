@@ -33,7 +33,7 @@ fn a_halted_release_with_bad_provenance_is_halted_and_no_attack() -> Result<()> 
     assert_eq!(codes()?, ["SLW-A-HALTED"], "that is all the cloud hears of it");
 
     // Not halted, but its wave is yet to come: the same.
-    let wave = Wave { percent: 100, start: "2099-01-01T00:00:00Z".parse()? };
+    let wave = Wave { percent: 100, start: "2099-01-01T00:00:00Z".parse()?, more: Default::default() };
     factory.change(&ChannelChange { halted: Some(false), waves: Some(vec![wave]), ..ChannelChange::default() })?;
     let output = device.run("check", &[])?;
     assert!(output.status.success() && stderr(&output).contains("SLW-A-WAVE"), "{}", stderr(&output));

@@ -118,7 +118,8 @@ fn ship(factory: &Factory, version: &str, program: &[u8]) -> Result<()> {
     let artifact =
         ArtifactOptions { platform, file, name: None, member: Some("slipway-agent".into()), provenance, urls: Vec::new() };
     let version = version.parse().map_err(anyhow::Error::msg)?;
-    let options = ReleaseOptions { component: name(), version, artifacts: vec![artifact], unsafe_skip_verify: false };
+    let options =
+        ReleaseOptions { component: name(), version, artifacts: vec![artifact], min_agent: None, unsafe_skip_verify: false };
     let release = options.version.clone();
     let mut repo = factory.repo()?;
     repo.release(&options, now())?;

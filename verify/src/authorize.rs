@@ -8,7 +8,7 @@ use crate::policy::Policy;
 use crate::provenance::{Provenance, verify_provenance};
 use crate::root::SigstoreRoot;
 use crate::tuf::AuthenticTarget;
-use slipway_protocol::{Artifact, ComponentName, Manifest, Platform, Refusal, Sha256};
+use slipway_protocol::{Artifact, ComponentName, Manifest, Platform, Refusal, Sha256, Unreadable, Version};
 use std::ops::Deref;
 
 /// The roles that may sign a release: the release keys, and the targets keys above them. Never the rollout key.
@@ -69,6 +69,31 @@ pub fn authorize(
     judge(manifest.path(), manifest.bytes(), component, platform, policies, root, bundle).map(Authorized)
 }
 
+/// The refusal of a signed document that cannot be read. What only a newer agent can read is no mistake of whoever signed it.
+#[must_use]
+pub fn unreadable(why: Unreadable, malformed: impl FnOnce(String) -> Refusal) -> Refusal {
+    match why {
+        Unreadable::Malformed(why) => malformed(why),
+        Unreadable::Critical(why) => Check::AgentCritical.refuse(why, "members that this agent knows"),
+        Unreadable::Format(why) => Check::AgentFormat.refuse(why, "what this agent knows"),
+    }
+}
+
+/// Checks that an agent of version `agent` is new enough for what `release` says about it.
+///
+/// Not to be asked about a release of the agent itself: `min_agent` in one of those would lock out whoever needs it most.
+///
+/// # Errors
+/// [`Check::AgentVersion`].
+pub fn agent_is_new_enough(release: &Manifest, agent: &Version) -> Result<(), Refusal> {
+    match &release.min_agent {
+        Some(least) if agent < least => {
+            Err(Check::AgentVersion.refuse(format_args!("agent {agent}"), format_args!("{least} or newer")))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn judge(
     path: &str,
     manifest: &[u8],
@@ -78,7 +103,8 @@ fn judge(
     root: &SigstoreRoot,
     bundle: &[u8],
 ) -> Result<Release, Refusal> {
-    let manifest = Manifest::parse(manifest).map_err(|why| Check::ManifestMalformed.refuse(why, "a release manifest"))?;
+    let malformed = |why| Check::ManifestMalformed.refuse(why, "a release manifest");
+    let manifest = Manifest::parse(manifest).map_err(|why| unreadable(why, malformed))?;
     if manifest.component != *component {
         return Err(Check::ManifestComponent.refuse(&manifest.component, component));
     }
@@ -87,8 +113,10 @@ fn judge(
         return Err(Check::ManifestPath.refuse(expected, path));
     }
     let artifact = manifest.artifact(platform).cloned().ok_or_else(|| {
-        let has: Vec<&str> = manifest.artifacts.iter().map(|artifact| artifact.platform.as_str()).collect();
-        Check::ArtifactMissing.refuse(has.join(", "), platform)
+        let known = manifest.artifacts.iter().map(|artifact| artifact.platform.as_str());
+        let has: Vec<&str> = known.chain(manifest.skipped.iter().map(|skipped| skipped.platform.as_str())).collect();
+        let missing = |_| Check::ArtifactMissing.refuse(has.join(", "), platform);
+        manifest.skipped(platform).cloned().map_or_else(|| missing(String::new()), |why| unreadable(why, missing))
     })?;
     let size = u64::try_from(bundle.len()).unwrap_or(u64::MAX);
     let seen = Sha256::of(bundle);

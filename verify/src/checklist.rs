@@ -116,6 +116,7 @@
 //! | repository and owner ids in certificate, environment and event; as pinned | `provenance` | `POLICY-IDS`, `CLAIM-IDS` |
 //! | a certificate without the newer claims (before 2023-03) is judged by the old ones | `provenance::facts` | `CLAIM-MISSING` |
 //! | **Release** | | |
+//! | documents and artifacts of a newer operator: critical members and formats known, agent as new as the manifest says | [`crate::authorize`], `policy` | `AGENT-CRITICAL`, `AGENT-FORMAT`, `AGENT-VERSION` |
 //! | manifest: signed by the release role, of this component, under its own name, with this platform | [`crate::authorize`] | `MANIFEST-ROLE`, `MANIFEST-MALFORMED`, `MANIFEST-COMPONENT`, `MANIFEST-PATH`, `ARTIFACT-MISSING` |
 //! | the evidence is the one that was released | [`crate::authorize`] | `BUNDLE-DIGEST` |
 //! | floor, rollback | the agent | `SLW-A-…` |

@@ -41,6 +41,14 @@ macro_rules! checks {
 }
 
 checks! {
+    AgentCritical = "SLW-V-AGENT-CRITICAL", Policy, Operator,
+        "signed document has a critical member that this agent does not know",
+        "update the agent first, then let it check again";
+    AgentFormat = "SLW-V-AGENT-FORMAT", Policy, Operator,
+        "signed document has a format that this agent does not know",
+        "update the agent first, then let it check again";
+    AgentVersion = "SLW-V-AGENT-VERSION", Policy, Operator, "release needs a newer agent",
+        "update the agent first, then let it check again";
     ArtifactDigest = "SLW-V-ARTIFACT-DIGEST", ArbitrarySoftware, Attacker,
         "artifact's digest differs from the signed evidence",
         "fetch the file again; if its digest still differs, do not use it";

@@ -59,7 +59,7 @@ pub mod root;
 pub mod sigstore;
 pub mod tuf;
 
-pub use authorize::{Authorized, Release, authorize};
+pub use authorize::{Authorized, Release, agent_is_new_enough, authorize, unreadable};
 pub use bundle::LogRule;
 pub use error::Check;
 pub use evidence::{Artifact, Evidence, Signer, Subject};

@@ -29,14 +29,17 @@ use also::Base;
 use file::{CertificateTable, File, LogTable, PolicyText, ProvenanceTable, on};
 use keys::KeyRule;
 use profile::Profile;
+use serde::Deserialize as _;
 use slipway_protocol::{ComponentName, Refusal, Sha256};
 use std::collections::BTreeMap;
 use toml::Spanned;
+use toml::de::DeTable;
 
 mod also;
 mod explain;
 mod file;
 pub(crate) mod keys;
+mod newer;
 pub(crate) mod profile;
 mod versions;
 mod workflows;
@@ -136,6 +139,15 @@ pub(crate) enum RefRule {
     UnsafeAny,
 }
 
+/// What becomes of keys that are not known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Reader {
+    /// They are mistakes.
+    Strict,
+    /// They are of a newer version.
+    Growing,
+}
+
 impl Policy {
     /// Reads a policy.
     ///
@@ -154,15 +166,24 @@ impl Policy {
     /// # Errors
     /// Says what is wrong and in which line.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
+        Self::parse_by(text, Reader::Strict)
+    }
+
+    fn parse_by(text: &str, reader: Reader) -> Result<Self, Refusal> {
         let place = PolicyText(text);
         if text.len() > SIZE_LIMIT {
             return Err(Check::PolicySyntax.refuse(text.len(), format_args!("at most {SIZE_LIMIT} bytes")));
         }
-        let file: File = toml::from_str(text).map_err(|error| {
+        let syntax = |error: toml::de::Error| {
             let line = error.span().map_or(1, |span| place.line(&span));
             Check::PolicySyntax
                 .refuse(format_args!("line {line}: {}", error.message()), "a policy in TOML: docs/VERIFYING.md lists its keys")
-        })?;
+        };
+        let mut table = DeTable::parse(text).map_err(syntax)?;
+        if reader == Reader::Growing {
+            newer::without_unknown(table.get_mut())?;
+        }
+        let file = File::deserialize(toml::de::Deserializer::from(table)).map_err(syntax)?;
         let profile = profile(&place, file.profile.as_ref())?;
         let log = log_rule(&place, profile, &file.log)?;
         let preset = match &file.preset {
@@ -188,8 +209,21 @@ impl Policy {
     /// # Errors
     /// As [`Self::parse`].
     pub fn read(file: impl std::fmt::Display, content: &[u8]) -> Result<Self, Refusal> {
+        Self::read_by(file, content, Reader::Strict)
+    }
+
+    /// Reads a policy that the operator signed: keys that a newer operator's tool knows are ignored, unless its `critical` names
+    /// them.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], and [`Check::AgentCritical`].
+    pub fn read_signed(file: impl std::fmt::Display, content: &[u8]) -> Result<Self, Refusal> {
+        Self::read_by(file, content, Reader::Growing)
+    }
+
+    fn read_by(file: impl std::fmt::Display, content: &[u8], reader: Reader) -> Result<Self, Refusal> {
         let text = std::str::from_utf8(content).map_err(|error| Check::PolicySyntax.refuse(error, "a policy in UTF-8"));
-        text.and_then(Self::parse).map_err(|why| Refusal { seen: format!("{file}: {}", why.seen), ..why })
+        text.and_then(|text| Self::parse_by(text, reader)).map_err(|why| Refusal { seen: format!("{file}: {}", why.seen), ..why })
     }
 
     /// The component it is for.

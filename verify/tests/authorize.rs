@@ -13,9 +13,9 @@ mod device;
 
 use device::{Device, sim};
 use serde_json::{Value, json};
-use slipway_protocol::{ComponentName, Platform, Sha256};
+use slipway_protocol::{ComponentName, Manifest, Platform, Sha256, Version};
 use slipway_testkit::sigstore::{Attestation, ManagedKey, PrivateSigstore, generator_generic};
-use slipway_verify::{Policy, SigstoreRoot, authorize};
+use slipway_verify::{Policy, SigstoreRoot, agent_is_new_enough, authorize};
 
 const NAME: &str = "kubeedge-v1.23.1-linux-arm64.tar.gz";
 const PATH: &str = "releases/edgecore/v1.23.1.json";
@@ -62,10 +62,14 @@ impl Case {
         Self { manifest: serde_json::to_vec(&changed).unwrap(), ..Self::good() }
     }
 
-    fn member(member: &str, value: &str) -> Self {
-        let mut changed = manifest();
+    fn member(member: &str, value: impl Into<Value>) -> Self {
+        Self::good().with(member, value)
+    }
+
+    fn with(self, member: &str, value: impl Into<Value>) -> Self {
+        let mut changed: Value = serde_json::from_slice(&self.manifest).unwrap();
         changed[member] = value.into();
-        Self { manifest: serde_json::to_vec(&changed).unwrap(), ..Self::good() }
+        Self { manifest: serde_json::to_vec(&changed).unwrap(), ..self }
     }
 
     /// Publishes the manifest in a TUF repository, follows it, and authorizes.
@@ -111,6 +115,11 @@ fn a_release_needs_both_proofs_and_they_must_meet() {
         ("under another spelling of its version", Case { path: "releases/edgecore/1.23.1.json", ..good() }, "MANIFEST-PATH"),
         ("of another component", Case::member("component", "keadm"), "MANIFEST-COMPONENT"),
         ("no manifest", Case { manifest: b"{}".to_vec(), ..good() }, "MANIFEST-MALFORMED"),
+        ("for agents that know more", Case::member("v", 2), "AGENT-FORMAT"),
+        ("with a critical member", Case::member("critical", json!(["urgent"])).with("urgent", 1), "AGENT-CRITICAL"),
+        ("with a member more", good().with("urgent", 1), ""),
+        ("in another format", Case::artifact("format", "tar.zst".into()), "AGENT-FORMAT"),
+        ("for a platform that only newer agents know", Case::artifact("platform", "linux/riscv64".into()), "ARTIFACT-MISSING"),
         ("for another platform", Case { platform: Platform::LinuxAmd64, ..good() }, "ARTIFACT-MISSING"),
         ("no policy", Case { policies: Vec::new(), ..good() }, "POLICY-NONE"),
         ("another component's policy", Case { policies: vec![policy("keadm", "")], ..good() }, "POLICY-COMPONENT"),
@@ -158,4 +167,26 @@ fn a_threshold_of_keys_takes_the_place_of_a_certificate() {
     // The operator's policy and the device's own must both say yes.
     assert_eq!(released(&[signed_by("a"), signed_by("b")], &[&keyed, &policy("edgecore", "")]), "BUNDLE-MALFORMED");
     assert_eq!(released(&[evidence()], &[&keyed]), "KEY-MISMATCH");
+}
+
+/// Failed while `min_agent` was not compared, and while it was compared as text: 0.10.0 is newer than 0.9.0.
+#[test]
+fn an_agent_must_be_as_new_as_the_manifest_says() {
+    let parse = |text: &str| text.parse::<Version>().unwrap();
+    for (least, agent, code) in [
+        (None, "0.1.0", None),
+        (Some("0.9.0"), "0.10.0", None),
+        (Some("0.10.0"), "0.10.0", None),
+        (Some("v0.10.0"), "0.9.0", Some("SLW-V-AGENT-VERSION")),
+        (Some("0.10.0"), "0.10.0-rc.1", Some("SLW-V-AGENT-VERSION")),
+    ] {
+        let mut text = manifest();
+        if let Some(least) = least {
+            text["min_agent"] = least.into();
+        }
+        let read = Manifest::parse(text.to_string().as_bytes()).unwrap();
+        let refused = agent_is_new_enough(&read, &parse(agent)).err();
+        assert_eq!(refused.as_ref().map(|why| why.code.as_ref()), code, "{least:?} {agent}");
+        assert!(refused.is_none_or(|why| why.advice.starts_with("update the agent first")));
+    }
 }

@@ -21,10 +21,14 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 /// What must not stand in a source outside of its tests, and why.
 fn faults(source: &str) -> Vec<&str> {
     let shipped = source.split("#[cfg(test)]").next().unwrap_or_default();
-    let code = shipped.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+    let code: Vec<&str> = shipped.lines().map(str::trim).filter(|line| !line.starts_with("//")).collect();
     let forbidden =
         ["serde_json::from_slice", "serde_json::from_str", "serde_json::from_value", "(untagged", "serde(tag", "(flatten"];
-    code.filter(|line| forbidden.iter().any(|word| line.contains(word))).collect()
+    // Nothing is read by a type there: members that are not known, and a name that is not.
+    let untyped = ["pub more: Members,", "Unlisted(Unlisted),"];
+    let next = code.iter().skip(1).chain([&""]);
+    let lines = code.iter().zip(next).filter(|(_, next)| !untyped.contains(*next)).map(|(line, _)| *line);
+    lines.filter(|line| forbidden.iter().any(|word| line.contains(word))).collect()
 }
 
 #[test]
@@ -43,5 +47,6 @@ fn signed_types_are_read_by_the_strict_reader_alone() {
         );
     }
     assert!(files.len() > 40 && wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(faults("#[serde(flatten)]\npub more: Members,\n#[serde(flatten)]\npub rest: Rest,").len(), 1);
     assert_eq!(faults("let x: T = serde_json::from_slice(bytes)?;\n#[serde(untagged)]\n// serde_json::from_str").len(), 2);
 }

@@ -35,7 +35,7 @@ impl Driver {
         let draft = ReportDraft { event: Event::Progress, to: plan_version(&live.record.state), refusal: None };
         let state = live.record.state.name();
         let from = live.record.committed.as_ref().map(|installed| installed.version.clone());
-        let mut report = self::report(&self.node, &self.fleet, component, now.wall, state, &draft, from, None);
+        let mut report = self::report(&self.node, &self.fleet, component, &now, state, &draft, from, None);
         report.percent = Some(percent);
         if let Some((to, _)) = &self.broker
             && self.connected

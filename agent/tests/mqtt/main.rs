@@ -45,6 +45,7 @@ fn report(seq: u64) -> Report {
         node: node(),
         fleet: fleet(),
         seq,
+        boot: Some("b-1".into()),
         time: "2026-01-01T00:00:00Z".parse().unwrap(),
         component: "edgecore".parse().unwrap(),
         event: Happened::Staged,
@@ -54,6 +55,8 @@ fn report(seq: u64) -> Report {
         percent: None,
         refusal: None,
         text: None,
+        signature: None,
+        more: Default::default(),
     }
 }
 fn notice(number: u64) -> String {

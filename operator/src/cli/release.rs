@@ -31,6 +31,10 @@ pub(crate) struct Release {
     /// URL of a folder that also has the artifacts; devices try it first. Repeat for more
     #[arg(long = "url")]
     urls: Vec<String>,
+    /// Oldest agent that may install it, as `slipway-agent version` prints; older ones hold until they are updated. Not for
+    /// the agent's own releases
+    #[arg(long, value_name = "VERSION")]
+    min_agent: Option<Version>,
     /// Sign without verifying the provenance; devices still verify it
     #[arg(long)]
     unsafe_skip_verify: bool,
@@ -63,8 +67,13 @@ impl Release {
                 urls: self.urls.clone(),
             });
         }
-        let options =
-            ReleaseOptions { component: self.component, version, artifacts, unsafe_skip_verify: self.unsafe_skip_verify };
+        let options = ReleaseOptions {
+            component: self.component,
+            version,
+            artifacts,
+            min_agent: self.min_agent,
+            unsafe_skip_verify: self.unsafe_skip_verify,
+        };
         let mut repo = self.signing.open(&self.dir)?;
         let manifest = repo.release(&options, now())?;
         let verb = if matches!(repo.outcome(), Outcome::Staged(_)) { "prepared" } else { "released" };

@@ -1,4 +1,7 @@
 //! The tables of a policy's TOML file, with the line of each value for error messages.
+//!
+//! A key that is not known is refused: whoever writes a policy must not believe that a misspelled key protects anything. What a
+//! newer operator signed passes through `newer` first.
 
 use super::{LIST_LIMIT, versions};
 use crate::error::Check;
@@ -13,6 +16,9 @@ use toml::Spanned;
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     pub(super) component: ComponentName,
+    /// Keys that must be understood, by dotted name: `provenance.source`. See `newer`.
+    #[serde(default, rename = "critical")]
+    pub(super) _critical: Vec<String>,
     pub(super) profile: Option<Spanned<String>>,
     pub(super) preset: Option<Spanned<String>>,
     pub(super) certificate: Option<Spanned<CertificateTable>>,

@@ -401,3 +401,36 @@ fn nothing_that_a_policy_says_draws_or_hides_where_it_is_explained() {
     assert!(words.contains("x\u{fffd}[2J") && !words.contains(['\u{1b}', '\u{202e}']), "{words}");
     assert_eq!(words.lines().filter(|line| line.starts_with('c')).count(), 0, "no value begins a line of its own: {words}");
 }
+
+/// Each row failed while an unknown key was an error for a device as well.
+#[test]
+fn a_newer_operators_keys_are_ignored_on_devices_unless_they_are_critical() {
+    let signed = |text: &str| Policy::read_signed("policies/edgecore.toml", text.as_bytes());
+    for (from, to) in [
+        ("component =", "hermetic = true\ncomponent ="),
+        ("tag = ", "hermetic = true\ntag = "),
+        ("[provenance]", "[retention]\ndays = 3\n[provenance]"),
+        ("[certificate]", "critical = [\"certificate.issuer\"]\n[certificate]"),
+        ("[provenance]", "[log]\nwitnesses = 3\n[provenance]"),
+    ] {
+        let text = GOOD.replacen(from, to, 1);
+        let policy = signed(&text).unwrap_or_else(|why| panic!("{to}: {why}"));
+        assert_eq!(policy.explain(), Policy::parse(GOOD).unwrap().explain(), "{to}");
+        if !to.contains("critical") {
+            assert_eq!(refused(&text).0, "SLW-V-POLICY-SYNTAX", "{to}: whoever writes it is told");
+        }
+    }
+    let also = format!("{GOOD}[[also]]\nname = \"x\"\nlevel = 4\nprovenance.tag = \"x{{version}}\"\nprovenance.level = 4\n");
+    signed(&also).unwrap();
+    for critical in ["provenance.hermetic", "hermetic", "also.level", "also.provenance.level"] {
+        let text =
+            format!("hermetic = true\ncritical = [{critical:?}]\n{also}").replace("tag = \"v", "hermetic = true\ntag = \"v");
+        assert_eq!(signed(&text).unwrap_err().code, "SLW-V-AGENT-CRITICAL", "{critical}");
+    }
+    // Of what is known, everything is judged as before.
+    assert_eq!(signed(&GOOD.replace("tag = ", "ref = ")).unwrap_err().code, "SLW-V-POLICY-SYNTAX");
+    assert_eq!(
+        signed(&GOOD.replace("issuer = \"", "issuer = [\"").replace("example\"\n", "example\"]\n")).unwrap_err().code,
+        "SLW-V-POLICY-SYNTAX"
+    );
+}

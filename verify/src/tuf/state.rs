@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use slipway_protocol::Sha256;
+use slipway_protocol::json::Members;
 use std::collections::BTreeMap;
 
 /// The lowest versions that are still acceptable, kept apart from the cache so that a damaged or deleted cache is not a first boot.
 ///
 /// All zero (the default) means: nothing was ever verified here.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Floors {
     /// The root's version.
     #[serde(default)]
@@ -33,6 +33,9 @@ pub struct Floors {
     /// its `offline_until` had passed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub expired: BTreeMap<String, u64>,
+    /// What a newer agent keeps besides.
+    #[serde(flatten)]
+    pub more: Members,
 }
 
 /// The role that signs channels.

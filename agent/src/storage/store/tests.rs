@@ -9,6 +9,7 @@ mod reports;
 use super::*;
 use crate::storage::slots::{SLOT_FORMAT, SlotRecord};
 use slipway_machine::record::{Activation, Blocked, Installed, Plan, Retry, SlotName, Source, State};
+use slipway_protocol::json::Members;
 use slipway_protocol::{Category, Platform, Responsible, Version};
 use std::fs;
 use std::io::Write;
@@ -59,6 +60,7 @@ fn report(event: Event) -> Report {
         node: "edge-7".parse().unwrap(),
         fleet: "plant".parse().unwrap(),
         seq: 0,
+        boot: Some("b-1".to_owned()),
         time: "2026-11-22T12:00:00Z".parse().unwrap(),
         component: name(),
         event,
@@ -68,6 +70,8 @@ fn report(event: Event) -> Report {
         percent: None,
         refusal: None,
         text: None,
+        signature: None,
+        more: Members::new(),
     }
 }
 
