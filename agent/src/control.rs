@@ -29,6 +29,9 @@ slipway_protocol::refusals! {
 }
 
 /// What a command wants.
+///
+/// It comes from the agent's own command line and is kept nowhere. A request is carried out as it is meant or not at all, so a
+/// member that is not known is refused.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "request", deny_unknown_fields)]
 pub enum Request {

@@ -6,7 +6,10 @@
 //! | what must never be lost or go back | [`witness`] |
 //! | the releases themselves | [`slots`], filled by [`unpack`] |
 //! | configuration and data of a component | [`snapshot`] |
+//!
+//! What agents of `formats-1` do not know of records and witness is written beside what they know: `beside`.
 
+mod beside;
 pub mod durable;
 pub mod layout;
 pub mod slots;

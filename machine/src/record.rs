@@ -1,16 +1,20 @@
 //! The durable record of one component. It is written before any effect is carried out.
+//!
+//! A record outlives its agent, in both directions: what an older agent wrote is read, and what a newer one added is ignored here
+//! and kept by the store. New members have a default. Where an older agent of `formats-1` would refuse them, the store writes them
+//! beside the record.
 
 use crate::time::Moment;
 use serde::{Deserialize, Serialize};
 use slipway_protocol::{ComponentName, Platform, Refusal, Sha256, Version};
 use std::path::PathBuf;
 
-/// The only format of a record there is. An agent that reads a newer one stops instead of guessing.
+/// The only format of a record there is. An agent that reads a newer one stops instead of guessing: it rises only for what no
+/// older agent may go on with.
 pub const RECORD_FORMAT: u32 = 1;
 
 /// Everything the machine knows about a component.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Record {
     /// [`RECORD_FORMAT`].
     pub format: u32,
@@ -49,7 +53,6 @@ pub struct Record {
 
 /// A committed release that is not in its slot any more.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct SlotDamage {
     /// What was found.
     pub reason: Refusal,
@@ -61,7 +64,6 @@ pub struct SlotDamage {
 
 /// An artifact that could not be activated because of the device: nothing speaks against it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct DeviceBackoff {
     /// Its SHA-256; another one is tried at once.
     pub artifact: Sha256,
@@ -75,7 +77,6 @@ pub struct DeviceBackoff {
 
 /// A release that a notice named and the repository did not show.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct SuspectedFreeze {
     /// What the notice named. Anybody can send one, so nothing but a word to a person follows from it.
     pub version: Version,
@@ -116,7 +117,7 @@ impl Record {
 
 /// Where a component's update is. A state is named for what is true in it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "name", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", tag = "name")]
 pub enum State {
     /// Nothing is under way; the committed release, if any, runs.
     Idle,
@@ -238,7 +239,6 @@ pub enum Activation {
 
 /// What is to be installed: an intention, without authority. What it names is authorized again before each use.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// The release.
     pub version: Version,
@@ -311,7 +311,6 @@ pub enum Source {
 
 /// A release that is in a slot.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Installed {
     /// Its version.
     pub version: Version,
@@ -328,7 +327,6 @@ pub struct Installed {
 
 /// An artifact that failed here and is not tried again until forgiven.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Blocked {
     /// Its SHA-256.
     pub artifact: Sha256,
@@ -342,7 +340,6 @@ pub struct Blocked {
 
 /// A reason to look for a release.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Trigger {
     /// What triggered the check.
     pub by: TriggerSource,
@@ -367,7 +364,6 @@ pub enum TriggerSource {
 
 /// Failures of the current work and when it is tried again.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Retry {
     /// Failures in a row.
     pub failures: u32,
@@ -379,7 +375,6 @@ pub struct Retry {
 
 /// What the watch over a release on probation has seen.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Watch {
     /// Not healthy for a whole soak by then: rolled back.
     pub deadline: Moment,
@@ -398,7 +393,6 @@ pub struct Watch {
 
 /// One life of a process: a restart changes it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Process {
     /// Process id.
     pub pid: u32,
@@ -408,7 +402,6 @@ pub struct Process {
 
 /// How an attempt ended.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Ending {
     /// The event, as reported.
     pub event: slipway_protocol::Event,

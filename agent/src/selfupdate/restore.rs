@@ -49,7 +49,6 @@ slipway_protocol::refusals! {
 
 /// An update of the agent under way.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Armed {
     /// [`FORMAT`].
     pub format: u32,
@@ -72,7 +71,6 @@ pub struct Armed {
 
 /// Why a release of the agent failed, with evidence of how it ended.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Failed {
     /// The release's slot.
     pub slot: SlotName,

@@ -72,7 +72,6 @@ impl SlotDamage {
 
 /// What a slot says about itself.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct SlotRecord {
     /// [`SLOT_FORMAT`].
     pub format: u32,

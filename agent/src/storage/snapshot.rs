@@ -101,7 +101,6 @@ impl TryFrom<Written> for SnapshotSettings {
 
 /// `index.json`: what a snapshot holds.
 #[derive(Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
 struct Index {
     format: u32,
     /// Plain files.
@@ -112,7 +111,6 @@ struct Index {
 
 /// A database and what SQLite keeps beside it.
 #[derive(Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
 struct Database {
     main: Entry,
     companions: Vec<Entry>,
@@ -127,7 +125,6 @@ impl Index {
 
 /// One path.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
 struct Entry {
     path: PathBuf,
     /// Nothing when there was no such file: restoring it is removing it.
@@ -136,7 +133,6 @@ struct Entry {
 
 /// A file in the backup.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
 struct Stored {
     /// Number of the copy in the snapshot's directory.
     copy: u32,

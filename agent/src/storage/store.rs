@@ -14,6 +14,7 @@ mod open;
 pub(crate) mod rebuild;
 mod reports;
 mod room;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use stored::Stored;
 
 /// Between two looks at a lock that another process holds.
 const LOCK_AGAIN: Duration = Duration::from_millis(50);
@@ -66,6 +68,8 @@ slipway_protocol::refusals! {
         "check the disk and who removed the files; the current release was taken as the committed one";
     DEGRADED = "SLW-A-STORE-DEGRADED", System, Device, "agent's database cannot be written",
         "free some space; the agent continues with the witness file, keeps reports in memory, and recovers automatically";
+    STATE_UNKNOWN = "SLW-A-STATE-UNKNOWN", System, Operator, "record of an update was written by a newer agent",
+        "install the newer agent again to continue the update; until then the committed release runs";
     UNWRITABLE = "SLW-A-STORE-RECORD", System, Device, "record cannot be written",
         "report it with the agent's log: this is a fault in the agent";
 }
@@ -79,12 +83,6 @@ struct Meta {
     generation: u64,
     /// The number of the next report.
     next: u64,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-struct Stored {
-    generation: u64,
-    record: Record,
 }
 
 /// The part of any format of a record that must never change.
@@ -103,6 +101,8 @@ struct Believed {
     generation: u64,
     next: u64,
     records: BTreeMap<ComponentName, Stored>,
+    /// Components whose state a newer agent wrote, and what of it cannot be read.
+    unread: BTreeMap<ComponentName, String>,
     /// Reports, and whether each ends something.
     reports: BTreeMap<u64, bool>,
     unsent: BTreeSet<u64>,
@@ -132,6 +132,8 @@ pub struct Store {
     saved: u64,
     next: u64,
     records: BTreeMap<ComponentName, Stored>,
+    /// As of [`Believed`]: until the witness has said what the state meant.
+    unread: BTreeMap<ComponentName, String>,
     /// Every report that is kept, and whether it ends something.
     reports: BTreeMap<u64, bool>,
     unsent: BTreeSet<u64>,
@@ -178,6 +180,7 @@ impl Store {
             saved: 0,
             next: 1,
             records: BTreeMap::new(),
+            unread: BTreeMap::new(),
             reports: BTreeMap::new(),
             unsent: BTreeSet::new(),
             broker: true,
@@ -192,6 +195,7 @@ impl Store {
         if first && store.saved > 0 && healed.is_empty() {
             healed.push(WITNESS_MISSING.with("a database without a witness file", "both files"));
         }
+        healed.extend(store.unread.values().map(|seen| STATE_UNKNOWN.with(seen, "a state that this agent knows")));
         store.recall(slots);
         if first && store.saved == 0 {
             store.adopt_current(slots, &mut healed)?;
@@ -225,7 +229,8 @@ impl Store {
         let overdue = self.unwitnessed.is_some();
 
         let generation = self.generation.saturating_add(1);
-        let stored = Stored { generation, record: record.clone() };
+        let more = self.records.get(&record.component).map(|stored| stored.more.clone()).unwrap_or_default();
+        let stored = Stored { generation, record: record.clone(), more };
         let kept = || numbered.iter().filter(|report| report.event != Event::Progress);
         let dropped = self.overflow(kept().count());
         let mut changes = Changes::default();
@@ -321,6 +326,7 @@ impl Store {
         let mut remembered = rebuild::remember(record, generation);
         let before = self.witness_data.components.get(&record.component);
         remembered.floor = remembered.floor.max(before.and_then(|it| it.floor.clone()));
+        remembered.more = before.map(|it| it.more.clone()).unwrap_or_default();
         let changed = before.is_none_or(|it| !rebuild::same(it, &remembered));
 
         let mut witness_data = WitnessData { generation, ..self.witness_data.clone() };
@@ -350,7 +356,8 @@ impl Store {
         for (component, stored) in &self.records {
             let it = witness_data.components.entry(component.clone()).or_default();
             let remembered = rebuild::remember(&stored.record, stored.generation);
-            *it = witness::Remembered { floor: remembered.floor.clone().max(it.floor.take()), ..remembered };
+            let more = std::mem::take(&mut it.more);
+            *it = witness::Remembered { floor: remembered.floor.clone().max(it.floor.take()), more, ..remembered };
         }
         if self.behind.is_none() {
             witness_data.alone_since = None;

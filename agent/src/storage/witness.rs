@@ -12,15 +12,17 @@
 //! | 12..20 | turn: rises with every write |
 //! | 20..24 | length of the payload |
 //! | 24..56 | SHA-256 of everything else in the slot |
-//! | 56.. | payload, JSON; zeros to the end |
+//! | 56.. | payload, JSON; then what agents of `formats-1` do not know, JSON, if there is any; zeros to the end |
 
 use crate::crashpoint::crashpoint;
+use crate::storage::beside;
 use crate::storage::durable;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256 as Hasher};
 use slipway_machine::record::{Installed, SlotName};
-use slipway_protocol::{ComponentName, Refusal, Sha256, Version};
+use slipway_protocol::json::Members;
+use slipway_protocol::{ComponentName, Refusal, Sha256, Unlisted, Version};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -50,7 +52,6 @@ slipway_protocol::refusals! {
 
 /// What must never be lost or go back.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct WitnessData {
     /// The generation of the database that this goes with; one that opens with an older one has lost something.
     pub generation: u64,
@@ -70,11 +71,13 @@ pub struct WitnessData {
     pub alone_since: Option<u64>,
     /// Each component that was ever touched.
     pub components: BTreeMap<ComponentName, Remembered>,
+    /// What a newer agent remembers besides.
+    #[serde(flatten)]
+    pub more: Members,
 }
 
 /// What must never be lost about one component.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Remembered {
     /// The generation of its record; an older record in the database has lost something.
     pub generation: u64,
@@ -100,6 +103,9 @@ pub struct Remembered {
     /// The lowest version accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<Version>,
+    /// What a newer agent remembers of it besides.
+    #[serde(flatten)]
+    pub more: Members,
 }
 
 /// What the agent was about to do to what runs: all that a record's state means to a device that lost the record.
@@ -119,11 +125,13 @@ pub enum Phase {
     Inconsistent,
     /// Of the agent itself: the restore unit has put the committed release back, and the record does not know it yet.
     Restored,
+    /// Something that only a newer agent does: undone, like everything that is not [`Phase::Resting`].
+    #[serde(untagged)]
+    Unlisted(Unlisted),
 }
 
 /// [`Installed`] in few bytes, without its slot's name where that follows from the rest: so that four components fit.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct KeptRelease {
     #[serde(rename = "v")]
     version: Version,
@@ -297,14 +305,14 @@ fn offset(index: u8) -> u64 {
 }
 
 fn encode(turn: u64, witness_data: &WitnessData) -> Result<[u8; SLOT], Refusal> {
-    let payload = payload(witness_data)?;
+    let (payload, beside) = payload(witness_data)?;
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     let mut head = Vec::with_capacity(SLOT);
     head.extend(MAGIC);
     head.extend(FORMAT.to_le_bytes());
     head.extend(turn.to_le_bytes());
     head.extend(length.to_le_bytes());
-    let mut rest = payload;
+    let mut rest = [payload, beside].concat();
     rest.resize(ROOM, 0);
     let checksum = checksum(&head, &rest);
     head.extend(checksum);
@@ -312,21 +320,26 @@ fn encode(turn: u64, witness_data: &WitnessData) -> Result<[u8; SLOT], Refusal> 
     head.try_into().map_err(|_| TOO_LARGE.with("a payload of another size", ROOM))
 }
 
-/// JSON that fits. With the longest names there can be, conveniences give way: what was condemned last, then the releases before the
-/// committed ones. Floors and committed releases never do.
-fn payload(witness_data: &WitnessData) -> Result<Vec<u8>, Refusal> {
+/// JSON that fits, and what goes beside it. With the longest names there can be, conveniences give way: what was condemned last, then
+/// the releases before the committed ones, then what only newer agents know. Floors and committed releases never do.
+fn payload(witness_data: &WitnessData) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
     let mut less = witness_data.clone();
-    let mut bytes = Vec::new();
-    let give_way: [fn(&mut Remembered); 3] =
-        [|_| {}, |component| component.blocked = None, |component| component.previous = None];
+    let mut length = 0_usize;
+    let give_way: [fn(&mut Remembered); 4] =
+        [|_| {}, |component| component.blocked = None, |component| component.previous = None, |component| component.more.clear()];
     for give_way in give_way {
         less.components.values_mut().for_each(give_way);
-        bytes = serde_json::to_vec(&less).map_err(|error| TOO_LARGE.with(error, "JSON"))?;
-        if bytes.len() <= ROOM {
-            return Ok(bytes);
+        let failed = |error| TOO_LARGE.with(error, "JSON");
+        let mut value = serde_json::to_value(&less).map_err(failed)?;
+        let beside = beside::split(&mut value, &beside::WITNESS);
+        let bytes = serde_json::to_vec(&value).map_err(failed)?;
+        let beside = beside.map_or_else(|| Ok(Vec::new()), |beside| serde_json::to_vec(&beside)).map_err(failed)?;
+        length = bytes.len().saturating_add(beside.len());
+        if length <= ROOM {
+            return Ok((bytes, beside));
         }
     }
-    let seen = format_args!("{} bytes for {} components", bytes.len(), witness_data.components.len()).to_string();
+    let seen = format_args!("{length} bytes for {} components", witness_data.components.len()).to_string();
     Err(TOO_LARGE.with(seen, format_args!("at most {ROOM} bytes")))
 }
 
@@ -364,12 +377,22 @@ fn decode(bytes: &[u8; SLOT]) -> Option<Slot> {
         // No agent ever wrote one. An agent that brings a second format reads the first here.
         Ordering::Less => return None,
     }
-    let payload = rest.get(..usize::try_from(length).ok()?)?;
-    Some(match serde_json::from_slice(payload) {
+    let (payload, beside) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    Some(match join(payload, beside) {
         Ok(witness_data) => Slot::Good { turn, witness_data: Box::new(witness_data) },
         // The checksum is right: nobody damaged it, somebody wrote what this agent cannot read.
         Err(error) => Slot::Newer(format!("a witness that does not parse: {error}")),
     })
+}
+
+/// What is remembered, from payload and what is beside it.
+fn join(payload: &[u8], beside: &[u8]) -> Result<WitnessData, serde_json::Error> {
+    let mut value = serde_json::from_slice(payload)?;
+    // Zeros follow, or nothing but zeros is there.
+    if let Some(Ok(more)) = serde_json::Deserializer::from_slice(beside).into_iter().next() {
+        beside::join(&mut value, more);
+    }
+    serde_json::from_value(value)
 }
 
 #[cfg(test)]

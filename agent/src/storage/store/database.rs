@@ -302,9 +302,8 @@ impl Sled {
             } else if let Some(artifact) = key.strip_prefix(CURSOR) {
                 let artifact = artifact.try_into().map(Sha256).map_err(|_| strange(&key))?;
                 contents.cursors.push((artifact, value.to_vec()));
-            } else {
-                return Err(strange(&key));
             }
+            // Anything else is a newer agent's, and stays where it is. sled's checksums tell damage.
         }
         Ok(contents)
     }

@@ -14,7 +14,6 @@ const PERIOD: SignedDuration = SignedDuration::from_hours(24);
 
 /// What came over the network for one artifact.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Account {
     /// When the first of it came: a day later all of it is forgotten.
     pub since: Timestamp,
@@ -57,7 +56,6 @@ pub struct Mark {
 
 /// One artifact's download.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Cursor {
     /// Bytes that are durable in its part file.
     at: u64,

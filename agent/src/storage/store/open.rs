@@ -16,6 +16,7 @@ use crate::storage::layout::{DATABASE, WITNESS};
 use crate::storage::slots::Slots;
 use crate::storage::witness::{self, Phase, Witness, WitnessData, WitnessError};
 use slipway_machine::record::RECORD_FORMAT;
+use slipway_protocol::json::Members;
 use slipway_protocol::{ComponentName, Refusal, Report};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -154,6 +155,7 @@ impl Store {
         self.saved = believed.generation;
         self.generation = self.generation.max(believed.generation).max(self.witness_data.generation);
         self.next = self.next.max(believed.next);
+        self.unread.extend(believed.unread);
         for (component, theirs) in believed.records {
             let Some(ours) = self.records.get_mut(&component) else {
                 self.records.insert(component, theirs);
@@ -182,14 +184,19 @@ impl Store {
         }
         for (component, it) in &self.witness_data.components {
             match self.records.get_mut(component) {
-                Some(stored) if stored.generation >= it.generation && !rebuild::overtaken(&stored.record, it) => {
+                Some(stored)
+                    if stored.generation >= it.generation
+                        && !rebuild::overtaken(&stored.record, it)
+                        && !self.unread.contains_key(component) =>
+                {
                     stored.record.floor = stored.record.floor.take().max(it.floor.clone());
                 }
                 older => {
+                    let more = older.as_ref().map(|stored| stored.more.clone()).unwrap_or_default();
                     let older = older.map(|stored| stored.record.clone());
                     let active = it.active.as_ref().and_then(|slot| slots.read(component, slot).ok());
                     let record = rebuild::rebuild(component, it, older, active, self.witness_data.trusted_time);
-                    self.records.insert(component.clone(), Stored { generation: it.generation, record });
+                    self.records.insert(component.clone(), Stored { generation: it.generation, record, more });
                     self.behind.get_or_insert_with(|| DEGRADED.with("a record that only the witness had", "one in the database"));
                 }
             }
@@ -203,7 +210,8 @@ impl Store {
             match slots.read(&component, &current) {
                 Ok(slot) => {
                     healed.push(ALL_LOST.with(format_args!("{component} runs {current}"), "a record of it"));
-                    self.records.insert(component, Stored { generation: 1, record: rebuild::from_slot(&slot) });
+                    self.records
+                        .insert(component, Stored { generation: 1, record: rebuild::from_slot(&slot), more: Members::new() });
                     self.behind = Some(DEGRADED.with("records that only the slots had", "a database that has them"));
                 }
                 Err(refusal) => healed.push(refusal),
@@ -328,10 +336,13 @@ fn read(contents: Contents) -> Result<Believed, OpenFailure> {
     for (name, bytes) in &contents.records {
         let StoredFormat { record } = serde_json::from_slice(bytes).map_err(|error| damaged(name, &error))?;
         known(name, record.format, RECORD_FORMAT)?;
-        let stored: Stored = serde_json::from_slice(bytes).map_err(|error| damaged(name, &error))?;
+        let (stored, left_out) = Stored::read(bytes).map_err(|error| damaged(name, &error))?;
         let component: ComponentName = name.parse().map_err(|error: String| damaged(name, &error))?;
         if stored.record.component != component || stored.generation > believed.generation {
             return Err(damaged(name, &"a record of another component or of the future"));
+        }
+        if left_out.contains(&"state") {
+            believed.unread.insert(component.clone(), format!("{name}: parts of its record: {}", left_out.join(", ")));
         }
         believed.records.insert(component, stored);
     }

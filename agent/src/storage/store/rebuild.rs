@@ -6,6 +6,7 @@ use crate::storage::slots::SlotRecord;
 use crate::storage::witness::{KeptRelease, Phase, Remembered, WitnessData};
 use jiff::Timestamp;
 use slipway_machine::record::{Blocked, Installed, Plan, Record, Retry, SlotName, Source, State};
+use slipway_protocol::json::Members;
 use slipway_protocol::{ComponentName, Sha256, Version};
 
 slipway_protocol::refusals! {
@@ -41,6 +42,7 @@ pub(super) fn remember(record: &Record, generation: u64) -> Remembered {
         block: block.map(name),
         blocked: record.blocked.last().map(name),
         floor: record.floor.clone(),
+        more: Members::new(),
     }
 }
 

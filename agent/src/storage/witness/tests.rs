@@ -169,6 +169,7 @@ fn four_components_always_fit_and_too_many_are_refused() {
         block: Some((Sha256::of(b"a"), version.clone())),
         blocked: Some((Sha256::of(b"a"), version.clone())),
         floor: Some(version),
+        more: Members::new(),
     };
     let with = |count: usize| {
         let name = |n: usize| format!("{n}{}", "c".repeat(62)).parse().unwrap();
@@ -183,4 +184,50 @@ fn four_components_always_fit_and_too_many_are_refused() {
     let refusal = witness.write(&with(8)).unwrap_err();
     assert_eq!(refusal.code, "SLW-A-WITNESS-FULL");
     assert_eq!(Witness::open(&path).unwrap().1.unwrap(), seen, "and nothing was written");
+}
+
+/// What an agent of formats-1 sees of a slot: the payload alone, of which it knows every member.
+fn seen_by_formats_1(slot: &[u8; SLOT]) -> serde_json::Value {
+    let length = u32::from_le_bytes(slot[20..24].try_into().unwrap());
+    serde_json::from_slice(&slot[HEADER..][..length.try_into().unwrap()]).unwrap()
+}
+
+/// Failed while `expired` stood in the payload: agents of formats-1 refused the trust floors with it.
+#[test]
+fn what_agents_of_formats_1_do_not_know_is_beside_the_payload() {
+    let mut newer = witness_data(7);
+    newer.more.insert("lease".to_owned(), serde_json::json!({"until": 7}));
+    newer.components.values_mut().next().unwrap().more.insert("pin".to_owned(), "v1".into());
+    let slot = encode(3, &newer).unwrap();
+    let mut seen = seen_by_formats_1(&slot);
+    assert_eq!(seen["tuf"]["operator"]["targets"]["channels"], 4400);
+    assert_eq!(beside::split(&mut seen, &beside::WITNESS), None, "{seen}");
+    let Some(Slot::Good { witness_data: read, .. }) = decode(&slot) else { panic!() };
+    assert_eq!(*read, newer);
+
+    // Where everything is known there is nothing beside, and an old agent's witness is read.
+    let mut plain = witness_data(7);
+    plain.tuf["operator"].as_object_mut().unwrap().remove("expired");
+    let slot = encode(3, &plain).unwrap();
+    let Some(Slot::Good { witness_data: read, .. }) = decode(&slot) else { panic!() };
+    assert_eq!(*read, plain);
+}
+
+/// Failed while an unknown member or phase made the slot one of a newer format.
+#[test]
+fn what_a_newer_agent_remembers_is_kept() {
+    let (_dir, path) = file();
+    let mut value = serde_json::to_value(witness_data(7)).unwrap();
+    value["lease"] = 1.into();
+    value["components"]["edgecore"]["phase"] = "migrating".into();
+    value["components"]["edgecore"]["pin"] = "v1".into();
+    value["components"]["edgecore"]["committed"]["q"] = 2.into();
+    let newer: WitnessData = serde_json::from_value(value).unwrap();
+    let (mut witness, _) = Witness::open(&path).unwrap();
+    witness.write_both(&newer).unwrap();
+    let read = Witness::open(&path).unwrap().1.unwrap();
+    let edgecore = read.components.values().next().unwrap();
+    assert_eq!((edgecore.phase, &edgecore.floor), (Phase::Unlisted("migrating".into()), &Some("v1.22.0".parse().unwrap())));
+    assert_eq!((&read.more["lease"], &edgecore.more["pin"]), (&1.into(), &"v1".into()));
+    assert_eq!(serde_json::to_value(edgecore.phase).unwrap(), "migrating");
 }

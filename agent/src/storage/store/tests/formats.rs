@@ -10,7 +10,7 @@ fn a_second_agent_is_refused_and_a_newer_agents_state_is_unchanged() {
     let newer = Record { format: RECORD_FORMAT + 1, ..record() };
     assert_eq!(store.commit(&newer, vec![]).unwrap_err().code, "SLW-A-STATE-NEWER");
     // What a newer agent would have written: more members than this one knows.
-    let mut value = serde_json::to_value(Stored { generation: 1, record: newer }).unwrap();
+    let mut value = serde_json::to_value(Stored { generation: 1, record: newer, more: Members::new() }).unwrap();
     value["record"]["surprise"] = 1.into();
     let mut changes = Changes::default();
     changes.put(Key::Record(&name()), serde_json::to_vec(&value).unwrap());
@@ -34,7 +34,7 @@ fn an_older_format_or_none_is_damage_and_rebuilt_from_the_witness() {
         }
         serde_json::to_vec(&meta).unwrap()
     };
-    let mut older = serde_json::to_value(Stored { generation: 1, record: record() }).unwrap();
+    let mut older = serde_json::to_value(Stored { generation: 1, record: record(), more: Members::new() }).unwrap();
     older["record"]["format"] = 0.into();
     for (what, key, value) in [
         ("a database of format 0", Key::Meta, meta(Some(0))),
@@ -147,4 +147,119 @@ fn a_newer_database_is_replaced_only_after_its_agent_was_rolled_back() {
     let found = store.record(&name()).unwrap();
     assert!(matches!(found.state, State::RollingBack { .. }) && found.floor == record().floor, "{found:?}");
     assert!(dir.path().join("state.damaged-1").exists(), "kept");
+}
+
+/// A newer agent's record in the database, as it would be written by one that knows more.
+fn write_newer(dir: &Path, phase: witness::Phase, change: impl FnOnce(&mut serde_json::Value)) {
+    let (mut store, _) = open(dir);
+    store.commit(&record(), vec![report(Event::Activated), report(Event::Unlisted("paused".into()))]).unwrap();
+    let stored = &store.records[&name()];
+    let mut value = serde_json::to_value(stored).unwrap();
+    change(&mut value);
+    let mut changes = Changes::default();
+    changes.put(Key::Record(&name()), serde_json::to_vec(&value).unwrap());
+    let mut newer = serde_json::to_value(report(Event::Committed)).unwrap();
+    (newer["seq"], newer["lease"], newer["event"]) = (3.into(), serde_json::json!({"by": "x"}), "handed-over".into());
+    changes.put(Key::Report(3), serde_json::to_vec(&newer).unwrap());
+    changes.put(Key::Unsent(3), Vec::new());
+    let meta = serde_json::json!({"format": 1, "generation": store.generation, "next": 4, "leases": 2});
+    changes.put(Key::Meta, serde_json::to_vec(&meta).unwrap());
+    store.database.as_mut().unwrap().apply(changes).unwrap();
+    drop(store);
+    let (mut witness, witness_data) = Witness::open(&dir.join("witness")).unwrap();
+    let mut witness_data = witness_data.unwrap();
+    witness_data.components.get_mut(&name()).unwrap().phase = phase;
+    witness.write_both(&witness_data).unwrap();
+    drop(witness);
+    // And something else in the database.
+    let config = sled::Config::new().path(dir.join("state")).mode(sled::Mode::LowSpace).segment_size(64 * 1024);
+    let db = config.open().unwrap();
+    db.insert("lease/edgecore", "of a newer agent").unwrap();
+    db.flush().unwrap();
+}
+
+/// Each failed while an unknown member, key or state was damage: the database was set aside, and with it blocks and reports.
+#[test]
+fn a_newer_agents_state_keeps_floors_blocks_and_reports() {
+    type Change = fn(&mut serde_json::Value);
+    let members: Change = |value| {
+        value["record"]["lease"] = serde_json::json!({"until": 7});
+        value["record"]["condemned"][0]["scope"] = "node".into();
+        value["record"]["state"]["plan"]["unpacked"] = 7.into();
+        value["surprise"] = 1.into();
+    };
+    let state: Change = |value| value["record"]["state"] = serde_json::json!({"name": "migrating", "plan": {}});
+    let less: Change = |value| {
+        value["record"]["state"] = serde_json::json!({"name": "probation", "plan": "elsewhere"});
+        value["record"]["ring"] = serde_json::json!({"by": "permission", "source": "network"});
+        value["record"]["last"] = 3.into();
+    };
+    for (what, phase, change, healed, back) in [
+        ("members", witness::Phase::Activating, members, None, false),
+        ("a state, at rest", witness::Phase::Resting, state, Some("SLW-A-STATE-UNKNOWN"), false),
+        (
+            "a state that touches what runs",
+            witness::Phase::Unlisted("migrating".into()),
+            state,
+            Some("SLW-A-STATE-UNKNOWN"),
+            true,
+        ),
+        ("a state with other members", witness::Phase::Probation, less, Some("SLW-A-STATE-UNKNOWN"), true),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        write_newer(dir.path(), phase, change);
+        for again in [false, true] {
+            let (mut store, found) = open(dir.path());
+            assert_eq!(found.first().map(String::as_str), healed.filter(|_| !again), "{what}: {found:?}");
+            let read = store.record(&name()).unwrap();
+            assert_eq!((&read.committed, &read.floor), (&record().committed, &record().floor), "{what}");
+            assert_eq!(read.blocked.len(), 2, "{what}: {read:?}");
+            assert_eq!(seqs(&store.outbox(0, 10)), [1, 2, 3], "{what}");
+            let newest = serde_json::to_value(&store.outbox(2, 10)[0]).unwrap();
+            assert_eq!(
+                (&newest["event"], &newest["lease"]["by"]),
+                (&"handed-over".into(), &"x".into()),
+                "{what}: sent as written"
+            );
+            match (&read.state, back) {
+                (State::RollingBack { to, .. }, true) => assert_eq!(to, &record().committed, "{what}"),
+                (State::Idle, false) => assert!(healed.is_some(), "{what}"),
+                (state, _) => assert_eq!((state, healed), (&record().state, None), "{what}"),
+            }
+            if what == "members" {
+                store.commit(&read, vec![]).unwrap();
+                assert_eq!(store.records[&name()].more["lease"]["until"], 7, "{what}: kept when it is written again");
+            }
+            drop(store);
+            assert!(!dir.path().join("state.damaged-1").exists(), "{what}");
+        }
+        let config = sled::Config::new().path(dir.path().join("state")).mode(sled::Mode::LowSpace).segment_size(64 * 1024);
+        assert_eq!(config.open().unwrap().get("lease/edgecore").unwrap().unwrap(), "of a newer agent", "{what}");
+    }
+}
+
+/// Without its floor or blocks a record is damage, whoever wrote it: the witness remembers those.
+#[test]
+fn a_record_whose_floor_cannot_be_read_is_rebuilt_and_not_left_without() {
+    for member in ["floor", "condemned", "committed"] {
+        let dir = tempfile::tempdir().unwrap();
+        write_newer(dir.path(), witness::Phase::Activating, |value| value["record"][member] = 7.into());
+        let (store, healed) = open(dir.path());
+        assert_eq!(healed, ["SLW-A-STORE-DAMAGED"], "{member}");
+        assert_goes_back(&store.record(&name()).unwrap());
+    }
+}
+
+/// What today's agent writes, as an agent of formats-1 reads it: every member of the record is one that it knows.
+#[test]
+fn a_record_has_nothing_that_agents_of_formats_1_do_not_know() {
+    let mut more = Members::new();
+    more.insert("lease".to_owned(), 1.into());
+    for more in [Members::new(), more] {
+        let mut value = serde_json::to_value(Stored { generation: 1, record: record(), more: more.clone() }).unwrap();
+        assert_eq!(crate::storage::beside::split(&mut value["record"], &crate::storage::beside::RECORD), None);
+        assert_eq!(value.get("beside").is_some(), !more.is_empty());
+        let (again, left_out) = Stored::read(&serde_json::to_vec(&value).unwrap()).unwrap();
+        assert_eq!((again.record, again.more, left_out.len()), (record(), more, 0));
+    }
 }
