@@ -354,3 +354,19 @@ fn settings_by_table() {
     let many = format!("files = [{}]", (0..65).map(|n| format!("\"/{n}\",")).collect::<String>());
     assert!(parse(&many).unwrap_err().contains("at most 64"));
 }
+
+/// As agents of every generation wrote them: see agent/tests/golden.rs.
+#[test]
+fn the_index_of_every_generation_is_read() {
+    for golden in ["formats-1", "2026-12"] {
+        let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(golden).join("state/snapshots/edgecore");
+        let dir = fs::read_dir(all).unwrap().next().unwrap().unwrap().path();
+        let index = super::restore::read_index(&dir).unwrap();
+        let [entry] = index.files.as_slice() else { panic!("{index:?}") };
+        let stored = entry.stored.as_ref().unwrap();
+        assert!(entry.path.ends_with("node/edgecore.yaml") && index.databases.is_empty(), "{golden}");
+        assert_eq!((index.format, stored.copy, stored.mode & 0o777), (1, 0, 0o644), "{golden}");
+        let copy = fs::read(dir.join("0")).unwrap();
+        assert_eq!((stored.size, stored.sha256), (u64::try_from(copy.len()).unwrap(), Sha256::of(&copy)), "{golden}");
+    }
+}

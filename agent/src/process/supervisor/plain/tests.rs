@@ -315,3 +315,14 @@ async fn what_ran_before_a_boot_is_started_once_after_it() {
     }
     dead(&plain).await;
 }
+
+/// As agents of every generation wrote it: see agent/tests/golden.rs.
+#[test]
+fn the_process_record_of_every_generation_is_read() {
+    for golden in ["formats-1", "2026-12"] {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(golden);
+        let record: Record = serde_json::from_slice(&fs::read(file.join("state/run/edgecore/process.json")).unwrap()).unwrap();
+        assert!(record.process.is_some_and(|process| process.pid > 1 && process.started > 0), "{golden}");
+        assert!(record.boot.0.len() > 36 && !record.mark.is_empty(), "{golden}");
+    }
+}
