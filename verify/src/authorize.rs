@@ -79,15 +79,16 @@ pub fn unreadable(why: Unreadable, malformed: impl FnOnce(String) -> Refusal) ->
     }
 }
 
-/// Checks that an agent of version `agent` is new enough for what `release` says about it.
+/// Checks that the agent is new enough for what `release` says about it. `agent` is what `slipway-agent version` prints; one that
+/// is not a version is too old.
 ///
 /// Not to be asked about a release of the agent itself: `min_agent` in one of those would lock out whoever needs it most.
 ///
 /// # Errors
 /// [`Check::AgentVersion`].
-pub fn agent_is_new_enough(release: &Manifest, agent: &Version) -> Result<(), Refusal> {
+pub fn agent_is_new_enough(release: &Manifest, agent: &str) -> Result<(), Refusal> {
     match &release.min_agent {
-        Some(least) if agent < least => {
+        Some(least) if agent.parse::<Version>().map_or(true, |agent| agent < *least) => {
             Err(Check::AgentVersion.refuse(format_args!("agent {agent}"), format_args!("{least} or newer")))
         }
         _ => Ok(()),
