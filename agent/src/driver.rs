@@ -12,18 +12,19 @@ use crate::effects::Executor;
 use crate::logging;
 use crate::mqtt::{FromBroker, ToBroker};
 use slipway_machine::record::{Record, SlotName, Source, State, Trigger, TriggerSource};
-use slipway_machine::time::{Moment, Now};
-use slipway_machine::{Effect, EffectAnswer, Input, ReportDraft};
-use slipway_protocol::json::Members;
-use slipway_protocol::{ComponentName, Event, FleetName, NodeName, Refusal, Report, Sha256};
+use slipway_machine::time::Moment;
+use slipway_machine::{Effect, EffectAnswer, Input};
+use slipway_protocol::{ComponentName, Event, NodeName, Refusal, Sha256};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use transition::{Committed, Reporter};
 
 mod integrity;
 pub(crate) mod messages;
+pub mod transition;
 
 /// Longest sleep: deadlines are on a clock that goes on while the device is suspended, timers are not.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -68,8 +69,7 @@ struct Follower {
 /// Everything the loop owns.
 #[derive(Debug)]
 pub struct Driver {
-    node: NodeName,
-    fleet: FleetName,
+    reporter: Reporter,
     refresh: Duration,
     /// Whether a repository is configured, in which the timer can check.
     polls: bool,
@@ -129,8 +129,7 @@ impl Driver {
             live.insert(component.name.clone(), live_component);
         }
         Ok(Self {
-            node,
-            fleet: config.node.fleet.clone(),
+            reporter: Reporter { node, fleet: config.node.fleet.clone() },
             refresh: config.repository.refresh,
             polls: config.repository.url.is_some(),
             executor: Rc::new(executor),
@@ -273,26 +272,16 @@ impl Driver {
             live.timer = now.moment.after(next_refresh(self.refresh, now.dice));
         }
         let settings = live.config.machine();
-        let t = slipway_machine::step(&settings, &live.record, input.clone(), &now);
-        if t.next == live.record && t.events.is_empty() && t.effects.is_empty() {
-            return Durable::Yes;
-        }
-        let from = live.record.committed.as_ref().map(|installed| installed.version.clone());
         let evidence = std::mem::take(&mut live.evidence);
-        let reports: Vec<Report> = t
-            .events
-            .iter()
-            .map(|draft| {
-                let state = state_after(draft, &t.next);
-                let text = Some(&evidence).filter(|text| draft.event == Event::RollingBack && !text.is_empty()).cloned();
-                self::report(&self.node, &self.fleet, component, &now, state, draft, from.clone(), text)
-            })
-            .collect();
-        crashpoint!("record: before {}", t.next.state.name());
-        let stored = self.executor.store.borrow_mut().commit(&t.next, reports);
-        crashpoint!("record: after {}", t.next.state.name());
-        let reports = match stored {
-            Ok(reports) => reports,
+        let mut store = self.executor.store.borrow_mut();
+        let committed = transition::commit(&mut store, &self.reporter, &settings, &live.record, input.clone(), &evidence, &now);
+        drop(store);
+        let Committed { record, reports, effects } = match committed {
+            Ok(Some(committed)) => committed,
+            Ok(None) => {
+                live.evidence = evidence;
+                return Durable::Yes;
+            }
             Err(refusal) => {
                 tracing::error!(%component, %refusal, "state could not be persisted; retrying before acting");
                 live.evidence = evidence;
@@ -305,12 +294,12 @@ impl Driver {
                 return Durable::NotYet;
             }
         };
-        if t.next.epoch != live.record.epoch
+        if record.epoch != live.record.epoch
             && let Some(task) = live.task.take()
         {
             task.abort();
         }
-        live.record = t.next;
+        live.record = record;
         let epoch = live.record.epoch;
         for report in &reports {
             logging::report(report);
@@ -321,7 +310,7 @@ impl Driver {
             // What was changed while it was watched is found now, and not tomorrow.
             self.read_slot(component);
         }
-        for effect in t.effects {
+        for effect in effects {
             self.order(component, epoch, effect);
         }
         Durable::Yes
@@ -425,47 +414,6 @@ async fn from_broker(broker: &mut Option<(mpsc::Sender<ToBroker>, mpsc::Receiver
     match broker {
         Some((_, from)) => from.recv().await,
         None => std::future::pending().await,
-    }
-}
-
-/// The state a report speaks of. A transition may pass through several at once; the last one counts, except for what was just reached.
-fn state_after(draft: &ReportDraft, next: &Record) -> &'static str {
-    match draft.event {
-        Event::Staged => "staged",
-        Event::Staging => "staging",
-        Event::Downloading => "downloading",
-        _ => next.state.name(),
-    }
-}
-
-#[expect(clippy::too_many_arguments, reason = "a report has that many parts, and this is the one place that joins them")]
-fn report(
-    node: &NodeName,
-    fleet: &FleetName,
-    component: &ComponentName,
-    now: &Now,
-    state: &str,
-    draft: &ReportDraft,
-    from: Option<slipway_protocol::Version>,
-    text: Option<String>,
-) -> Report {
-    Report {
-        v: 1,
-        node: node.clone(),
-        fleet: fleet.clone(),
-        seq: 0,
-        boot: Some(now.moment.boot.0.clone()),
-        time: now.wall,
-        component: component.clone(),
-        event: draft.event,
-        state: state.to_owned(),
-        from,
-        to: draft.to.clone(),
-        percent: None,
-        refusal: draft.refusal.clone(),
-        text,
-        signature: None,
-        more: Members::new(),
     }
 }
 

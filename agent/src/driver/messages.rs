@@ -1,6 +1,6 @@
 //! Messages of the driver: reports to broker and commands, notices, requests on the device.
 
-use super::{Driver, Durable, Follower, Live, first_refresh, plan_version, report};
+use super::{Driver, Durable, Follower, Live, first_refresh, plan_version};
 use crate::clock;
 use crate::control::{Request, Response, Unblocked};
 use crate::mqtt::{FromBroker, ToBroker, WINDOW};
@@ -35,7 +35,7 @@ impl Driver {
         let draft = ReportDraft { event: Event::Progress, to: plan_version(&live.record.state), refusal: None };
         let state = live.record.state.name();
         let from = live.record.committed.as_ref().map(|installed| installed.version.clone());
-        let mut report = self::report(&self.node, &self.fleet, component, &now, state, &draft, from, None);
+        let mut report = self.reporter.report(component, &now, state, &draft, from, None);
         report.percent = Some(percent);
         if let Some((to, _)) = &self.broker
             && self.connected
@@ -248,8 +248,8 @@ impl Driver {
         let roles = repository.map_or_else(|_| Vec::new(), |repository| repository.roles().into_iter().map(role).collect());
         let component = |live: &Live| ComponentStatus::of(&live.config.channel, &live.record);
         Status {
-            node: self.node.clone(),
-            fleet: self.fleet.clone(),
+            node: self.reporter.node.clone(),
+            fleet: self.reporter.fleet.clone(),
             broker: self.broker.as_ref().map(|_| self.connected),
             broker_configured: self.executor.store.borrow().has_broker(),
             outbox: self.executor.store.borrow().waiting(),
