@@ -40,7 +40,11 @@ const CRATES: [(&str, &str, &[&str]); 10] = [
             "slipway_verify",
         ],
     ),
-    ("slipway_bench", "bench", &["slipway_protocol", "slipway_testkit", "slipway_verify"]),
+    (
+        "slipway_bench",
+        "bench",
+        &["slipway_agent", "slipway_machine", "slipway_protocol", "slipway_sim", "slipway_testkit", "slipway_verify"],
+    ),
     (
         "slipway_fuzz_targets",
         "fuzz/targets",
