@@ -3,7 +3,10 @@
 use crate::config::Mistake;
 use slipway_protocol::{Event as Kind, Refusal, Report};
 use std::fmt;
+use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -72,8 +75,8 @@ where
 /// A child that redirected stderr inherits the variable but not the stream.
 fn is_journal() -> bool {
     let Some(named) = std::env::var_os("JOURNAL_STREAM") else { return false };
-    let Ok(stat) = nix::sys::stat::fstat(std::io::stderr()) else { return false };
-    named.to_str() == Some(&format!("{}:{}", stat.st_dev, stat.st_ino))
+    let Ok(stream) = std::io::stderr().as_fd().try_clone_to_owned().map(File::from) else { return false };
+    stream.metadata().is_ok_and(|stream| named.to_str() == Some(&format!("{}:{}", stream.dev(), stream.ino())))
 }
 
 /// The journal's priority of an event: sd-daemon(3), after syslog(3).

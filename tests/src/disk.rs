@@ -83,6 +83,7 @@ impl Disk {
     }
 
     /// Bytes that can still be written.
+    #[expect(clippy::disallowed_methods, reason = "the tests run on 64 bits")]
     pub fn free(&self) -> Result<u64> {
         let stat = nix::sys::statvfs::statvfs(&self.mount)?;
         Ok(stat.blocks_free() * stat.fragment_size())
@@ -93,6 +94,7 @@ impl Disk {
     }
 
     /// Fills it up, and keeps it full against whatever is removed meanwhile as far as that goes in a moment.
+    #[expect(clippy::disallowed_methods, reason = "the tests run on 64 bits")]
     pub fn fill(&self, left: Left) -> Result<()> {
         let filler = self.filler();
         std::fs::create_dir_all(&filler)?;

@@ -4,8 +4,8 @@
 //! names begin with [`TEMPORARY`]; the next write of the same file replaces its own, [`sweep`] removes the rest.
 
 use crate::crashpoint::crashpoint;
-use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::io::Errno;
 use slipway_protocol::Refusal;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -76,8 +76,7 @@ pub fn is_no_room(refusal: &Refusal) -> bool {
 /// Whether it failed for want of space, by whichever of the kernel's three names for that.
 #[must_use]
 pub fn is_full(error: &io::Error) -> bool {
-    let code = error.raw_os_error().map(Errno::from_raw);
-    matches!(code, Some(Errno::ENOSPC | Errno::EDQUOT)) || error.kind() == io::ErrorKind::StorageFull
+    matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT)) || error.kind() == io::ErrorKind::StorageFull
 }
 
 /// Makes `bytes` the content of `path`, with exactly `mode`, all or nothing.
@@ -218,12 +217,11 @@ pub fn sweep(dir: &Path) -> io::Result<usize> {
 /// No space.
 pub fn preallocate(file: &File, from: u64, to: u64) -> io::Result<()> {
     let length = to.saturating_sub(from);
-    let (Ok(start), Ok(length)) = (from.try_into(), length.try_into()) else { return Ok(()) };
     if length == 0 {
         return Ok(());
     }
-    match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, start, length) {
-        Err(errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::EIO)) => Err(errno.into()),
+    match fallocate(file, FallocateFlags::KEEP_SIZE, from, length) {
+        Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO)) => Err(errno.into()),
         _ => Ok(()),
     }
 }
@@ -241,13 +239,12 @@ pub struct FreeSpace {
 ///
 /// # Errors
 /// The path cannot be asked about.
-#[expect(clippy::useless_conversion, reason = "the counters have 32 bits on some of our targets")]
 pub fn free_space(path: &Path) -> io::Result<FreeSpace> {
-    let stat = nix::sys::statvfs::statvfs(path)?;
-    let bytes = |blocks| u64::from(blocks).saturating_mul(u64::from(stat.fragment_size()));
+    let stat = statvfs(path)?;
     let root = nix::unistd::geteuid().is_root();
-    let blocks = if root { stat.blocks_free() } else { stat.blocks_available() };
-    Ok(FreeSpace { for_all: bytes(stat.blocks_available()), for_us: bytes(blocks) })
+    let blocks = if root { stat.f_bfree } else { stat.f_bavail };
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    Ok(FreeSpace { for_all: bytes(stat.f_bavail), for_us: bytes(blocks) })
 }
 
 /// The name under which `path` is prepared: always the same, so that leftovers cannot pile up.

@@ -8,15 +8,15 @@
 use super::{BUSY, io};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc::{self, flock};
+use nix::libc::{self, flock, off_t};
 use slipway_protocol::Refusal;
 use std::fs::File;
 use std::path::Path;
 
 /// Where SQLite's lock bytes begin (`PENDING_BYTE`): at 1 GiB, where no data is kept.
-const PENDING_BYTE: i64 = 0x4000_0000;
+const PENDING_BYTE: off_t = 0x4000_0000;
 /// PENDING, RESERVED and the SHARED range.
-const LOCK_BYTES: i64 = 1 + 1 + 510;
+const LOCK_BYTES: off_t = 1 + 1 + 510;
 
 /// A database that nobody else can use.
 #[derive(Debug)]

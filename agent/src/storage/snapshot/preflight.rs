@@ -5,7 +5,8 @@
 use super::restore::{read_index, temporary};
 use super::take::open;
 use super::{COMPANIONS, SnapshotSettings, beside, io, parent};
-use nix::errno::Errno;
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use slipway_protocol::Refusal;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self as std_io, Read, Write};
@@ -74,10 +75,12 @@ impl Drop for Room {
 }
 
 fn fill(file: &mut File, size: u64) -> std_io::Result<()> {
-    let Some(length) = size.try_into().ok().filter(|_| size > 0) else { return Ok(()) };
-    match nix::fcntl::posix_fallocate(&*file, 0, length) {
+    if size == 0 {
+        return Ok(());
+    }
+    match fallocate(&*file, FallocateFlags::empty(), 0, size) {
         Ok(()) => Ok(()),
-        Err(Errno::EOPNOTSUPP | Errno::EINVAL) => {
+        Err(Errno::OPNOTSUPP | Errno::INVAL) => {
             let mut zeros = std_io::repeat(0).take(size);
             std_io::copy(&mut zeros, file).and_then(|_| file.flush())
         }

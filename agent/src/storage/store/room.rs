@@ -2,7 +2,8 @@
 
 use crate::storage::durable;
 use crate::storage::layout;
-use nix::errno::Errno;
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -61,9 +62,9 @@ impl Room {
 
     fn take(&self) -> io::Result<()> {
         let mut file = durable::create(&self.reserve, 0o600)?;
-        match nix::fcntl::posix_fallocate(&file, 0, i32::try_from(RESERVE).unwrap_or(i32::MAX).into()) {
+        match fallocate(&file, FallocateFlags::empty(), 0, RESERVE) {
             Ok(()) => {}
-            Err(Errno::EOPNOTSUPP | Errno::EINVAL) => write_zeros(&mut file)?,
+            Err(Errno::OPNOTSUPP | Errno::INVAL) => write_zeros(&mut file)?,
             Err(error) => return Err(error.into()),
         }
         file.sync_all()?;
