@@ -329,6 +329,18 @@ run.unit = "edgecore.service"
         mistakes.into_iter().map(|mistake| (mistake.line, mistake.refusal.seen)).collect()
     }
 
+    /// The program has no Unicode tables. Shown to fail: without the pinned `idna_adapter`, which accepts the first name.
+    #[test]
+    fn an_international_host_name_is_written_in_ascii() {
+        let with = |host: &str| format!("[repository]\nurl = \"https://{host}/fleet/\"\n");
+        let mistakes = Config::check(&with("b\u{fc}cher.example")).map(|_| ()).unwrap_err();
+        let refusal = &mistakes.iter().find(|mistake| mistake.line == Some(2)).expect("the URL's line").refusal;
+        assert!(refusal.seen.contains("international domain name"), "{refusal}");
+        assert!(refusal.wanted.contains("xn--"), "{refusal}");
+        let mistakes = Config::check(&with("xn--bcher-kva.example")).map(|_| ()).unwrap_err();
+        assert!(mistakes.iter().all(|mistake| mistake.line != Some(2)), "{mistakes:?}");
+    }
+
     #[test]
     fn every_mistake_is_found_with_its_line() {
         let text = r#"[node]

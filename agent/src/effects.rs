@@ -366,7 +366,12 @@ impl Executor {
         let fetched = match &plan.source {
             Source::Network => {
                 let base = self.base.as_ref();
-                download.urls = artifact.urls.iter().filter_map(|url| Url::options().base_url(base).parse(url).ok()).collect();
+                for url in &artifact.urls {
+                    match Url::options().base_url(base).parse(url) {
+                        Ok(url) => download.urls.push(url),
+                        Err(error) => tracing::warn!(url, %error, "URL in the manifest is not usable; trying the others"),
+                    }
+                }
                 self.client.download(&download, percent, checkpoint).await
             }
             Source::Bundle(path) => {

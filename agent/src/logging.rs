@@ -11,9 +11,10 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::OnceLock;
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, MakeWriter};
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
 /// How log lines are written: `--log-format`.
@@ -49,26 +50,42 @@ static OUTPUT: OnceLock<Output> = OnceLock::new();
 /// The filter of a command that shows what happens by itself: errors, and how it ends.
 pub const ONE_SHOT: &str = "error,slipway_agent::logging=info";
 
-/// Writes events to stderr from now on; `RUST_LOG` overrides `filter`. A second call in one process (tests) changes nothing.
-pub fn init(format: LogFormat, filter: &str) {
+/// Writes events to stderr from now on; `RUST_LOG` overrides `default`. A second call in one process (tests) changes nothing.
+pub fn init(format: LogFormat, default: &str) {
     let output = *OUTPUT.get_or_init(|| Output { format, journal: is_journal() });
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
+    let asked = std::env::var("RUST_LOG").ok();
+    let (filter, mistake) = filter(asked.as_deref(), default);
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let _ = tracing::dispatcher::set_global_default(dispatch(output, filter, colour, std::io::stderr));
+    if let Some((found, error)) = mistake {
+        tracing::error!(found, error, expected = "a level, or target=level,…", used = default, "RUST_LOG is not a valid filter");
+    }
 }
 
-fn dispatch<W>(output: Output, filter: EnvFilter, colour: bool, writer: W) -> tracing::Dispatch
+/// The filter that `RUST_LOG` asks for, or the default; and what was found and what is wrong with it where it cannot be read.
+fn filter<'a>(asked: Option<&'a str>, default: &str) -> (Targets, Option<(&'a str, String)>) {
+    let asked = asked.map(str::trim).filter(|text| !text.is_empty());
+    let (filter, mistake) = match asked.map(|text| (text, text.parse::<Targets>())) {
+        Some((_, Ok(filter))) => return (filter, None),
+        Some((text, Err(error))) => (default, Some((text, error.to_string()))),
+        None => (default, None),
+    };
+    (filter.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO)), mistake)
+}
+
+fn dispatch<W>(output: Output, filter: Targets, colour: bool, writer: W) -> tracing::Dispatch
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
-    match (output.format, output.journal) {
-        (LogFormat::Text, false) => builder.with_ansi(colour).into(),
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
+    let lines = match (output.format, output.journal) {
+        (LogFormat::Text, false) => lines.with_ansi(colour).boxed(),
         // The journal has a time of its own for each line.
-        (LogFormat::Text, true) => builder.with_ansi(false).without_time().map_event_format(Prioritized).into(),
-        (LogFormat::Json, false) => builder.json().flatten_event(true).into(),
-        (LogFormat::Json, true) => builder.json().flatten_event(true).map_event_format(Prioritized).into(),
-    }
+        (LogFormat::Text, true) => lines.with_ansi(false).without_time().map_event_format(Prioritized).boxed(),
+        (LogFormat::Json, false) => lines.json().flatten_event(true).boxed(),
+        (LogFormat::Json, true) => lines.json().flatten_event(true).map_event_format(Prioritized).boxed(),
+    };
+    tracing_subscriber::registry().with(lines).with(filter).into()
 }
 
 /// Whether systemd connected stderr to the journal: `JOURNAL_STREAM` holds the device and inode of that stream, see systemd.exec(5).
@@ -247,7 +264,7 @@ mod tests {
     fn logged(format: LogFormat, journal: bool, act: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        let dispatch = dispatch(Output { format, journal }, EnvFilter::new("debug"), false, move || writer.clone());
+        let dispatch = dispatch(Output { format, journal }, filter(Some("debug"), "").0, false, move || writer.clone());
         tracing::dispatcher::with_default(&dispatch, act);
         let bytes = lines.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -274,6 +291,31 @@ mod tests {
             signature: None,
             more: Default::default(),
         }
+    }
+
+    /// Shown to fail: with `=` in place of `,` as what separates directives, and with `default` ignored.
+    #[test]
+    fn rust_log_is_a_level_or_targets_with_levels_and_a_mistake_in_it_is_named() {
+        let passes = |text: Option<&str>, target: &str, level: Level| filter(text, "info").0.would_enable(target, &level);
+        for (text, here, level, expected) in [
+            (None, "slipway_agent", Level::INFO, true),
+            (None, "slipway_agent", Level::DEBUG, false),
+            (Some("  "), "slipway_agent", Level::INFO, true),
+            (Some("debug"), "rumqttc", Level::DEBUG, true),
+            (Some("DEBUG"), "rumqttc", Level::DEBUG, true),
+            (Some("off"), "slipway_agent", Level::ERROR, false),
+            (Some("slipway_agent::mqtt=debug,info"), "slipway_agent::mqtt::link", Level::DEBUG, true),
+            (Some("slipway_agent::mqtt=debug,info"), "slipway_agent::fetch", Level::DEBUG, false),
+            (Some("slipway_agent::mqtt=debug,info"), "slipway_agent::fetch", Level::INFO, true),
+            (Some(ONE_SHOT), "slipway_agent::logging", Level::INFO, true),
+            (Some(ONE_SHOT), "slipway_agent::fetch", Level::WARN, false),
+            (Some("slipway_agent=loud"), "slipway_agent", Level::INFO, true),
+        ] {
+            assert_eq!(passes(text, here, level), expected, "{text:?} {here} {level}");
+        }
+        let (found, error) = filter(Some("slipway_agent=loud"), "info").1.expect("a mistake");
+        assert_eq!(found, "slipway_agent=loud");
+        assert!(error.contains("level"), "{error}");
     }
 
     #[test]

@@ -74,7 +74,9 @@ fn by_line(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
 }
 
 fn unreadable(text: &str, span: Option<Range<usize>>, message: &str) -> Mistake {
-    Mistake { line: line(text, span), refusal: CONFIG.with(message, "") }
+    let idn = message.contains(&url::ParseError::IdnaError.to_string());
+    let expected = if idn { "a host name in ASCII; an international one in its form that begins with xn--" } else { "" };
+    Mistake { line: line(text, span), refusal: CONFIG.with(message, expected) }
 }
 
 /// The line that a place is in. What spans all of the file is in none.
