@@ -1,4 +1,4 @@
-//! Runs the agent for 64-bit ARM under emulation: verification, status, an offline bundle.
+//! Runs the agent for 64-bit and 32-bit ARM under emulation: verification, status, an offline bundle for another platform.
 //!
 //! `tests/run` builds it by `cross/build` and says where it is.
 
@@ -12,14 +12,14 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// `qemu-aarch64-static -L … slipway-agent`; `None` with a printed line where it was not built, an error in CI.
-fn arm_agent() -> Result<Option<AgentProgram>> {
-    let Some(agent) = std::env::var_os("SLIPWAY_AGENT_AARCH64") else {
+fn arm_agent(variable: &str, emulator: &str, libraries: &str) -> Result<Option<AgentProgram>> {
+    let Some(agent) = std::env::var_os(variable) else {
         ensure!(std::env::var_os("CI").is_none(), "CI must run this by tests/run");
         println!("skipped: run it by tests/run");
         return Ok(None);
     };
-    let first: Vec<OsString> = vec!["-L".into(), "/usr/aarch64-linux-gnu".into(), agent];
-    Ok(Some(AgentProgram { exe: PathBuf::from("qemu-aarch64-static"), first }))
+    let first: Vec<OsString> = vec!["-L".into(), libraries.into(), agent];
+    Ok(Some(AgentProgram { exe: PathBuf::from(emulator), first }))
 }
 
 const POLICY: &str = r#"
@@ -34,8 +34,18 @@ triggers = ["push", "release", "workflow_dispatch", "schedule", "create"]
 "#;
 
 #[test]
-fn verifies_and_shows_its_state_under_emulation() -> Result<()> {
-    let Some(arm) = arm_agent()? else { return Ok(()) };
+fn verifies_and_shows_its_state_on_64_bit_arm() -> Result<()> {
+    let arm = arm_agent("SLIPWAY_AGENT_AARCH64", "qemu-aarch64-static", "/usr/aarch64-linux-gnu")?;
+    arm.map_or(Ok(()), |arm| verifies_and_shows_its_state(&arm, "linux/arm64"))
+}
+
+#[test]
+fn verifies_and_shows_its_state_on_32_bit_arm() -> Result<()> {
+    let arm = arm_agent("SLIPWAY_AGENT_ARMV7", "qemu-arm-static", "/usr/arm-linux-gnueabihf")?;
+    arm.map_or(Ok(()), |arm| verifies_and_shows_its_state(&arm, "linux/arm"))
+}
+
+fn verifies_and_shows_its_state(arm: &AgentProgram, platform: &str) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let run = |args: &[&str]| -> Result<std::process::Output> {
         Ok(Command::new(&arm.exe).args(&arm.first).args(args).current_dir(dir.path()).output()?)
@@ -58,7 +68,7 @@ fn verifies_and_shows_its_state_under_emulation() -> Result<()> {
     let factory = factory()?;
     let mut options = DeviceOptions::named("arm-1");
     options.component = Some("[[component]]\nname = \"edgecore\"\nchannel = \"stable\"\n".into());
-    let device = Device::new(&arm, &factory.root()?, options)?;
+    let device = Device::new(arm, &factory.root()?, options)?;
     let status = device.status()?;
     assert_eq!((status.node.as_str(), status.components.len()), ("arm-1", 1));
     // An artifact for another platform is not for this one, whatever else is right with it.
@@ -67,7 +77,7 @@ fn verifies_and_shows_its_state_under_emulation() -> Result<()> {
     factory.bundle(&file)?;
     let refused = device.run("install", &[&file.display().to_string()])?;
     assert_eq!(refused.status.code(), Some(3), "{}", stderr(&refused));
-    assert!(stderr(&refused).contains("linux/arm64"), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains(platform), "{}", stderr(&refused));
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use crate::storage::durable;
 use crate::storage::layout;
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Write};
