@@ -256,7 +256,7 @@ impl Trust {
             return Ok(Resolved::Waiting(HeldRelease { version: channel.release, floor: channel.floor, hold }));
         }
 
-        let manifest = self.target(&place, &repository, &Manifest::target(&component.name, version)).await?;
+        let manifest = self.manifest(&place, &repository, &component.name, version).await?;
         let release =
             self.proven(transport, &place, &repository, &checked.trust_floors, component, &manifest).await.map_err(|error| {
                 match error {
@@ -358,10 +358,12 @@ impl Trust {
     ) -> Result<(Authorized<Release>, ReleaseEvidence), Refusal> {
         let component = self.component(name)?;
         let repository = self.repository(trust_floors)?;
-        let path = Manifest::target(name, &plan.version);
-        let manifest = match self.cached_target(&repository, &path) {
+        let manifest = match self.cached_manifest(&repository, name, &plan.version) {
             Some(manifest) => manifest,
-            None => repository.authenticate(&path, self.slots.manifest(name, &plan.slot)?)?,
+            None => {
+                let bytes = self.slots.manifest(name, &plan.slot)?;
+                repository.authenticate_manifest(name, &plan.version, |sha256| self.cached(sha256), bytes)?
+            }
         };
         let evidence = Manifest::parse(manifest.bytes())
             .ok()

@@ -10,6 +10,7 @@
 //! | [`notice`], [`topics`] | the message that triggers a check, and its topics |
 //! | [`report`] | what the node tells the cloud |
 //! | [`manifest`], [`channel`] | a release and the stream that points at it, both signed through TUF |
+//! | [`index`] | which manifests there are, in a tree of small files under one signed target |
 //! | [`refusal`] | why something was refused: code, headline, found, expected, fix |
 //!
 //! Parsing gives no authority; that is decided in `slipway-verify`.
@@ -18,6 +19,7 @@ pub mod channel;
 pub mod digest;
 pub mod growth;
 pub mod ids;
+pub mod index;
 pub mod json;
 pub mod manifest;
 pub mod notice;

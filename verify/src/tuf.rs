@@ -14,6 +14,7 @@
 
 pub(crate) mod checks;
 mod limits;
+mod manifest;
 mod refresh;
 mod repository;
 mod rules;
@@ -21,6 +22,7 @@ mod state;
 mod verified;
 
 pub use limits::{Limits, MaxLifetimes};
+pub use manifest::{ManifestSearch, ReleaseFile};
 pub use refresh::Refresh;
 pub use repository::{AuthenticTarget, Repository};
 pub use rules::{Expiry, Fetch, FetchResult, Kind, Rules, Step, Wanted};

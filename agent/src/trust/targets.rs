@@ -7,8 +7,8 @@ use super::{CACHE, MISSING, NoCandidate, RepositoryTransport, Trust, TrustFloors
 use crate::fetch::Small;
 use crate::storage::durable;
 use crate::storage::layout;
-use slipway_protocol::{Channel, Manifest, Refusal, Sha256};
-use slipway_verify::tuf::{AuthenticTarget, Kind, Repository};
+use slipway_protocol::{Channel, ComponentName, Manifest, Refusal, Sha256, Version, index};
+use slipway_verify::tuf::{AuthenticTarget, Kind, ManifestSearch, Repository};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -32,6 +32,75 @@ impl Trust {
         Ok(target)
     }
 
+    /// The manifest of a release: from the cache, or over the transport and then cached, with the files of the index on the way to it.
+    pub(super) async fn manifest(
+        &self,
+        place: &RepositoryTransport,
+        repository: &Repository,
+        component: &ComponentName,
+        version: &Version,
+    ) -> Result<AuthenticTarget, NoCandidate> {
+        // Every turn brings one file, or is the last; a disk that keeps none must not keep this from ending.
+        for _ in 0..=index::DEPTH {
+            let (file, found) = match repository.find_manifest(component, version, |sha256| self.cached(sha256))? {
+                ManifestSearch::Listed => return self.target(place, repository, &Manifest::target(component, version)).await,
+                ManifestSearch::Node(file) => (file, false),
+                ManifestSearch::Manifest(file, _) => (file, true),
+            };
+            if let Some(manifest) = self.cached_manifest(repository, component, version).filter(|_| found) {
+                return Ok(manifest);
+            }
+            let Small::Bytes(bytes) = place.get(Kind::Target, &file.fetch_path, file.limit).await? else {
+                return Err(MISSING.with(format_args!("no {}", file.fetch_path), "the file").into());
+            };
+            file.check(&bytes)?;
+            self.keep_target(&bytes)?;
+        }
+        let cached = || CACHE.with(format_args!("no usable {}", Manifest::target(component, version)), "what was just stored");
+        self.cached_manifest(repository, component, version).ok_or_else(|| cached().into())
+    }
+
+    /// The manifest of a release, if it and the files of the index on the way to it are in the cache.
+    pub(super) fn cached_manifest(
+        &self,
+        repository: &Repository,
+        component: &ComponentName,
+        version: &Version,
+    ) -> Option<AuthenticTarget> {
+        match repository.find_manifest(component, version, |sha256| self.cached(sha256)).ok()? {
+            ManifestSearch::Listed => self.cached_target(repository, &Manifest::target(component, version)),
+            ManifestSearch::Node(_) => None,
+            ManifestSearch::Manifest(file, _) => self.cached_as(repository, component, version, &file.sha256),
+        }
+    }
+
+    fn cached_as(
+        &self,
+        repository: &Repository,
+        component: &ComponentName,
+        version: &Version,
+        sha256: &Sha256,
+    ) -> Option<AuthenticTarget> {
+        let bytes = self.cached(sha256)?;
+        repository.authenticate_manifest(component, version, |sha256| self.cached(sha256), bytes).ok()
+    }
+
+    /// What is in the cache under a digest; whether it is that, whoever uses it verifies.
+    pub(super) fn cached(&self, sha256: &Sha256) -> Option<Vec<u8>> {
+        read_file(&self.cache_name(layout::TARGETS, sha256))
+    }
+
+    /// The digests of a release's manifest and of the files of the index on the way to it, as far as they are cached.
+    fn release_files(&self, repository: &Repository, component: &ComponentName, version: &Version) -> Vec<Sha256> {
+        match repository.find_manifest(component, version, |sha256| self.cached(sha256)) {
+            Ok(ManifestSearch::Listed) => {
+                repository.lookup(&Manifest::target(component, version)).ok().and_then(|info| info.sha256).into_iter().collect()
+            }
+            Ok(ManifestSearch::Manifest(file, nodes)) => nodes.into_iter().chain([file.sha256]).collect(),
+            Ok(ManifestSearch::Node(_)) | Err(_) => Vec::new(),
+        }
+    }
+
     pub(super) fn keep_target(&self, bytes: &[u8]) -> Result<(), Refusal> {
         let cached = self.cache_name(layout::TARGETS, &Sha256::of(bytes));
         durable::write_atomic(&cached, bytes, 0o644).map_err(|error| durable::refusal(&cached, &error))
@@ -48,8 +117,7 @@ impl Trust {
 
     pub(super) fn cached_target(&self, repository: &Repository, path: &str) -> Option<AuthenticTarget> {
         let sha256 = repository.lookup(path).ok()?.sha256?;
-        let bytes = read_file(&self.cache_name(layout::TARGETS, &sha256))?;
-        repository.authenticate(path, bytes).ok()
+        repository.authenticate(path, self.cached(&sha256)?).ok()
     }
 
     /// Removes what nothing needs any more: targets of older metadata, evidence of releases that are gone. Slots have their own copies;
@@ -63,21 +131,23 @@ impl Trust {
         for component in &self.components {
             let channel = Channel::target(&component.name, &component.channel);
             let release = self.cached_target(&repository, &channel).and_then(|target| Channel::parse(target.bytes()).ok());
-            let manifest = release.map(|channel| Manifest::target(&component.name, &channel.release));
-            for path in [Some(channel), manifest.clone(), Some(policy_target(&component.name)), Some(MIRROR.to_owned())] {
-                keep.extend(path.and_then(|path| repository.lookup(&path).ok()?.sha256));
+            for path in [channel, policy_target(&component.name), MIRROR.to_owned()] {
+                keep.extend(repository.lookup(&path).ok().and_then(|info| info.sha256));
             }
-            let manifest = manifest.and_then(|path| self.cached_target(&repository, &path));
+            let named = release.map(|channel| channel.release);
+            keep.extend(named.iter().flat_map(|version| self.release_files(&repository, &component.name, version)));
+            let manifest = named.and_then(|version| self.cached_manifest(&repository, &component.name, &version));
             let artifacts = manifest.and_then(|target| Manifest::parse(target.bytes()).ok()).map(|manifest| manifest.artifacts);
             keep.extend(artifacts.into_iter().flatten().map(|artifact| artifact.provenance.sha256));
         }
         let targets = self.dir.join(layout::TARGETS);
         for entry in std::fs::read_dir(&targets).map_err(|error| durable::refusal(&targets, &error))?.flatten() {
             let Some(bytes) = read_file(&entry.path()).filter(|_| !under_way.is_empty()) else { continue };
-            let artifacts = Manifest::parse(&bytes).map(|manifest| manifest.artifacts).unwrap_or_default();
-            if artifacts.iter().any(|artifact| under_way.contains(&artifact.sha256)) {
+            let Ok(manifest) = Manifest::parse(&bytes) else { continue };
+            if manifest.artifacts.iter().any(|artifact| under_way.contains(&artifact.sha256)) {
                 keep.insert(Sha256::of(&bytes));
-                keep.extend(artifacts.iter().map(|artifact| artifact.provenance.sha256));
+                keep.extend(self.release_files(&repository, &manifest.component, &manifest.version));
+                keep.extend(manifest.artifacts.iter().map(|artifact| artifact.provenance.sha256));
             }
         }
         for folder in [layout::TARGETS, layout::EVIDENCE] {

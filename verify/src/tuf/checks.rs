@@ -20,6 +20,8 @@ slipway_protocol::refusals! {
          --expiry`";
     pub(super) FORK = "SLW-T-FORK", MixAndMatch, Attacker, "one version of a role has two different contents",
         "publish every change under a new version; if that was done, rotate the role's keys: they were misused";
+    pub(super) INDEX = "SLW-T-INDEX", Malformed, Operator, "index of releases is malformed",
+        "write it again with `slipway renew REPO releases`; if `slipway` refuses its own repository too, restore it from a backup";
     pub(super) KEY = "SLW-T-KEY", Malformed, Operator, "key in the metadata cannot be used",
         "use P-256 or Ed25519 keys";
     pub(super) LIFETIME = "SLW-T-LIFETIME", Freeze, Attacker, "metadata expires too far ahead",

@@ -1,4 +1,14 @@
 //! Limits on the cost of a refresh and the lifetime of metadata, each with its reason.
+//!
+//! The one table of both sides: a device refuses what is beyond [`Limits::DEVICE`], and `slipway status` says what has reached half of
+//! it. How many releases there are costs nothing here: they are in indexes, of which a device reads a few files.
+
+/// Bytes of a target's entry in metadata: a path of two names of 63 bytes, a SHA-256 and a length are 250.
+const ENTRY: u64 = 256;
+/// Targets in one role: eight channels of each of 512 components, or the indexes of 4096.
+const ENTRIES: u64 = 4096;
+/// Roles that may be as large as they may: targets, releases and channels, and as much again for all others.
+const LARGE_ROLES: u64 = 4;
 
 /// Bounds of one refresh. All of them are far above what a real repository needs and far below what hurts a small device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -11,13 +21,13 @@ pub struct Limits {
     pub root_bytes: u64,
     /// Bytes of the timestamp. It has a fixed shape and is under 1 KB.
     pub timestamp_bytes: u64,
-    /// Bytes of the snapshot: about 150 per role.
+    /// Bytes of the snapshot: about 150 for each of at most 32 roles that are loaded, and as much for 1700 that ever were, since a
+    /// name never leaves it.
     pub snapshot_bytes: u64,
-    /// Bytes of one targets role: about 200 per target, so room for 5000 releases; parsing costs about ten times that in memory.
+    /// Bytes of one targets role: [`ENTRIES`] of [`ENTRY`]; parsing costs about ten times that in memory.
     pub targets_bytes: u64,
     /// Bytes of timestamp, snapshot and all targets roles of one refresh together: 32 roles at
-    /// their own limit would take a small device's memory. Ours and Sigstore's have under 100 KB;
-    /// this is room for 15 000 releases.
+    /// their own limit would take a small device's memory. Ours have 4 KB, Sigstore's under 100.
     pub total_bytes: u64,
     /// Bytes of one target. Targets are policies, manifests, channels and a trusted root, never artifacts: they are held in memory.
     pub target_bytes: u64,
@@ -38,8 +48,8 @@ impl Limits {
         root_bytes: 64 * 1024,
         timestamp_bytes: 16 * 1024,
         snapshot_bytes: 256 * 1024,
-        targets_bytes: 1024 * 1024,
-        total_bytes: 4 * 1024 * 1024,
+        targets_bytes: ENTRIES * ENTRY,
+        total_bytes: LARGE_ROLES * ENTRIES * ENTRY,
         target_bytes: 1024 * 1024,
         roles: 32,
         role_name: 64,

@@ -16,12 +16,12 @@ pub struct Repository {
     pub(super) locked: Option<Refusal>,
 }
 
-/// Bytes that a trusted role has signed. Only [`Repository::authenticate`] makes one.
+/// Bytes that a trusted role has signed. Only [`Repository::authenticate`] and [`Repository::authenticate_manifest`] make one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AuthenticTarget {
-    path: String,
-    role: String,
-    bytes: Vec<u8>,
+    pub(super) path: String,
+    pub(super) role: String,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl AuthenticTarget {
@@ -68,9 +68,7 @@ impl Repository {
     /// anything but its channels until [`Self::accept_expired`].
     pub fn authenticate(&self, target_path: &str, bytes: Vec<u8>) -> Result<AuthenticTarget, Refusal> {
         let info = self.lookup(target_path)?;
-        if let Some(refusal) = self.locked.as_ref().filter(|_| info.role != CHANNELS) {
-            return Err(refusal.clone());
-        }
+        self.unlocked_for(&info.role)?;
         if u64::try_from(bytes.len()) != Ok(info.length) {
             return Err(TARGET.with(format_args!("{target_path}: {} bytes", bytes.len()), info.length));
         }
@@ -87,6 +85,11 @@ impl Repository {
             }
         }
         Ok(AuthenticTarget { path: info.path, role: info.role, bytes })
+    }
+
+    /// Refuses targets of an offline bundle that has expired, but channels, which may say that it may be used all the same.
+    pub(super) fn unlocked_for(&self, role: &str) -> Result<(), Refusal> {
+        self.locked.clone().filter(|_| role != CHANNELS).map_or(Ok(()), Err)
     }
 
     /// Whether this is an offline bundle whose timestamp or snapshot has expired and was not accepted.

@@ -14,6 +14,7 @@ mod device;
 mod expired;
 mod freshness;
 mod lifetimes;
+mod manifests;
 mod measured;
 mod rollback;
 mod roots;
