@@ -6,7 +6,8 @@
 use crate::error::{EXISTS, NO_RELEASE, REPOSITORY, file};
 use crate::files::Pending;
 use crate::repo::{Repo, SIGSTORE_ROOT};
-use slipway_protocol::{Channel, ChannelName, ComponentName, Manifest, Platform, Refusal};
+use crate::role::Role;
+use slipway_protocol::{Channel, ChannelName, ComponentName, Platform, Refusal};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -68,15 +69,14 @@ impl Repo {
         for (name, role) in &self.state.roles {
             members.push(format!("metadata/{}.{}.json", role.header.version, name));
         }
-        let targets = [
-            format!("policies/{component}.toml"),
-            SIGSTORE_ROOT.to_owned(),
-            Channel::target(component, channel),
-            Manifest::target(component, &pointer.release),
-        ];
-        for path in targets {
+        for path in [format!("policies/{component}.toml"), SIGSTORE_ROOT.to_owned(), Channel::target(component, channel)] {
             let known = self.state.roles.values().find_map(|role| role.targets.get(&path));
             members.extend(known.map(|known| format!("targets/{}", known.place(&path))));
+        }
+        if let Some(releases) = self.state.roles.get(&Role::Releases)
+            && let Some(found) = self.locate(releases, component, &pointer.release)?
+        {
+            members.extend(found.nodes.into_iter().chain([found.place]).map(|place| format!("targets/{place}")));
         }
         members.extend(self.mirrored_files());
         let mut artifacts = Vec::new();

@@ -33,18 +33,17 @@ impl Repo {
     }
 
     /// Signs for a target.
-    pub(crate) fn put(
-        &mut self,
-        role: Role,
-        path: &str,
-        bytes: &[u8],
-        artifacts: Vec<String>,
-        now: Timestamp,
-    ) -> Result<(), Refusal> {
+    pub(crate) fn put(&mut self, role: Role, path: &str, bytes: &[u8], now: Timestamp) -> Result<(), Refusal> {
+        let edits = self.edit(role, path, bytes)?;
+        self.commit(edits, now)
+    }
+
+    /// The edit that signs for a target.
+    pub(crate) fn edit(&self, role: Role, path: &str, bytes: &[u8]) -> Result<Edits, Refusal> {
         let mut targets = self.draft(role)?;
         targets.targets.insert(path.to_owned(), TargetFile::of(bytes));
         let files = [(path.to_owned(), bytes.to_vec())].into();
-        self.commit(Edits { roles: [(role, targets)].into(), files, artifacts, ..Edits::default() }, now)
+        Ok(Edits { roles: [(role, targets)].into(), files, ..Edits::default() })
     }
 
     /// Publishes what the keys that are here can sign; anything else waits. A change to a role that waits already waits with it.
@@ -97,6 +96,10 @@ impl Repo {
         }
         for (role, targets) in &edits.roles {
             let mut targets = targets.clone();
+            if *role == Role::Releases {
+                self.list(&mut targets, edits, now)?;
+            }
+            targets.targets.values_mut().for_each(TargetFile::only_sha256);
             self.renew(&mut targets.header, *role, now)?;
             change.next.insert(*role, Envelope::unsigned(&targets)?);
         }
@@ -121,6 +124,7 @@ impl Repo {
                 change.base = self.base(&change);
             }
         }
+        change.nodes = self.index_files(&change, &edits.nodes)?;
         change.tidy()?;
         Ok(change)
     }

@@ -1,7 +1,7 @@
 //! Points a channel at a release, with the rollout key.
 
 use crate::error::{CHANNEL, NO_RELEASE, REPOSITORY};
-use crate::files::to_json;
+use crate::files::to_compact;
 use crate::repo::Repo;
 use crate::role::Role;
 use jiff::Timestamp;
@@ -95,9 +95,11 @@ impl Repo {
                 )
             });
         }
-        let bytes = to_json(&channel)?;
+        let bytes = to_compact(&channel)?;
         Channel::parse(&bytes).map_err(|why| CHANNEL.with(why, "a channel that devices can follow"))?;
-        self.put(Role::Channels, &target, &bytes, Vec::new(), now)?;
+        let mut edits = self.edit(Role::Channels, &target, &bytes)?;
+        self.also_list(&mut edits, &channel, now)?;
+        self.commit(edits, now)?;
         Ok(channel)
     }
 

@@ -53,6 +53,10 @@ slipway_protocol::refusals! {
         "give every role at least as many distinct keys as its threshold, which is 1 or more; see `slipway key --help`";
     pub SELF_CHECK = "SLW-O-SELF-CHECK", System, Operator, "devices would refuse what was to be published",
         "check keys and files; if they are in order, report it: this is a fault in slipway, and nothing was published";
+    pub LIMIT = "SLW-O-LIMIT", Configuration, Operator, "repository has reached half of a limit of devices",
+        "retire releases with `slipway retire`, or drop what is not needed; devices refuse metadata beyond a limit";
+    pub MIGRATE = "SLW-O-MIGRATE", Configuration, Operator, "repository is of an older format",
+        "run `slipway migrate REPO` once, with the release keys; devices with older agents go on following it";
     pub MIRROR = "SLW-O-MIRROR", Network, Network, "Sigstore's TUF repository could not be mirrored",
         "check the address and the network; what was mirrored before stays in force";
     pub MIN_AGENT = "SLW-O-MIN-AGENT", Configuration, Operator, "release of the agent itself would lock out older agents",

@@ -93,6 +93,11 @@ pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, Refusal
     Ok(bytes)
 }
 
+/// JSON as devices fetch it: no byte more than it needs.
+pub(crate) fn to_compact<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, Refusal> {
+    serde_json::to_vec(value).map_err(|error| REPOSITORY.with(error, "JSON"))
+}
+
 /// JSON as it is signed: one text for one value.
 pub(crate) fn canonical(value: &Value) -> Result<Vec<u8>, Refusal> {
     sigstore_tuf::canonical_json::to_canonical_bytes(value).map_err(|error| REPOSITORY.with(error, "canonical JSON"))

@@ -8,6 +8,9 @@
 //! | [`ceremony`] | keys come and go: add, revoke, rotate, renew |
 //! | [`summary`] | what a signature is for, in words |
 //! | [`release`] | adds a release: artifacts, provenance, signed manifest |
+//! | [`retire`] | takes releases out of the index, and publishes them again |
+//! | [`overlap`] | changes a repository of formats-1, and serves both kinds of agents for a time |
+//! | [`limits`] | how near the repository is to what devices take |
 //! | [`channel`] | points a channel at a release |
 //! | [`mirror`] | follows Sigstore's TUF repository, and takes its trusted root over |
 //! | [`bundle`] | packs one release and everything that proves it into one file |
@@ -17,6 +20,8 @@
 //! | [`public_key`], [`quorum`] | public keys; who must sign a role |
 //! | [`kubeedge`] | what the names of KubeEdge's archives say |
 //! | [`metadata`] | TUF's files, and how they are signed |
+//! | `index` | the tree that says which manifests there are |
+//! | `prune` | removes what no device can need any more |
 //! | `state`, `authority`, `change`, `publish`, `files` | what is published; who signs; how a change gets its signatures; how it gets out without tearing |
 //! | [`error`] | every refusal of this crate |
 //!
@@ -31,19 +36,24 @@ pub mod error;
 mod files;
 mod http;
 pub mod image;
+mod index;
 pub mod keyring;
 pub mod keys;
 pub mod kubeedge;
+pub mod limits;
 pub mod metadata;
 pub mod mirror;
 pub mod mqtt;
+pub mod overlap;
 pub mod provenance;
+mod prune;
 pub mod public_key;
 mod publish;
 pub mod quorum;
 pub mod rekor;
 pub mod release;
 pub mod repo;
+pub mod retire;
 pub mod role;
 pub mod staged;
 mod state;

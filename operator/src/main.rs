@@ -36,6 +36,10 @@ enum Command {
     Sigstore(cli::policy::Sigstore),
     /// Add a release; devices install it when a channel points at it
     Release(cli::release::Release),
+    /// Take withdrawn releases, and all but the newest, out of the repository; their manifests go to its archive
+    Retire(cli::retire::Retire),
+    /// Change a repository of an older format, and serve agents of both formats for a time
+    Migrate(cli::retire::Migrate),
     /// Point a channel at a release, or halt, resume, withdraw
     Channel(cli::channel::Channel),
     /// Send a notice: devices check for updates now
@@ -86,6 +90,8 @@ impl Command {
             Self::Policy(args) => args.run(),
             Self::Sigstore(args) => args.run(),
             Self::Release(args) => args.run(),
+            Self::Retire(args) => args.run(),
+            Self::Migrate(args) => args.run(),
             Self::Channel(args) => args.run(),
             Self::Notify(args) => args.run(),
             Self::Watch(args) => args.run(),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use slipway_protocol::{Refusal, Sha256, Sha512};
+use slipway_protocol::{Refusal, Sha256};
 use std::collections::BTreeMap;
 
 /// The version of the TUF specification that is followed.
@@ -100,10 +100,13 @@ pub struct Targets {
     /// Who else signs for what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegations: Option<Delegations>,
+    /// In the role `releases`: until when it also lists manifests for agents of formats-1, which know no index. TUF clients ignore it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap_until: Option<Timestamp>,
 }
 
-/// A target's size and digests.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+/// A target's size and digests. Two are equal if size and SHA-256 are: what was signed with a SHA-512 beside it is the same file.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct TargetFile {
     /// The size in bytes.
     pub length: u64,
@@ -111,13 +114,23 @@ pub struct TargetFile {
     pub hashes: BTreeMap<String, String>,
 }
 
+impl PartialEq for TargetFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.length == other.length && self.hashes.get("sha256") == other.hashes.get("sha256")
+    }
+}
+
 impl TargetFile {
     /// Describes `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        let hashes =
-            [("sha256".to_owned(), Sha256::of(bytes).to_string()), ("sha512".to_owned(), Sha512::of(bytes).to_string())].into();
+        let hashes = [("sha256".to_owned(), Sha256::of(bytes).to_string())].into();
         Self { length: length(bytes), hashes }
+    }
+
+    /// Drops what older versions of this program signed beside the SHA-256.
+    pub(crate) fn only_sha256(&mut self) {
+        self.hashes.retain(|name, _| name == "sha256");
     }
 
     /// Where a target of this content lies below `targets/`: the digest before the file name.
@@ -217,7 +230,7 @@ impl Envelope {
     /// # Errors
     /// `SLW-O-REPOSITORY` when it cannot be written.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Refusal> {
-        files::to_json(self)
+        files::to_compact(self)
     }
 
     /// Which version of its role it is.

@@ -7,6 +7,7 @@
 
 use crate::error::{EXPIRES, KEY, SELF_CHECK, TIME, file};
 use crate::files;
+use crate::index;
 use crate::metadata::{Envelope, Header, Pin};
 use crate::public_key::PublicKey;
 use crate::quorum::Quorum;
@@ -95,6 +96,8 @@ impl Repo {
         }
         self.state = next;
         self.outcome = Outcome::Published;
+        // It is out. What cannot be removed now costs space only, and the next publication tries again.
+        let _left = self.prune_metadata();
         Ok(())
     }
 
@@ -107,15 +110,32 @@ impl Repo {
             }
         }
         for path in change.paths() {
-            let (Some(known), Some(bytes)) = (next.roles.values().find_map(|role| role.targets.get(path)), change.file(path)?)
-            else {
-                continue;
-            };
-            let place = self.public_dir().join("targets").join(known.place(path));
+            let (Some(place), Some(bytes)) = (self.place_of(change, next, path)?, change.file(path)?) else { continue };
+            let place = self.public_dir().join("targets").join(place);
             let (folder, name) = files::split(&place)?;
             files::write(folder, name, &bytes)?;
         }
+        for (place, text) in &change.nodes {
+            let place = self.public_dir().join("targets").join(place);
+            if !place.is_file() {
+                let (folder, name) = files::split(&place)?;
+                files::write(folder, name, text.as_bytes())?;
+            }
+        }
         Ok(())
+    }
+
+    /// Where a new target goes, below `public/targets/`; nowhere if nothing signs for it.
+    fn place_of(&self, change: &Change, next: &State, path: &str) -> Result<Option<String>, Refusal> {
+        if let Some(known) = next.roles.values().find_map(|role| role.targets.get(path)) {
+            return Ok(Some(known.place(path)));
+        }
+        let (Some((component, version)), Some(releases)) = (index::of_manifest(path), next.roles.get(&Role::Releases)) else {
+            return Ok(None);
+        };
+        let Some(root) = index::root(releases, &component)? else { return Ok(None) };
+        let found = index::find(&component, &root, &version, &|sha256| change.node(&component, sha256))?;
+        Ok(found.map(|found| found.place))
     }
 
     /// Whether the new root takes its signatures from metadata that is published.

@@ -2,15 +2,17 @@
 
 use crate::error::{ARTIFACT, MIN_AGENT, NO_POLICY, RELEASED, REPOSITORY, file};
 use crate::files::{self, Pending};
+use crate::index::Releases;
 use crate::kubeedge::KubeEdge;
-use crate::metadata::TargetFile;
 use crate::repo::{Repo, SIGSTORE_ROOT};
 use crate::role::Role;
+use crate::staged::Edits;
 use jiff::Timestamp;
 use slipway_protocol::{
     Artifact, ComponentName, Digests, Format, Manifest, Platform, Provenance, Refusal, Sha256, Sha512, Version,
 };
 use slipway_verify::{Policy, SigstoreRoot, Subject, verify_provenance};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -116,17 +118,19 @@ impl Repo {
             artifacts,
             skipped: Vec::new(),
         };
-        let bytes = files::to_json(&manifest)?;
+        let bytes = files::to_compact(&manifest)?;
         Manifest::parse(&bytes).map_err(|why| ARTIFACT.with(why, "a manifest that devices can read"))?;
         if !options.unsafe_skip_verify {
             self.verify(&manifest, &proofs)?;
         }
-        match self.target(&target)? {
-            Some(known) if known == bytes => return Ok(manifest),
+        self.has_indexes()?;
+        match self.manifest(&options.component, &options.version)? {
+            Some(known) if known == manifest => return Ok(manifest),
             Some(_) => return Err(RELEASED.with(&target, "a new version")),
             None => {}
         }
-        if self.draft(Role::Releases)?.targets.get(&target) == Some(&TargetFile::of(&bytes)) {
+        let waits = self.locate(&self.draft(Role::Releases)?, &options.component, &options.version)?;
+        if waits.is_some_and(|waits| waits.sha256 == Sha256::of(&bytes)) {
             // It waits already: the same command again must not cost the signatures that it has.
             self.sign(None, now)?;
             return Ok(manifest);
@@ -136,8 +140,41 @@ impl Repo {
             self.import(artifact, given, proof)?;
             places.extend([&artifact.urls, &artifact.provenance.urls].into_iter().filter_map(|urls| urls.last().cloned()));
         }
-        self.put(Role::Releases, &target, &bytes, places, now)?;
+        self.put_manifests(&[(&manifest, bytes)], places, now)?;
         Ok(manifest)
+    }
+
+    /// Signs for manifests in the indexes of their components, all in one change.
+    pub(crate) fn put_manifests(
+        &mut self,
+        manifests: &[(&Manifest, Vec<u8>)],
+        artifacts: Vec<String>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        self.has_indexes()?;
+        let mut targets = self.draft(Role::Releases)?;
+        let mut edits = Edits { artifacts, ..Edits::default() };
+        let mut all: BTreeMap<&ComponentName, Releases> = BTreeMap::new();
+        for (manifest, bytes) in manifests {
+            let Manifest { component, version, .. } = manifest;
+            if !all.contains_key(component) {
+                all.insert(component, self.releases(&targets, &edits.nodes, component)?);
+            }
+            let (path, sha256) = (Manifest::target(component, version), Sha256::of(bytes));
+            let before = all.get_mut(component).and_then(|releases| releases.insert(version.as_str().to_owned(), sha256));
+            // One that waits for signatures may still be replaced; one that devices may have seen may not.
+            let published =
+                before.filter(|before| *before != sha256).map(|_| self.manifest_bytes(component, version)).transpose()?;
+            if published.flatten().is_some() {
+                return Err(RELEASED.with(&path, "a new version"));
+            }
+            edits.files.insert(path, bytes.clone());
+        }
+        for (component, releases) in &all {
+            edits.set_index(&mut targets, component, releases);
+        }
+        edits.roles.insert(Role::Releases, targets);
+        self.commit(edits, now)
     }
 
     /// The manifest of a release, if there is one.
@@ -146,11 +183,11 @@ impl Repo {
     /// When it is damaged.
     pub fn manifest(&self, component: &ComponentName, version: &Version) -> Result<Option<Manifest>, Refusal> {
         let parse = |bytes: Vec<u8>| Manifest::parse(&bytes).map_err(|why| REPOSITORY.with(why, "a manifest"));
-        self.target(&Manifest::target(component, version))?.map(parse).transpose()
+        self.manifest_bytes(component, version)?.map(parse).transpose()
     }
 
     /// What devices will check, checked here first: every artifact's provenance against the policy in this repository.
-    fn verify(&self, manifest: &Manifest, proofs: &[Vec<u8>]) -> Result<(), Refusal> {
+    pub(crate) fn verify(&self, manifest: &Manifest, proofs: &[Vec<u8>]) -> Result<(), Refusal> {
         let path = format!("policies/{}.toml", manifest.component);
         let policy = self.target(&path)?.ok_or_else(|| NO_POLICY.with(format_args!("no {path}"), "a policy"))?;
         let policy = Policy::read(&path, &policy)?;

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! public/metadata/   1.root.json  7.snapshot.json  3.targets.json  5.releases.json  9.channels.json  timestamp.json
-//! public/targets/    policies/<digest>.edgecore.toml  releases/edgecore/<digest>.v1.23.1.json  …
+//! public/targets/    policies/<digest>.edgecore.toml  releases/edgecore/<digest>.index  releases/edgecore/<digest>.v1.23.1.json  …
 //! public/artifacts/  edgecore/v1.23.1/<digest>.kubeedge-v1.23.1-linux-amd64.tar.gz
 //! keys/              the keys that are here, each with its public half beside it: root.pem, root.pub, …
+//! archive/           edgecore/v1.20.0.json: manifests of retired releases, which can be published again
 //! staged/            change.json: what waits for signatures. It is not public before it has all of them
 //! slipway.toml       how many days each role lives
 //! ```
@@ -17,6 +18,7 @@ use crate::files;
 use crate::keyring::Keyring;
 use crate::keys::{KeyType, Password, SecretKey};
 use crate::metadata::TargetFile;
+use crate::overlap;
 use crate::role::{Lifetimes, Role};
 use crate::staged::{self, Change, Edits, Waiting};
 use crate::state::State;
@@ -45,6 +47,8 @@ pub struct InitOptions {
     pub roles: BTreeMap<Role, RoleOptions>,
     /// Encrypts the new keys of all roles but snapshot and timestamp, which are used unattended.
     pub password: Option<Password>,
+    /// For so many days agents of formats-1 can follow this repository, too.
+    pub overlap_days: u32,
 }
 
 /// What became of a change.
@@ -92,6 +96,7 @@ impl Repo {
             }
         }
         options.days.check()?;
+        let overlap_until = overlap::end(options.overlap_days, now)?;
         let mut roles = options.roles.clone();
         let mut made = Vec::new();
         for role in Role::ALL {
@@ -119,6 +124,9 @@ impl Repo {
         files::write(dir, "slipway.toml", settings.as_bytes())?;
         let mut edits = Edits { root: Some(authority.root), roles: state.roles.clone(), ..Edits::default() };
         edits.roles.insert(Role::Targets, authority.targets);
+        if let Some(releases) = edits.roles.get_mut(&Role::Releases) {
+            releases.overlap_until = overlap_until;
+        }
         let (staged, outcome) = (Change::default(), Outcome::default());
         let mut repo = Self { dir: dir.to_owned(), days: options.days, keys, state, staged, outcome, _lock: lock };
         repo.commit(edits, now)?;
@@ -174,7 +182,7 @@ impl Repo {
         let text = std::str::from_utf8(policy).map_err(|error| REPOSITORY.with(error, "a policy in UTF-8"))?;
         let parsed = slipway_verify::Policy::parse(text)?;
         let path = format!("policies/{}.toml", parsed.component());
-        self.put(Role::Targets, &path, policy, Vec::new(), now)?;
+        self.put(Role::Targets, &path, policy, now)?;
         Ok(path)
     }
 
@@ -184,7 +192,7 @@ impl Repo {
     /// When it does not parse, or nothing can be written.
     pub fn add_sigstore_root(&mut self, trusted_root: &[u8], now: Timestamp) -> Result<(), Refusal> {
         slipway_verify::SigstoreRoot::parse(trusted_root)?;
-        self.put(Role::Targets, SIGSTORE_ROOT, trusted_root, Vec::new(), now)
+        self.put(Role::Targets, SIGSTORE_ROOT, trusted_root, now)
     }
 
     /// The folder that a web server serves.
@@ -225,11 +233,6 @@ impl Repo {
             return Err(REPOSITORY.with(format_args!("{} was changed", place.display()), "the bytes that were signed"));
         }
         Ok(Some(bytes))
-    }
-
-    /// Every target path that is signed for, in order.
-    pub fn target_paths(&self) -> impl Iterator<Item = &str> {
-        self.state.roles.values().flat_map(|role| role.targets.keys()).map(String::as_str)
     }
 
     /// What became of the last change.
@@ -331,6 +334,7 @@ impl Repo {
             return Err(expired);
         }
         self.publish_change(&Change::default(), now)?;
+        self.prune_targets()?;
         Ok(self.expiring(&Role::BY_HAND, WARN_DAYS, now))
     }
 }

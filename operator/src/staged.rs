@@ -6,6 +6,7 @@
 
 use crate::error::{REPOSITORY, STAGED, file};
 use crate::files;
+use crate::index;
 use crate::keys::SecretKey;
 use crate::metadata::{Envelope, Root, TargetFile, Targets};
 use crate::quorum::Quorum;
@@ -14,7 +15,7 @@ use crate::state::{State, quorum};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use slipway_protocol::Refusal;
+use slipway_protocol::{Refusal, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -28,6 +29,8 @@ pub(crate) struct Edits {
     pub(crate) roles: BTreeMap<Role, Targets>,
     /// New targets by path.
     pub(crate) files: BTreeMap<String, Vec<u8>>,
+    /// Files of indexes, by their place below `public/targets/`.
+    pub(crate) nodes: BTreeMap<String, Vec<u8>>,
     /// Artifacts that wait below `staged/`, by their place below `public/`.
     pub(crate) artifacts: Vec<String>,
 }
@@ -46,6 +49,10 @@ pub struct Change {
     /// New targets, Base64, by target path: small files, so that whoever signs can see them.
     #[serde(default)]
     files: BTreeMap<String, String>,
+    /// Files of indexes by their place below `public/targets/`: those that are new, and those that whoever signs needs to see which
+    /// releases come and go.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) nodes: BTreeMap<String, String>,
     /// Artifacts that are published with it, by their place below `public/`.
     #[serde(default)]
     pub(crate) artifacts: Vec<String>,
@@ -53,7 +60,14 @@ pub struct Change {
 
 impl Default for Change {
     fn default() -> Self {
-        Self { format: FORMAT, base: BTreeMap::new(), next: BTreeMap::new(), files: BTreeMap::new(), artifacts: Vec::new() }
+        Self {
+            format: FORMAT,
+            base: BTreeMap::new(),
+            next: BTreeMap::new(),
+            files: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            artifacts: Vec::new(),
+        }
     }
 }
 
@@ -140,6 +154,11 @@ impl Change {
                 return Err(STAGED.with(format_args!("{role} version {}", envelope.version()), published.saturating_add(1)));
             }
         }
+        for (place, text) in &self.nodes {
+            if !place.ends_with(&format!("/{}.index", Sha256::of(text.as_bytes()))) {
+                return Err(STAGED.with(format_args!("other bytes of {place}"), "those of its digest"));
+            }
+        }
         for path in self.files.keys() {
             let bytes = self.file(path)?.unwrap_or_default();
             if !self.signs_for(path, &bytes)? {
@@ -159,7 +178,15 @@ impl Change {
                 }
             }
         }
-        Ok(false)
+        let (Some((component, version)), Some(envelope)) = (index::of_manifest(path), self.next.get(&Role::Releases)) else {
+            return Ok(false);
+        };
+        let Some(root) = index::root(&envelope.read("releases")?, &component)? else { return Ok(false) };
+        // What is not carried did not change, so it does not lead to anything new.
+        let Ok(found) = index::find(&component, &root, &version, &|sha256| self.node(&component, sha256)) else {
+            return Ok(false);
+        };
+        Ok(found.is_some_and(|found| found.sha256 == Sha256::of(bytes)))
     }
 
     /// A new target's bytes.

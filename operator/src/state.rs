@@ -26,7 +26,9 @@ impl State {
     pub(crate) fn unpublished() -> Self {
         let header = |kind: &str| Header::new(kind, 0, Timestamp::UNIX_EPOCH);
         let pins = |kind: &str| Pins { header: header(kind), meta: BTreeMap::new() };
-        let empty = |role| (role, Targets { header: header("targets"), targets: BTreeMap::new(), delegations: None });
+        let empty = |role| {
+            (role, Targets { header: header("targets"), targets: BTreeMap::new(), delegations: None, overlap_until: None })
+        };
         Self {
             root: Root { header: header("root"), consistent_snapshot: true, keys: BTreeMap::new(), roles: BTreeMap::new() },
             timestamp: pins("timestamp"),

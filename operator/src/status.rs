@@ -1,13 +1,16 @@
 //! The state of a repository: roles, expiry, signers, the change that waits, releases, channels.
 
 use crate::error::EXPIRES;
+use crate::index::{components, of_manifest};
+use crate::limits::Usage;
 use crate::quorum::Quorum;
 use crate::repo::Repo;
 use crate::role::Role;
 use crate::staged::Waiting;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use slipway_protocol::{Channel, Refusal};
+use slipway_protocol::{Channel, Manifest, Refusal};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// A repository at a glance.
@@ -21,6 +24,23 @@ pub struct Status {
     pub targets: Vec<String>,
     /// Every channel.
     pub channels: Vec<Channel>,
+    /// Whether `slipway migrate` is to be run.
+    pub formats_1: bool,
+    /// How agents of formats-1 are served beside newer ones; absent when they are not.
+    pub overlap: Option<OverlapStatus>,
+    /// Limits of devices that are half reached.
+    pub limits: Vec<Usage>,
+}
+
+/// The time in which agents of formats-1 are served.
+#[derive(Clone, Debug, Serialize)]
+pub struct OverlapStatus {
+    /// When it ends.
+    pub until: Timestamp,
+    /// Whole days until then; negative once it has ended.
+    pub days_left: i64,
+    /// Channels that name a release which those agents cannot see before the release keys sign again.
+    pub behind: Vec<String>,
 }
 
 /// One role.
@@ -81,7 +101,17 @@ impl Repo {
             let bytes = self.target(path)?.unwrap_or_default();
             channels.push(Channel::parse(&bytes).map_err(|why| crate::error::REPOSITORY.with(why, "a channel"))?);
         }
-        let targets = self.target_paths().filter(|path| !path.starts_with("channels/")).map(str::to_owned).collect();
+        let mut targets: Vec<String> =
+            self.state.roles.get(&Role::Targets).iter().flat_map(|role| role.targets.keys().cloned()).collect();
+        if let Some(role) = self.state.roles.get(&Role::Releases) {
+            let mut releases: BTreeSet<String> =
+                role.targets.keys().filter(|path| of_manifest(path).is_some()).cloned().collect();
+            for component in components(role) {
+                let all = self.releases(role, &BTreeMap::new(), &component)?;
+                releases.extend(all.keys().map(|version| format!("releases/{component}/{version}.json")));
+            }
+            targets.extend(releases);
+        }
         let staged = match self.staged() {
             none if none.is_empty() => None,
             change => Some(StagedStatus {
@@ -90,7 +120,18 @@ impl Repo {
                 waiting: change.waiting()?,
             }),
         };
-        Ok(Status { roles, staged, targets, channels })
+        let overlap = self.overlap(&channels, now);
+        let limits = self.limits()?.into_iter().filter(Usage::is_half).collect();
+        Ok(Status { roles, staged, targets, channels, formats_1: self.is_formats_1(), overlap, limits })
+    }
+
+    fn overlap(&self, channels: &[Channel], now: Timestamp) -> Option<OverlapStatus> {
+        let releases = self.state.roles.get(&Role::Releases)?;
+        let until = releases.overlap_until?;
+        let listed = |channel: &&Channel| releases.targets.contains_key(&Manifest::target(&channel.component, &channel.release));
+        let behind = channels.iter().filter(|channel| !listed(channel));
+        let behind = behind.map(|channel| format!("{}/{}", channel.component, channel.channel)).collect();
+        Some(OverlapStatus { until, days_left: days_left(until, now), behind })
     }
 
     fn role_status(&self, role: Role, now: Timestamp) -> Result<RoleStatus, Refusal> {
@@ -172,6 +213,24 @@ impl fmt::Display for Status {
             write!(f, "{:<16} {:<12} {:<16} {floor:<16} {state}", channel.component, channel.channel, channel.release)?;
             let withdrawn: Vec<&str> = channel.withdrawn.iter().map(|version| version.as_str()).collect();
             writeln!(f, "{}{}", if withdrawn.is_empty() { "" } else { ", withdrawn " }, withdrawn.join(", "))?;
+        }
+        if self.formats_1 {
+            writeln!(f, "\nFORMAT     older: run `slipway migrate` with the release keys")?;
+        }
+        if let Some(OverlapStatus { until, days_left, behind }) = &self.overlap {
+            match days_left {
+                0.. => writeln!(f, "\nOVERLAP    agents of formats-1 are served until {until}, {days_left} days left")?,
+                _ => writeln!(
+                    f,
+                    "\nOVERLAP    ended at {until}: the next signature of releases, or `slipway migrate --finish`, drops it"
+                )?,
+            }
+            if !behind.is_empty() {
+                writeln!(f, "           not yet for {}: run `slipway migrate` with the release keys", behind.join(", "))?;
+            }
+        }
+        for usage in &self.limits {
+            writeln!(f, "\nLIMIT      {usage}")?;
         }
         if !self.targets.is_empty() {
             writeln!(f, "\nTARGETS")?;

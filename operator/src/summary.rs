@@ -1,5 +1,6 @@
 //! Describes a change for those who sign it: what differs from what is published.
 
+use crate::index;
 use crate::metadata::{Root, TargetFile, Targets};
 use crate::public_key::PublicKey;
 use crate::quorum::Quorum;
@@ -8,8 +9,8 @@ use crate::staged::Change;
 use crate::state::quorum;
 use crate::status::audience;
 use slipway_protocol::refusal::printable;
-use slipway_protocol::{Channel, Manifest, Refusal};
-use std::collections::BTreeMap;
+use slipway_protocol::{Channel, ComponentName, Manifest, Refusal};
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Change {
     /// What will be signed, over several lines.
@@ -44,35 +45,76 @@ impl Change {
             }
             if *role != Role::Root {
                 let old: Option<Targets> = self.base.get(role).map(|envelope| envelope.read(role.name())).transpose()?;
-                self.targets(old.as_ref(), &envelope.read(role.name())?, &mut lines)?;
+                let new: Targets = envelope.read(role.name())?;
+                if *role == Role::Releases {
+                    self.releases(old.as_ref(), &new, &mut lines)?;
+                }
+                self.targets(old.as_ref(), &new, &mut lines)?;
             }
         }
         Ok(lines.join("\n"))
     }
 
+    /// Which releases come and go. Whoever signs for the root of an index signs for all that is below it, so what cannot be shown is
+    /// refused.
+    fn releases(&self, old: Option<&Targets>, new: &Targets, lines: &mut Vec<String>) -> Result<(), Refusal> {
+        let mut all: BTreeSet<ComponentName> = index::components(new).into_iter().collect();
+        all.extend(old.map(index::components).unwrap_or_default());
+        for component in all {
+            for (version, before, after) in self.index_changes(&component)?.releases {
+                let path = format!("releases/{component}/{version}.json");
+                let (sign, sha256) = match (before, after) {
+                    (None, Some(after)) => ("new", after),
+                    (Some(_), Some(after)) => ("changes", after),
+                    _ => {
+                        lines.push(format!("  gone     {}", printable(&path)));
+                        continue;
+                    }
+                };
+                lines.push(format!("  {sign:<8} {}  sha256:{sha256}", printable(&path)));
+                if let Some(bytes) = self.file(&path)? {
+                    content(&path, &bytes, lines);
+                }
+            }
+        }
+        if let Some(until) = new.overlap_until {
+            lines.push(format!("  agents of formats-1 are served until {until}"));
+        } else if old.is_some_and(|old| old.overlap_until.is_some()) {
+            lines.push("  agents of formats-1 are no longer served".to_owned());
+        }
+        Ok(())
+    }
+
     fn targets(&self, old: Option<&Targets>, new: &Targets, lines: &mut Vec<String>) -> Result<(), Refusal> {
         let none = BTreeMap::new();
         let old = old.map_or(&none, |old| &old.targets);
-        for (path, file) in &new.targets {
+        for (path, file) in new.targets.iter().filter(|(path, _)| !is_index(path)) {
+            // What is listed beside the indexes is for agents that know none.
             let sign = match old.get(path) {
                 Some(known) if known == file => continue,
+                _ if index::of_manifest(path).is_some() => "listed",
                 Some(_) => "changes",
                 None => "new",
             };
             lines.push(format!("  {sign:<8} {}  {}", printable(path), digest(file)));
-            if let Some(bytes) = self.file(path)? {
+            if let Some(bytes) = self.file(path)?.filter(|_| sign != "listed") {
                 content(path, &bytes, lines);
             }
         }
-        lines.extend(
-            old.keys().filter(|path| !new.targets.contains_key(*path)).map(|path| format!("  removed  {}", printable(path))),
-        );
+        for path in old.keys().filter(|path| !new.targets.contains_key(*path)) {
+            let sign = if index::of_manifest(path).is_some() { "unlisted" } else { "removed" };
+            lines.push(format!("  {sign:<8} {}", printable(path)));
+        }
         let same = new.targets.iter().filter(|(path, file)| old.get(*path) == Some(*file)).count();
         if same > 0 {
             lines.push(format!("  unchanged: {same} more"));
         }
         Ok(())
     }
+}
+
+fn is_index(path: &str) -> bool {
+    path.starts_with("releases/") && path.ends_with("/index")
 }
 
 /// All keys of a role, with what changes: whoever signs must see the whole list, not only a difference.

@@ -317,7 +317,7 @@ fn the_day_a_key_is_stolen() {
         device.target(&repo, "releases/edgecore/v1.23.1.json").unwrap();
         done(dir.path(), "refresh fleet");
         done(dir.path(), "channel fleet --halt");
-        assert!(text(&device.target(&repo, "channels/edgecore/stable.json").unwrap()).contains("\"halted\": true"));
+        assert!(text(&device.target(&repo, "channels/edgecore/stable.json").unwrap()).contains("\"halted\":true"));
         // The thief cannot speak for the role any more: nothing that is published has his signature.
         let stolen = SecretKey::read(&dir.path().join("stolen.pem"), || unreachable!()).unwrap();
         let newest = |role: &str| {

@@ -88,7 +88,7 @@ fn kill_at_each(call: &str, line: &str, dir: &Path, device: &Device, check: &imp
 fn a_channel_is_moved_or_not() {
     let calls = sweep("channel fleet --halt", |device, repo| {
         let channel = device.target(repo, "channels/edgecore/stable.json").unwrap();
-        assert!(support::text(&channel).contains("\"halted\": true"));
+        assert!(support::text(&channel).contains("\"halted\":true"));
     });
     assert!(calls > 15, "{calls}");
 }

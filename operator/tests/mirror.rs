@@ -41,6 +41,7 @@ fn publish(dir: &Path, key: &SecretKey, version: u64, days: i64, trusted_root: &
         header: header("targets", version),
         targets: [("trusted_root.json".to_owned(), file)].into(),
         delegations: None,
+        overlap_until: None,
     };
     let targets = write(&format!("{version}.targets.json"), seal(&targets, &[key]).unwrap());
     let pin = |name: &str, bytes: &[u8]| -> BTreeMap<String, Pin> { [(name.to_owned(), Pin::of(version, bytes))].into() };

@@ -15,6 +15,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
+mod support;
+
 const POLICY: &str = "component = \"edgecore\"\npreset = \"kubeedge\"\n";
 
 fn now() -> Timestamp {
@@ -130,7 +132,8 @@ fn target(transport: Transport<'_>, repository: &Repository, path: &str) -> slip
 fn follow(transport: Transport<'_>, initial: &[u8]) -> (Channel, Vec<u8>) {
     let repository = refresh(transport, initial, &mut Floors::default(), Rules::at(now())).unwrap();
     let channel = Channel::parse(target(transport, &repository, "channels/edgecore/stable.json").bytes()).unwrap();
-    let manifest = target(transport, &repository, &Manifest::target(&component(), &channel.release));
+    let read = |path: &str| transport(&format!("targets/{path}"));
+    let manifest = support::manifest(&repository, &component(), &channel.release, &read).unwrap();
     let policy = target(transport, &repository, "policies/edgecore.toml");
     let policy = Policy::parse(std::str::from_utf8(policy.bytes()).unwrap()).unwrap();
     let root = SigstoreRoot::parse(target(transport, &repository, "sigstore/trusted_root.json").bytes()).unwrap();
@@ -393,9 +396,14 @@ fn a_changed_file_is_noticed_by_its_owner_too() {
     let mut operator = operator();
     operator.release("v1.23.1");
     let folder = operator.public().join("targets/releases/edgecore");
-    let file = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
-    fs::write(file, b"{}").unwrap();
-    assert_eq!(operator.repo.manifest(&component(), &version("v1.23.1")).unwrap_err().code, "SLW-O-REPOSITORY");
+    let files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 2, "a manifest and an index");
+    for file in files {
+        let good = fs::read(&file).unwrap();
+        fs::write(&file, b"{}").unwrap();
+        assert_eq!(operator.repo.manifest(&component(), &version("v1.23.1")).unwrap_err().code, "SLW-O-REPOSITORY");
+        fs::write(&file, good).unwrap();
+    }
 }
 
 /// The operator's clock was months ahead once. What it signed then lives too long for devices,

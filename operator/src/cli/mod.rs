@@ -10,5 +10,6 @@ pub(crate) mod policy;
 pub(crate) mod provenance;
 pub(crate) mod release;
 pub(crate) mod repository;
+pub(crate) mod retire;
 pub(crate) mod sign;
 pub(crate) mod signing;

@@ -23,11 +23,14 @@ pub(crate) struct Release {
     /// PLATFORM=FILE[,member=PATH][,name=NAME]; just FILE for KubeEdge's archives. PLATFORM is linux/amd64, linux/arm64,
     /// linux/arm or any; member is the program's path in an archive (without it, FILE is the program itself); name is the
     /// artifact's name in its provenance, if it is not the file's. Repeat for more platforms
-    #[arg(long = "artifact", required = true, value_name = "ARTIFACT")]
+    #[arg(long = "artifact", required_unless_present = "from_archive", value_name = "ARTIFACT")]
     artifacts: Vec<ArtifactArg>,
     /// Sigstore bundle that proves the build: FILE for all artifacts, or PLATFORM=FILE
-    #[arg(long, required = true, value_name = "FILE")]
+    #[arg(long, required_unless_present = "from_archive", value_name = "FILE")]
     provenance: Vec<String>,
+    /// A release that was retired, as its manifest in the repository's archive has it
+    #[arg(long, conflicts_with_all = ["artifacts", "provenance", "urls"], requires = "version")]
+    from_archive: bool,
     /// URL of a folder that also has the artifacts; devices try it first. Repeat for more
     #[arg(long = "url")]
     urls: Vec<String>,
@@ -49,6 +52,11 @@ impl Release {
             .version
             .or_else(|| self.artifacts.iter().find_map(|artifact| Some(file_name(&artifact.file)?.version)))
             .context("no file name contains the version; give --version")?;
+        if self.from_archive {
+            let mut repo = self.signing.open(&self.dir)?;
+            repo.release_again(&self.component, &version, self.unsafe_skip_verify, now())?;
+            return conclude(&repo, &format!("released {} {version} again", self.component));
+        }
         let mut artifacts = Vec::new();
         for artifact in self.artifacts {
             let named = |given: &String| {

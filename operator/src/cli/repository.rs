@@ -7,6 +7,7 @@ use clap::builder::RangedI64ValueParser;
 use slipway_operator::error::ROLE;
 use slipway_operator::keyring::Keyring;
 use slipway_operator::keys::read_public;
+use slipway_operator::limits::Usage;
 use slipway_operator::{InitOptions, Lifetimes, Repo, Role, RoleOptions};
 use slipway_protocol::Refusal;
 use std::collections::BTreeMap;
@@ -28,6 +29,9 @@ pub(crate) struct Init {
     /// Do not encrypt new keys. Those of snapshot and timestamp never are: `slipway refresh` uses them unattended
     #[arg(long)]
     unencrypted: bool,
+    /// For how many days agents of formats-1, which know no index of releases, can follow this repository, too
+    #[arg(long, default_value_t = 0, value_name = "DAYS")]
+    overlap: u32,
     #[command(flatten)]
     passwords: Passwords,
     #[command(flatten)]
@@ -100,7 +104,8 @@ impl Init {
         }
         let offline_keys_are_made = Role::BY_HAND.iter().any(|role| !self.keys.iter().any(|(known, _)| known == role));
         let password = self.passwords.new_password("the new keys", self.unencrypted || !offline_keys_are_made)?;
-        let repo = Repo::init_with(&self.dir, &InitOptions { days, roles, password }, keyring, now())?;
+        let repo =
+            Repo::init_with(&self.dir, &InitOptions { days, roles, password, overlap_days: self.overlap }, keyring, now())?;
         let dir = self.dir.display();
         if !repo.is_published() {
             return conclude(&repo, "");
@@ -134,7 +139,8 @@ pub(crate) struct Status {
     /// As JSON
     #[arg(long)]
     json: bool,
-    /// For monitoring: exit code 3 when a role expires within so many days, or within the last third of its life if that is shorter
+    /// For monitoring: exit code 3 when a role expires within so many days, or within the last third of its life if that is shorter;
+    /// and when half of a limit of devices is reached
     #[arg(long, value_name = "DAYS", num_args = 0..=1, require_equals = true, default_missing_value = "30")]
     check: Option<u32>,
 }
@@ -149,6 +155,9 @@ impl Status {
             say(status.to_string().trim_end())?
         }
         let mut expiring = self.check.map(|days| repo.expiring(&Role::ALL, days, now())).unwrap_or_default();
+        if self.check.is_some() {
+            expiring.extend(status.limits.iter().map(Usage::refusal));
+        }
         let last = expiring.pop();
         warn(&expiring)?;
         last.map_or(Ok(()), |refusal| Err(refusal.into()))

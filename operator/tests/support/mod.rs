@@ -2,8 +2,9 @@
 #![allow(dead_code, reason = "not every test file uses all of it")]
 
 use jiff::Timestamp;
-use slipway_protocol::Refusal;
-use slipway_verify::tuf::{FetchResult, Floors, Kind, Refresh, Repository, Rules, Step, Stored};
+use slipway_protocol::{ComponentName, Manifest, Refusal, Sha256, Version};
+use slipway_verify::tuf::{AuthenticTarget, FetchResult, Floors, Kind, ManifestSearch, Refresh, Repository, Rules, Step, Stored};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -91,14 +92,45 @@ impl Device {
     /// A target's bytes as the device trusts them.
     pub(crate) fn target(&mut self, repo: &Path, path: &str) -> Result<Vec<u8>, Refusal> {
         let repository = self.refresh(repo)?;
-        let info = repository.lookup(path)?;
-        let bytes = fs::read(repo.join("public/targets").join(&info.fetch_path)).unwrap();
-        Ok(repository.authenticate(path, bytes)?.bytes().to_vec())
+        let read = |path: &str| fs::read(repo.join("public/targets").join(path)).unwrap();
+        let Some((component, version)) = path.strip_prefix("releases/").and_then(|path| path.split_once('/')) else {
+            let info = repository.lookup(path)?;
+            return Ok(repository.authenticate(path, read(&info.fetch_path))?.bytes().to_vec());
+        };
+        let (component, version) = (component.parse().unwrap(), version.trim_end_matches(".json").parse().unwrap());
+        Ok(manifest(&repository, &component, &version, &|path| Some(read(path)))?.bytes().to_vec())
     }
 
     pub(crate) fn version(&mut self, repo: &Path, role: &str) -> u64 {
         let roles = self.refresh(repo).unwrap().roles();
         roles.into_iter().find(|known| known.name == role).unwrap().version
+    }
+}
+
+/// A manifest as a device finds it, one file of the index after the other.
+pub(crate) fn manifest(
+    repository: &Repository,
+    component: &ComponentName,
+    version: &Version,
+    read: &dyn Fn(&str) -> Option<Vec<u8>>,
+) -> Result<AuthenticTarget, Refusal> {
+    let mut nodes: BTreeMap<Sha256, Vec<u8>> = BTreeMap::new();
+    loop {
+        let file = match repository.find_manifest(component, version, |sha256| nodes.get(sha256).cloned())? {
+            ManifestSearch::Node(file) => file,
+            ManifestSearch::Manifest(file, _) => {
+                let bytes = read(&file.fetch_path).unwrap();
+                return repository.authenticate_manifest(component, version, |sha256| nodes.get(sha256).cloned(), bytes);
+            }
+            ManifestSearch::Listed => {
+                let path = Manifest::target(component, version);
+                let info = repository.lookup(&path)?;
+                return repository.authenticate(&path, read(&info.fetch_path).unwrap());
+            }
+        };
+        let bytes = read(&file.fetch_path).unwrap();
+        file.check(&bytes)?;
+        nodes.insert(file.sha256, bytes);
     }
 }
 
