@@ -16,6 +16,7 @@
 pub mod budget;
 pub(crate) mod checks;
 pub mod client;
+mod gzip;
 mod part;
 pub mod resume;
 mod sink;

@@ -1,5 +1,6 @@
 //! HTTP: one client with the configured roots, limits on all that a server controls, and each URL in turn.
 
+use super::gzip;
 use super::resume::{self, RangeRequest, ResponseHead, ResumeDecision};
 use super::sink::Sink;
 use super::transport::{AttemptError, shown, transport};
@@ -150,28 +151,39 @@ impl Client {
     /// # Errors
     /// Anything but a complete answer of at most that size, or a clear "there is none".
     pub async fn get_small(&self, url: &Url, limit: u64) -> Result<Small, FetchError> {
-        let response = self.ask(url, 0, None).await?;
+        let response = self.ask(url, 0, None, "gzip").await?;
         let status = response.status().as_u16();
         match status {
             200 => {}
             403 | 404 => return Ok(Small::Missing),
             _ => return Err(self.refused(url, resume::refused(status, &answer(&response))).into()),
         }
+        let packed = text(&response, header::CONTENT_ENCODING).is_some_and(|coding| coding.eq_ignore_ascii_case("gzip"));
+        let most = if packed { gzip::most(limit) } else { limit };
         let endless = |seen: u64| {
             let seen = format_args!("{}: {seen} bytes or more", shown(url)).to_string();
             FetchError::never(checks::ENDLESS.with(seen, format_args!("at most {limit} bytes")))
         };
-        if let Some(length) = response.content_length().filter(|length| *length > limit) {
+        if let Some(length) = response.content_length().filter(|length| *length > most) {
             return Err(endless(length));
         }
         let mut bytes = Vec::new();
         let mut body = Body::of(response, url, &self.settings);
         while let Some(chunk) = body.next().await? {
             let total = length(bytes.len()).saturating_add(length(chunk.len()));
-            if total > limit {
+            if total > most {
                 return Err(endless(total));
             }
             bytes.extend_from_slice(&chunk);
+        }
+        if packed {
+            bytes = gzip::inflate(&bytes, limit).map_err(|error| {
+                let seen = format_args!("{}: {error}", shown(url)).to_string();
+                FetchError::later(checks::CUT.with(seen, "a complete response in gzip"))
+            })?;
+        }
+        if length(bytes.len()) > limit {
+            return Err(endless(length(bytes.len())));
         }
         Ok(Small::Bytes(bytes))
     }
@@ -263,7 +275,7 @@ impl Client {
         let etag = sink.tag(url).await.map_err(AttemptError::ThisDevice)?;
         let response = loop {
             let asked = RangeRequest { offset, size: what.size, etag: etag.clone().filter(|_| offset > 0) };
-            let response = self.ask(url, offset, asked.etag.as_deref()).await?;
+            let response = self.ask(url, offset, asked.etag.as_deref(), "identity").await?;
             match resume::judge(&asked, &answer(&response)) {
                 ResumeDecision::Append => break response,
                 ResumeDecision::Restart => {
@@ -309,13 +321,13 @@ impl Client {
     }
 
     /// Sends the request and waits for the head of the answer.
-    async fn ask(&self, url: &Url, offset: u64, etag: Option<&str>) -> Result<Response, AttemptError> {
+    async fn ask(&self, url: &Url, offset: u64, etag: Option<&str>, coding: &'static str) -> Result<Response, AttemptError> {
         let wanted = if self.settings.allow_http { "http or https" } else { "https" };
         if url.scheme() != "https" && !(self.settings.allow_http && url.scheme() == "http") {
             return Err(AttemptError::never(checks::PLAIN_HTTP.with(shown(url), wanted)));
         }
-        // The bytes as they are stored: sizes and ranges are of those.
-        let mut request = self.http.get(url.clone()).header(header::ACCEPT_ENCODING, "identity");
+        // An artifact's bytes as they are stored: sizes and ranges are of those.
+        let mut request = self.http.get(url.clone()).header(header::ACCEPT_ENCODING, coding);
         if offset > 0 {
             request = request.header(header::RANGE, format!("bytes={offset}-"));
             if let Some(etag) = etag {

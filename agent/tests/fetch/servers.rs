@@ -172,3 +172,20 @@ async fn small_files_are_bounded_and_may_be_missing() {
     assert_eq!(code(&case.client.get_small(&url, 4).await.unwrap_err()), ENDLESS);
     assert_eq!(case.client.get_small(&url, 5).await, Ok(Small::Bytes(b"hello".to_vec())), "the client is as good as new");
 }
+
+/// A server that compresses: the same bytes, fewer of them on the way, and the limit is that of what comes out.
+#[tokio::test]
+async fn small_files_may_come_in_gzip_and_artifacts_never_do() {
+    let case = Case::new();
+    case.server.compress();
+    let text = "the same words again. ".repeat(500);
+    std::fs::write(case.dir.path().join("www/text"), &text).unwrap();
+    let (url, size) = (case.url("text"), text.len() as u64);
+    assert_eq!(case.client.get_small(&url, size).await, Ok(Small::Bytes(text.clone().into_bytes())));
+    assert!(case.server.bytes_sent("/text") < 500, "{}", case.server.bytes_sent("/text"));
+    assert_eq!(code(&case.client.get_small(&url, size - 1).await.unwrap_err()), ENDLESS, "what comes out is what counts");
+    // Larger in gzip than it is.
+    let digits = "8b1a9953c4611296a827abf8c47804d7";
+    std::fs::write(case.dir.path().join("www/digits"), digits).unwrap();
+    assert_eq!(case.client.get_small(&case.url("digits"), 32).await, Ok(Small::Bytes(digits.as_bytes().to_vec())));
+}

@@ -18,6 +18,8 @@ use tokio_rustls::TlsAcceptor;
 
 const MAX_HEAD: usize = 16 * 1024;
 const CHUNK: usize = 64 * 1024;
+/// nginx's `gzip_min_length`.
+const GZIP_LEAST: u64 = 20;
 /// Throttled bodies are sent in so many pieces a second.
 const BEATS: u64 = 20;
 
@@ -161,6 +163,26 @@ async fn answer<S: AsyncWrite + Unpin>(stream: &mut S, shared: &Shared, head: &H
         tagged.send(stream).await?;
         return Ok(ControlFlow::Continue(()));
     }
+    if faults.is_empty()
+        && let Some(packed) = packed(shared, head, &file, size)?
+    {
+        let bytes_sent = record(200);
+        let weak = etag.map(|etag| format!("W/{etag}")).unwrap_or_default();
+        let reply = Reply::new(200).with("Content-Type", "application/octet-stream").with("ETag", weak);
+        reply
+            .with("Vary", "Accept-Encoding")
+            .with("Content-Encoding", "gzip")
+            .with("Transfer-Encoding", "chunked")
+            .send(stream)
+            .await?;
+        let mut body = format!("{:x}\r\n", packed.len()).into_bytes();
+        body.extend_from_slice(&packed);
+        body.extend_from_slice(b"\r\n0\r\n\r\n");
+        stream.write_all(&body).await?;
+        stream.flush().await?;
+        bytes_sent.store(packed.len() as u64, Ordering::SeqCst);
+        return Ok(ControlFlow::Continue(()));
+    }
     let ignore_range = faults.contains(&Fault::IgnoreRange) || faults.contains(&Fault::NoLength);
     let (status, span) = match range_reply(head, size, etag.as_deref()) {
         RangeReply::Unsatisfiable if !ignore_range => {
@@ -191,6 +213,17 @@ async fn answer<S: AsyncWrite + Unpin>(stream: &mut S, shared: &Shared, head: &H
     }
     let held = || shared.faults.lock().expect("no panic in here").holds(&head.path);
     send_body(stream, &file, span, status == 206, &faults, &bytes_sent, held).await
+}
+
+/// The file in gzip, if this server compresses and the request takes that.
+fn packed(shared: &Shared, head: &Head, file: &Path, size: u64) -> std::io::Result<Option<Vec<u8>>> {
+    let accepted = head.header("accept-encoding").is_some_and(|codings| codings.split(',').any(|coding| coding.trim() == "gzip"));
+    if !(shared.gzip.load(Ordering::SeqCst) && accepted && head.method == "GET" && size >= GZIP_LEAST) {
+        return Ok(None);
+    }
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+    std::io::copy(&mut std::fs::File::open(file)?, &mut encoder)?;
+    encoder.finish().map(Some)
 }
 
 /// Sends the span of the file, or what the faults make of it.

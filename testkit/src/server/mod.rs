@@ -21,7 +21,7 @@ use anyhow::{Context as _, Result};
 use fault::Faults;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tokio::sync::watch;
@@ -58,6 +58,8 @@ struct Shared {
     faults: Mutex<Faults>,
     seen: Mutex<Vec<Received>>,
     etags: Mutex<request::Etags>,
+    /// Whether small files are sent in gzip to those who take it.
+    gzip: AtomicBool,
 }
 
 impl Shared {
@@ -101,8 +103,13 @@ impl ReleaseServer {
             tokio::net::TcpListener::from_std(listener)?
         };
         let address = listener.local_addr()?;
-        let shared =
-            Arc::new(Shared { dir: dir.to_owned(), faults: Mutex::default(), seen: Mutex::default(), etags: Mutex::default() });
+        let shared = Arc::new(Shared {
+            dir: dir.to_owned(),
+            faults: Mutex::default(),
+            seen: Mutex::default(),
+            etags: Mutex::default(),
+            gzip: AtomicBool::new(false),
+        });
         let (stop, stopped) = watch::channel(false);
         let scheme = if tls.is_some() { "https" } else { "http" };
         let thread = std::thread::Builder::new().name("release-server".to_owned()).spawn({
@@ -160,6 +167,12 @@ impl ReleaseServer {
     pub fn requests_for(&self, path: &str) -> Vec<Request> {
         let path = format!("/{}", path.trim_start_matches('/'));
         self.requests().into_iter().filter(|request| request.path == path).collect()
+    }
+
+    /// From now on answers in gzip whoever accepts that, as nginx does with `gzip on; gzip_types *; gzip_comp_level 6;`
+    /// (ngx_http_gzip_filter_module of 1.22): whole files of 20 bytes and more, chunked, with a weak tag and no ranges.
+    pub fn compress(&self) {
+        self.shared.gzip.store(true, Ordering::SeqCst);
     }
 
     /// Bytes of body sent for one path, over all requests.
