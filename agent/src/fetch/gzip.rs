@@ -5,13 +5,13 @@
 use flate2::read::MultiGzDecoder;
 use std::io::{self, Read as _};
 
-/// What gzip adds to bytes that it cannot make smaller, at most: head and tail, and 5 bytes for each block, which has 16 KB and more.
-/// Servers compress files of a hundred bytes, too.
+/// Head, tail, and the beginnings of blocks. Servers compress files of a hundred bytes, too.
 const ADDED: u64 = 64;
 
-/// The most bytes that a file of at most `limit` may have in this coding.
+/// The most bytes that a file of at most `limit` may have in this coding: a hasty encoder spends up to 9 bits on a byte that it cannot
+/// make smaller (RFC 1951 section 3.2.6).
 pub(super) fn most(limit: u64) -> u64 {
-    limit.saturating_add(limit.div_euclid(1024)).saturating_add(ADDED)
+    limit.saturating_add(limit.div_euclid(8)).saturating_add(ADDED)
 }
 
 /// What `packed` holds; one byte more than `limit` if it is larger.

@@ -1,6 +1,6 @@
 //! Manifests by way of an index: what the role signs for is the root of a tree, and nothing else leads to a release.
 
-use crate::device::{Device, begun, now, time};
+use crate::device::{begun, now, time};
 use slipway_protocol::index::{self, Node};
 use slipway_protocol::{ComponentName, Manifest, Refusal, Sha256, Version};
 use slipway_testkit::tuf::Repository as Sim;
