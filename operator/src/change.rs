@@ -4,13 +4,13 @@
 //! signatures it is published; without, it waits in `staged/` for `slipway sign` and `slipway publish`.
 
 use crate::authority::Authority;
-use crate::error::{REPOSITORY, STAGED, TIME};
+use crate::error::{REPOSITORY, STAGED};
 use crate::metadata::{Envelope, Header, TargetFile, Targets};
 use crate::quorum::Quorum;
 use crate::repo::{Outcome, Repo};
-use crate::role::Role;
+use crate::role::{Role, expiry};
 use crate::staged::{Change, Edits};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use slipway_protocol::Refusal;
 use std::collections::BTreeMap;
 
@@ -162,11 +162,4 @@ impl Repo {
         header.expires = expiry(now, self.days.of(role))?;
         Ok(())
     }
-}
-
-/// `days` after `now`, in whole seconds as TUF writes them.
-fn expiry(now: Timestamp, days: u32) -> Result<Timestamp, Refusal> {
-    let bad = |error: jiff::Error| TIME.with(error, format_args!("{days} days after {now}"));
-    let later = now.checked_add(SignedDuration::from_hours(i64::from(days).saturating_mul(24))).map_err(bad)?;
-    Timestamp::from_second(later.as_second()).map_err(bad)
 }

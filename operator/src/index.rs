@@ -1,15 +1,12 @@
-//! The index of a component's releases as the operator's side reads, compares and writes it.
+//! The index of a component's releases as the operator's side reads and compares it.
 //!
 //! The role `releases` signs for the root of each component's index alone. Here the tree is read as a whole, changed as a plain map,
 //! and built anew: equal releases make equal trees, so only the files on the way to what changed are new.
 
-use crate::error::{REPOSITORY, STAGED};
-use crate::metadata::{TargetFile, Targets};
-use crate::repo::Repo;
-use crate::role::Role;
-use crate::staged::{Change, Edits};
+use crate::error::REPOSITORY;
+use crate::metadata::Targets;
 use slipway_protocol::index::{self, Node};
-use slipway_protocol::{ComponentName, Manifest, Refusal, Sha256, Version};
+use slipway_protocol::{ComponentName, Refusal, Sha256, Version};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Digests of manifests, by version as it is written.
@@ -90,7 +87,7 @@ fn collect(
 }
 
 /// All releases of an index.
-fn read(component: &ComponentName, root: &Sha256, files: Files<'_>) -> Result<Releases, Refusal> {
+pub(crate) fn read(component: &ComponentName, root: &Sha256, files: Files<'_>) -> Result<Releases, Refusal> {
     let mut found = Releases::new();
     collect(component, root, files, 0, &mut BTreeSet::new(), &mut found)?;
     Ok(found)
@@ -191,108 +188,4 @@ fn compare(
         }
     }
     Ok(())
-}
-
-impl Edits {
-    /// Lets the role `releases` sign for the index of exactly these releases; for none, if there are none.
-    pub(crate) fn set_index(&mut self, targets: &mut Targets, component: &ComponentName, releases: &Releases) {
-        let (root, files) = index::build(releases);
-        if let Some(bytes) = files.get(&root) {
-            targets.targets.insert(index::target(component), TargetFile::of(bytes));
-        }
-        self.nodes.extend(files.into_iter().map(|(sha256, bytes)| (index::node_place(component, &sha256), bytes)));
-    }
-}
-
-impl Change {
-    /// What the index of a component says otherwise than the published one, from the files that the change carries.
-    pub(crate) fn index_changes(&self, component: &ComponentName) -> Result<Differences, Refusal> {
-        let of = |envelopes: &BTreeMap<Role, crate::metadata::Envelope>| match envelopes.get(&Role::Releases) {
-            Some(envelope) => root(&envelope.read("releases")?, component),
-            None => Ok(None),
-        };
-        differences(component, of(&self.base)?, of(&self.next)?, &|sha256| self.node(component, sha256))
-    }
-
-    /// A file of an index that the change carries.
-    pub(crate) fn node(&self, component: &ComponentName, sha256: &Sha256) -> Result<Vec<u8>, Refusal> {
-        let place = index::node_place(component, sha256);
-        let text = self.nodes.get(&place);
-        text.map(|text| text.clone().into_bytes()).ok_or_else(|| STAGED.with(format_args!("no {place}"), "all of what changes"))
-    }
-}
-
-impl Repo {
-    /// A file of an index: new with an edit, waiting for signatures, or published.
-    fn node(&self, new: &BTreeMap<String, Vec<u8>>, component: &ComponentName, sha256: &Sha256) -> Result<Vec<u8>, Refusal> {
-        let place = index::node_place(component, sha256);
-        match (new.get(&place), self.staged.nodes.get(&place)) {
-            (Some(bytes), _) => Ok(bytes.clone()),
-            (None, Some(text)) => Ok(text.clone().into_bytes()),
-            (None, None) => crate::files::read(&self.public_dir().join("targets").join(place)),
-        }
-    }
-
-    /// All releases of a component that `targets` signs for, which may be an edit that brings new files.
-    pub(crate) fn releases(
-        &self,
-        targets: &Targets,
-        new: &BTreeMap<String, Vec<u8>>,
-        component: &ComponentName,
-    ) -> Result<Releases, Refusal> {
-        let Some(root) = root(targets, component)? else { return Ok(Releases::new()) };
-        read(component, &root, &|sha256| self.node(new, component, sha256))
-    }
-
-    /// Where a release is that `targets` signs for: in the component's index, or listed as in a repository from before there were any.
-    pub(crate) fn locate(
-        &self,
-        targets: &Targets,
-        component: &ComponentName,
-        version: &Version,
-    ) -> Result<Option<Located>, Refusal> {
-        if let Some(root) = root(targets, component)? {
-            return find(component, &root, version, &|sha256| self.node(&BTreeMap::new(), component, sha256));
-        }
-        let path = Manifest::target(component, version);
-        let Some(file) = targets.targets.get(&path) else { return Ok(None) };
-        let sha256 = file.hashes.get("sha256").and_then(|hex| hex.parse().ok());
-        let sha256 = sha256.ok_or_else(|| REPOSITORY.with(format_args!("{path}: no SHA-256"), "a target with one"))?;
-        Ok(Some(Located { sha256, place: file.place(&path), nodes: Vec::new() }))
-    }
-
-    /// The published manifest of a release, as signed.
-    pub(crate) fn manifest_bytes(&self, component: &ComponentName, version: &Version) -> Result<Option<Vec<u8>>, Refusal> {
-        let Some(targets) = self.state.roles.get(&Role::Releases) else { return Ok(None) };
-        let Some(found) = self.locate(targets, component, version)? else { return Ok(None) };
-        let place = self.public_dir().join("targets").join(found.place);
-        let bytes = crate::files::read(&place)?;
-        if Sha256::of(&bytes) != found.sha256 {
-            return Err(REPOSITORY.with(format_args!("{} was changed", place.display()), "the bytes that were signed"));
-        }
-        Ok(Some(bytes))
-    }
-
-    /// The files of indexes that whoever signs a change needs to see what changes; all that are new are among them.
-    pub(crate) fn index_files(
-        &self,
-        change: &Change,
-        new: &BTreeMap<String, Vec<u8>>,
-    ) -> Result<BTreeMap<String, String>, Refusal> {
-        let mut carried = BTreeMap::new();
-        let Some(envelope) = change.next.get(&Role::Releases) else { return Ok(carried) };
-        let after: Targets = envelope.read("releases")?;
-        let before = self.state.roles.get(&Role::Releases);
-        let mut all: BTreeSet<ComponentName> = components(&after).into_iter().collect();
-        all.extend(before.map(components).unwrap_or_default());
-        for component in all {
-            let old = before.map(|before| root(before, &component)).transpose()?.flatten();
-            let get = |sha256: &Sha256| self.node(new, &component, sha256);
-            for sha256 in differences(&component, old, root(&after, &component)?, &get)?.files {
-                let text = String::from_utf8(get(&sha256)?).map_err(|error| REPOSITORY.with(error, "an index in UTF-8"))?;
-                carried.insert(index::node_place(&component, &sha256), text);
-            }
-        }
-        Ok(carried)
-    }
 }

@@ -20,7 +20,7 @@
 //! | [`public_key`], [`quorum`] | public keys; who must sign a role |
 //! | [`kubeedge`] | what the names of KubeEdge's archives say |
 //! | [`metadata`] | TUF's files, and how they are signed |
-//! | `index` | the tree that says which manifests there are |
+//! | `index`, `releases` | the tree that says which manifests there are; which those are |
 //! | `prune` | removes what no device can need any more |
 //! | `state`, `authority`, `change`, `publish`, `files` | what is published; who signs; how a change gets its signatures; how it gets out without tearing |
 //! | [`error`] | every refusal of this crate |
@@ -52,6 +52,7 @@ mod publish;
 pub mod quorum;
 pub mod rekor;
 pub mod release;
+mod releases;
 pub mod repo;
 pub mod retire;
 pub mod role;

@@ -5,13 +5,13 @@
 //! channel names, and the newest of each component, the agent's own among them. A channel may then move on to the newest with the
 //! rollout key alone.
 
-use crate::error::{MIGRATE, REPOSITORY, TIME};
+use crate::error::{MIGRATE, REPOSITORY};
 use crate::index::{Releases, components, of_manifest};
 use crate::metadata::{TargetFile, Targets};
 use crate::repo::Repo;
-use crate::role::Role;
+use crate::role::{Role, expiry};
 use crate::staged::Edits;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use slipway_protocol::{Channel, ComponentName, Manifest, Refusal, Sha256, Version, index};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,13 +22,6 @@ pub const OVERLAP_DAYS: u32 = 90;
 /// Whether a role lists all manifests, as `slipway` wrote it before there were indexes.
 pub(crate) fn is_formats_1(releases: &Targets) -> bool {
     releases.overlap_until.is_none() && releases.targets.keys().any(|path| of_manifest(path).is_some())
-}
-
-/// When an overlap that begins `now` ends; none for 0 days.
-pub(crate) fn end(days: u32, now: Timestamp) -> Result<Option<Timestamp>, Refusal> {
-    let bad = |error: jiff::Error| TIME.with(error, format_args!("{days} days after {now}"));
-    let later = now.checked_add(SignedDuration::from_hours(i64::from(days).saturating_mul(24))).map_err(bad)?;
-    Ok(if days == 0 { None } else { Some(Timestamp::from_second(later.as_second()).map_err(bad)?) })
 }
 
 impl Repo {
@@ -63,7 +56,7 @@ impl Repo {
                 edits.set_index(&mut targets, component, releases);
             }
             // Even for 0 days: that it is set and over is what takes the list away.
-            targets.overlap_until = Some(end(days, now)?.unwrap_or(now));
+            targets.overlap_until = Some(expiry(now, days)?);
         } else if targets.overlap_until.is_none() {
             return Ok(());
         } else if days == 0 {

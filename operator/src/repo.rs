@@ -18,8 +18,7 @@ use crate::files;
 use crate::keyring::Keyring;
 use crate::keys::{KeyType, Password, SecretKey};
 use crate::metadata::TargetFile;
-use crate::overlap;
-use crate::role::{Lifetimes, Role};
+use crate::role::{Lifetimes, Role, expiry};
 use crate::staged::{self, Change, Edits, Waiting};
 use crate::state::State;
 use jiff::Timestamp;
@@ -96,7 +95,7 @@ impl Repo {
             }
         }
         options.days.check()?;
-        let overlap_until = overlap::end(options.overlap_days, now)?;
+        let overlap_until = Some(options.overlap_days).filter(|days| *days > 0).map(|days| expiry(now, days)).transpose()?;
         let mut roles = options.roles.clone();
         let mut made = Vec::new();
         for role in Role::ALL {

@@ -1,6 +1,7 @@
 //! The six roles of a repository, and the lifetime of each.
 
 use crate::error::TIME;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use slipway_protocol::Refusal;
 use slipway_verify::tuf::MaxLifetimes;
@@ -126,4 +127,11 @@ impl Lifetimes {
             Role::Timestamp => self.timestamp,
         }
     }
+}
+
+/// `days` after `now`, in whole seconds as TUF writes them.
+pub(crate) fn expiry(now: Timestamp, days: u32) -> Result<Timestamp, Refusal> {
+    let bad = |error: jiff::Error| TIME.with(error, format_args!("{days} days after {now}"));
+    let later = now.checked_add(SignedDuration::from_hours(i64::from(days).saturating_mul(24))).map_err(bad)?;
+    Timestamp::from_second(later.as_second()).map_err(bad)
 }

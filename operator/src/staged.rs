@@ -15,7 +15,8 @@ use crate::state::{State, quorum};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use slipway_protocol::{Refusal, Sha256};
+use slipway_protocol::index::{build, node_place, target};
+use slipway_protocol::{ComponentName, Refusal, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -33,6 +34,17 @@ pub(crate) struct Edits {
     pub(crate) nodes: BTreeMap<String, Vec<u8>>,
     /// Artifacts that wait below `staged/`, by their place below `public/`.
     pub(crate) artifacts: Vec<String>,
+}
+
+impl Edits {
+    /// Lets the role `releases` sign for the index of exactly these releases; for none, if there are none.
+    pub(crate) fn set_index(&mut self, targets: &mut Targets, component: &ComponentName, releases: &index::Releases) {
+        let (root, files) = build(releases);
+        if let Some(bytes) = files.get(&root) {
+            targets.targets.insert(target(component), TargetFile::of(bytes));
+        }
+        self.nodes.extend(files.into_iter().map(|(sha256, bytes)| (node_place(component, &sha256), bytes)));
+    }
 }
 
 /// New versions of some roles, with the signatures so far.
@@ -338,6 +350,24 @@ impl Change {
             }
         }
         Ok(new)
+    }
+}
+
+impl Change {
+    /// What the index of a component says otherwise than the published one, from the files that the change carries.
+    pub(crate) fn index_changes(&self, component: &ComponentName) -> Result<index::Differences, Refusal> {
+        let of = |envelopes: &BTreeMap<Role, Envelope>| match envelopes.get(&Role::Releases) {
+            Some(envelope) => index::root(&envelope.read("releases")?, component),
+            None => Ok(None),
+        };
+        index::differences(component, of(&self.base)?, of(&self.next)?, &|sha256| self.node(component, sha256))
+    }
+
+    /// A file of an index that the change carries.
+    pub(crate) fn node(&self, component: &ComponentName, sha256: &Sha256) -> Result<Vec<u8>, Refusal> {
+        let place = node_place(component, sha256);
+        let text = self.nodes.get(&place);
+        text.map(|text| text.clone().into_bytes()).ok_or_else(|| STAGED.with(format_args!("no {place}"), "all of what changes"))
     }
 }
 

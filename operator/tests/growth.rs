@@ -3,7 +3,7 @@
 //!
 //! `formats-1/fleet.tar.gz` was written by `slipway` at the tag formats-1, with its keys: edgecore v1.0.0 to v1.2.0, slipway-agent v0.1.0
 //! and v0.2.0; channels stable (v1.1.0) and pinned (v1.0.0) of edgecore, stable (v0.2.0) of slipway-agent.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
 
 use jiff::{SignedDuration, Timestamp};
 use slipway_operator::limits::Usage;
