@@ -8,7 +8,7 @@
 use jiff::{SignedDuration, Timestamp};
 use slipway_operator::limits::Usage;
 use slipway_operator::{ChannelChange, InitOptions, Outcome, Repo};
-use slipway_protocol::{Artifact, ChannelName, ComponentName, Format, Manifest, Platform, Provenance, Refusal, Sha256, Version};
+use slipway_protocol::{ChannelName, ComponentName, Manifest, Refusal, Sha256, Version};
 use slipway_verify::tuf::Repository;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,19 +33,11 @@ fn version(text: &str) -> Version {
 
 fn manifest(component: &str, text: &str) -> Manifest {
     let digest = Sha256::of(text.as_bytes());
-    let provenance = Provenance { urls: vec!["p".to_owned()], size: 1, sha256: digest };
-    let artifact = Artifact {
-        platform: Platform::Any,
-        name: "edgecore".to_owned(),
-        size: 1,
-        sha256: digest,
-        sha512: None,
-        urls: vec!["a".to_owned()],
-        format: Format::File,
-        member: None,
-        provenance,
-    };
-    Manifest { v: 1, component: component.parse().unwrap(), version: version(text), artifacts: vec![artifact] }
+    let json = format!(
+        r#"{{"v":1,"component":"{component}","version":"{text}","artifacts":[{{"platform":"any","name":"edgecore","size":1,
+        "sha256":"{digest}","urls":["a"],"format":"file","provenance":{{"urls":["p"],"size":1,"sha256":"{digest}"}}}}]}}"#
+    );
+    Manifest::parse(json.as_bytes()).unwrap()
 }
 
 fn point(repo: &mut Repo, component: &str, channel: &str, to: &str, now: Timestamp) {

@@ -63,8 +63,8 @@ impl Node {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let text = |digests: Vec<(String, &Sha256)>| {
-            let members: Vec<String> = digests.iter().map(|(name, digest)| format!("\"{name}\":\"{digest}\"")).collect();
-            members.join(",")
+            let member = |(name, digest): &(String, &Sha256)| format!("{}:\"{digest}\"", serde_json::Value::from(name.as_str()));
+            digests.iter().map(member).collect::<Vec<_>>().join(",")
         };
         let (name, members) = match self {
             Self::Releases(releases) => ("releases", text(releases.iter().map(|(name, to)| (name.clone(), to)).collect())),
@@ -193,6 +193,9 @@ mod tests {
     #[test]
     fn a_file_is_read_as_it_is_written_or_refused_with_the_reason() {
         let digest = Sha256::of(b"x");
+        // What no `slipway` writes, and a file from elsewhere may have.
+        let odd = Node::Releases([("\"\\\n\u{1}".to_owned(), digest)].into());
+        assert_eq!(Node::parse(&odd.to_bytes()).as_ref(), Ok(&odd));
         for node in [
             Node::Releases([("v1".to_owned(), digest)].into()),
             Node::Nodes([('a', digest)].into()),

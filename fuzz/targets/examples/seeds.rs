@@ -13,6 +13,7 @@ use slipway_fuzz_targets::device::{MEMBER, SLOT};
 use slipway_fuzz_targets::evidence::{NAME, TARBALL};
 use slipway_protocol::Sha256;
 use slipway_testkit::sigstore::{Attestation, Evidence, ManagedKey, PredicateKind, PrivateSigstore};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -87,6 +88,11 @@ fn published() -> Result<()> {
         "waves": [{"start": "2026-11-22T12:00:00Z", "percent": 5}, {"start": "2026-11-23T12:00:00Z", "percent": 100}],
     });
     put("channel", "waves", channel.to_string().as_bytes())?;
+    let digest = Sha256::of(b"x").to_string();
+    let releases = json!({"v": 1, "releases": {"v1.22.0": digest, "v1.23.0-rc.1": digest}});
+    put("index", "releases", releases.to_string().as_bytes())?;
+    let nodes: BTreeMap<String, &str> = (0..16).map(|digit| (format!("{digit:x}"), digest.as_str())).collect();
+    put("index", "nodes", json!({"v": 1, "nodes": nodes}).to_string().as_bytes())?;
     put("channel", "small", br#"{"v":1,"component":"edgecore","channel":"stable","release":"v1.23.1","halted":true}"#)?;
     put("policy", "preset", b"component = \"edgecore\"\npreset = \"kubeedge\"\n")?;
     let policy = r#"component = "edgecore"

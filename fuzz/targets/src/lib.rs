@@ -48,6 +48,7 @@ pub const TARGETS: &[Target] = &[
     target("checkpoint", evidence::checkpoint, 100),
     target("config", device::config, 1000),
     target("control", messages::control, 2000),
+    target("index", release::index, 2000),
     target("json", messages::json, 2000),
     target("manifest", release::manifest, 2000),
     target("notice", messages::notice, 2000),

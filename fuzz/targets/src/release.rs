@@ -5,6 +5,7 @@ use crate::tape::Tape;
 use ed25519_dalek::{Signer as _, SigningKey};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use slipway_protocol::index::Node;
 use slipway_protocol::{Channel, Manifest, Platform, Sha256};
 use slipway_verify::tuf::{FetchResult, Floors, Refresh, Repository, Rules, Step, Stored};
 use slipway_verify::{Policy, Refusal};
@@ -32,6 +33,13 @@ pub fn channel(data: &[u8]) {
     if let Ok(channel) = Channel::parse(data) {
         let written = serde_json::to_vec(&channel).expect("a channel can be written");
         assert_eq!(Channel::parse(&written).as_ref(), Ok(&channel));
+    }
+}
+
+/// A file of an index of releases: likewise.
+pub fn index(data: &[u8]) {
+    if let Ok(node) = Node::parse(data) {
+        assert_eq!(Node::parse(&node.to_bytes()).as_ref(), Ok(&node));
     }
 }
 
