@@ -106,7 +106,7 @@ fn the_role_is_as_small_for_a_thousand_releases_as_for_ten() {
     assert!(ten.abs_diff(thousand) < 16 && thousand < 700, "{ten} and {thousand} bytes");
 }
 
-/// Each file of an index is compared with its digest: shown to fail with `file.check` left out of `find_manifest`.
+/// Each file of an index is compared with its digest. Shown to fail with `file.check` left out of `find_manifest`.
 #[test]
 fn an_index_that_was_changed_or_exchanged_is_not_believed() {
     let (_dir, path, mut repo) = fleet(100);
@@ -222,6 +222,7 @@ fn a_repository_of_formats_1_is_followed_as_it_is_and_is_not_added_to() {
     repo.refresh(now()).unwrap();
 }
 
+/// Shown to fail where the newest release of a component is not listed: then a channel cannot follow by the rollout key alone.
 #[test]
 fn both_kinds_of_agents_follow_until_the_overlap_ends() {
     let (_dir, path) = formats_1();
@@ -306,7 +307,8 @@ fn the_overlap_can_be_ended_or_left_out() {
     listed(&repository, &path, "edgecore", "v1.0.0").unwrap();
 }
 
-/// What a device needs that read the timestamp before a publication stays; what is older goes in time; roots all stay.
+/// What a device needs that read the timestamp before a publication stays; what is older goes in time; roots all stay. Shown to fail
+/// where only the newest version stays for sure.
 #[test]
 fn old_versions_go_and_those_that_a_device_may_still_read_stay() {
     let (_dir, path, mut repo) = fleet(3);
