@@ -350,7 +350,7 @@ impl Executor {
             urls: Vec::new(),
             size: artifact.size,
             sha256: artifact.sha256,
-            sha512: artifact.sha512,
+            sha512: release.sha512,
             part,
             trusted_offset: offset,
             budget: self.budget(&artifact.sha256, artifact.size),

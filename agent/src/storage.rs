@@ -11,6 +11,7 @@
 
 mod beside;
 pub mod durable;
+pub mod hash;
 pub mod layout;
 pub mod slots;
 pub mod snapshot;

@@ -8,7 +8,7 @@ use crate::policy::Policy;
 use crate::provenance::{Provenance, verify_provenance};
 use crate::root::SigstoreRoot;
 use crate::tuf::AuthenticTarget;
-use slipway_protocol::{Artifact, ComponentName, Manifest, Platform, Refusal, Sha256, Unreadable, Version};
+use slipway_protocol::{Artifact, ComponentName, Manifest, Platform, Refusal, Sha256, Sha512, Unreadable, Version};
 use std::ops::Deref;
 
 /// The roles that may sign a release: the release keys, and the targets keys above them. Never the rollout key.
@@ -45,8 +45,11 @@ impl<T> Deref for Authorized<T> {
 pub struct Release {
     /// The manifest that the release keys signed.
     pub manifest: Manifest,
-    /// The artifact for this platform. Whoever fetches it must compare its SHA-256, and its SHA-512 where the manifest has one.
+    /// The artifact for this platform. Whoever fetches it must compare its SHA-256.
     pub artifact: Artifact,
+    /// The artifact's SHA-512, to be compared as well. Only where a policy was met by provenance that names no SHA-256: elsewhere the
+    /// SHA-256 proves the same bytes, and a second digest would cost more than the first.
+    pub sha512: Option<Sha512>,
     /// How it was built.
     pub provenance: Provenance,
 }
@@ -131,13 +134,17 @@ fn judge(
         sha512: artifact.sha512,
         version: Some(&manifest.version),
     };
-    let mut provenance = None;
+    let (mut provenance, mut sha512) = (None, None);
     for policy in policies {
         if policy.component() != component {
             return Err(Check::PolicyComponent.refuse(policy.component(), component));
         }
-        provenance = Some(verify_provenance(bundle, root, policy, &subject)?);
+        let verified = verify_provenance(bundle, root, policy, &subject)?;
+        if verified.digest_algorithm != "sha256" {
+            sha512 = artifact.sha512;
+        }
+        provenance = Some(verified);
     }
     let provenance = provenance.ok_or_else(|| Check::PolicyNone.refuse(or_none(None::<&str>), "a policy"))?;
-    Ok(Release { manifest, artifact, provenance })
+    Ok(Release { manifest, artifact, sha512, provenance })
 }

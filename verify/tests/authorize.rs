@@ -13,9 +13,9 @@ mod device;
 
 use device::{Device, sim};
 use serde_json::{Value, json};
-use slipway_protocol::{ComponentName, Manifest, Platform, Sha256};
-use slipway_testkit::sigstore::{Attestation, ManagedKey, PrivateSigstore, generator_generic};
-use slipway_verify::{Policy, SigstoreRoot, agent_is_new_enough, authorize};
+use slipway_protocol::{ComponentName, Manifest, Platform, Sha256, Sha512};
+use slipway_testkit::sigstore::{Attestation, ManagedKey, PrivateSigstore, Subject, generator_generic};
+use slipway_verify::{Policy, Release, SigstoreRoot, agent_is_new_enough, authorize};
 
 const NAME: &str = "kubeedge-v1.23.1-linux-arm64.tar.gz";
 const PATH: &str = "releases/edgecore/v1.23.1.json";
@@ -74,6 +74,10 @@ impl Case {
 
     /// Publishes the manifest in a TUF repository, follows it, and authorizes.
     fn code(self) -> String {
+        self.authorize(|_| {}).err().unwrap_or_default()
+    }
+
+    fn authorize(self, see: impl FnOnce(&Release)) -> Result<(), String> {
         let mut sim = sim();
         sim.put(self.role, self.path, &self.manifest);
         sim.publish();
@@ -86,9 +90,10 @@ impl Case {
                 assert_eq!((release.artifact.name.as_str(), release.provenance.subject.as_str()), (NAME, NAME));
                 assert_eq!(release.get().manifest.version.as_str(), "v1.23.1");
                 assert_eq!(release.provenance.source_ref, "refs/tags/v1.23.1");
-                String::new()
+                see(release.get());
+                Ok(())
             }
-            Err(refusal) => refusal.code.trim_start_matches("SLW-V-").to_owned(),
+            Err(refusal) => Err(refusal.code.trim_start_matches("SLW-V-").to_owned()),
         }
     }
 }
@@ -139,6 +144,25 @@ fn a_release_needs_both_proofs_and_they_must_meet() {
     // An old build under a new version's manifest: the tag in the provenance gives it away.
     let newer = Case { path: "releases/edgecore/v1.24.0.json", ..Case::member("version", "v1.24.0") };
     assert_eq!(newer.code(), "POLICY-REF");
+}
+
+/// The manifest names both digests in each row.
+#[test]
+fn sha_512_is_compared_only_where_the_provenance_names_nothing_else() {
+    let (sha256, sha512) = (Subject::of(NAME, TARBALL), Subject::sha512_of(NAME, TARBALL));
+    for (subjects, wanted) in [(vec![sha256], None), (vec![sha512], Some(Sha512::of(TARBALL)))] {
+        let attestation = Attestation { subjects, ..Attestation::kubeedge("v1.23.1") };
+        let bundle = PrivateSigstore::new("authorize").attest(&attestation);
+        let mut manifest = manifest();
+        let artifact = &mut manifest["artifacts"][0];
+        artifact["sha512"] = Sha512::of(TARBALL).to_string().into();
+        artifact["provenance"]["size"] = bundle.len().into();
+        artifact["provenance"]["sha256"] = Sha256::of(&bundle).to_string().into();
+        let case = Case { manifest: serde_json::to_vec(&manifest).unwrap(), bundle, ..Case::good() };
+        let mut seen = None;
+        assert_eq!(case.authorize(|release| seen = Some(release.sha512)), Ok(()), "{wanted:?}");
+        assert_eq!(seen, Some(wanted));
+    }
 }
 
 #[test]

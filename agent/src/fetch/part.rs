@@ -5,6 +5,7 @@
 
 use super::{Download, checks};
 use crate::storage::durable;
+use crate::storage::hash::Hasher;
 use crate::storage::layout;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::Digest;
@@ -31,7 +32,7 @@ pub(super) struct PartFile {
     /// Bytes that were there and were cut off.
     cut: u64,
     size: u64,
-    sha256: sha2::Sha256,
+    sha256: Hasher,
     sha512: Option<sha2::Sha512>,
     wanted: (Sha256, Option<Sha512>),
 }
@@ -54,7 +55,7 @@ impl PartFile {
             synced: 0,
             cut: found.saturating_sub(trusted),
             size: what.size,
-            sha256: sha2::Sha256::default(),
+            sha256: Hasher::default(),
             sha512: what.sha512.map(|_| sha2::Sha512::default()),
             wanted: (what.sha256, what.sha512),
         })
@@ -119,7 +120,7 @@ impl PartFile {
         let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
         emptied.map_err(|error| durable::refusal(&self.path, &error))?;
         (self.trusted, self.len, self.synced) = (0, 0, 0);
-        self.sha256 = sha2::Sha256::default();
+        self.sha256 = Hasher::default();
         self.sha512 = self.sha512.as_ref().map(|_| sha2::Sha512::default());
         self.forget_tag();
         Ok(())
@@ -135,7 +136,7 @@ impl PartFile {
         let path = &self.path;
         let synced = self.file.sync_all().and_then(|()| durable::sync_dir(directory(path)));
         synced.map_err(|error| Finish::Disk(durable::refusal(path, &error)))?;
-        let seen = Sha256(std::mem::take(&mut self.sha256).finalize().into());
+        let seen = std::mem::take(&mut self.sha256).finish();
         let (wanted, wanted512) = self.wanted;
         if seen != wanted {
             return Err(Finish::Differs(checks::DIGEST.with(format_args!("sha256:{seen}"), format_args!("sha256:{wanted}"))));

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::crashpoint::crashpoint;
 use crate::process::supervisor::{AGENT_UNIT, Systemd, Tools};
 use crate::storage::durable;
+use crate::storage::hash::Hasher;
 use crate::storage::layout;
 use crate::storage::slots::Slots;
 use crate::storage::store;
@@ -268,7 +269,9 @@ impl RestoreDir {
 pub(crate) fn copy_verified(from: &Path, to: &Path, digest: &Sha256) -> Result<(), Refusal> {
     let failed = |error: io::Error| durable::refusal(from, &error);
     let bytes = std::fs::read(from).map_err(failed)?;
-    let seen = Sha256::of(&bytes);
+    let mut hasher = Hasher::default();
+    hasher.update(&bytes);
+    let seen = hasher.finish();
     if seen != *digest {
         return Err(NO_COPY.with(format_args!("{}: {seen}", from.display()), digest));
     }

@@ -13,12 +13,12 @@
 
 use crate::crashpoint::crashpoint;
 use crate::storage::durable::{self, DiskFault};
+use crate::storage::hash::Hasher;
 use crate::storage::layout::{self, DAMAGED_SLOT, FOREIGN, SLOT_EVIDENCE, SLOT_MANIFEST, SLOT_RELEASE, WRITING};
 use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256 as Hasher};
 use slipway_machine::record::{Installed, SlotName};
 use slipway_protocol::{ComponentName, Platform, Refusal, Sha256, Version, json};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -568,7 +568,7 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, Refusal> {
 /// Copies to the end; SHA-256 and size of what was copied.
 fn copy_hashed(mut from: impl Read, to: &mut impl Write) -> io::Result<(Sha256, u64)> {
     let mut buffer = vec![0; BUFFER];
-    let (mut hasher, mut size) = (Hasher::new(), 0_u64);
+    let (mut hasher, mut size) = (Hasher::default(), 0_u64);
     loop {
         let read = match from.read(&mut buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -576,7 +576,7 @@ fn copy_hashed(mut from: impl Read, to: &mut impl Write) -> io::Result<(Sha256, 
         };
         let chunk = buffer.get(..read).unwrap_or_default();
         if chunk.is_empty() {
-            return Ok((Sha256(hasher.finalize().into()), size));
+            return Ok((hasher.finish(), size));
         }
         hasher.update(chunk);
         to.write_all(chunk)?;

@@ -6,8 +6,8 @@
 
 use crate::storage::durable;
 use crate::storage::durable::preallocate;
+use crate::storage::hash::Hasher;
 use flate2::bufread::MultiGzDecoder;
-use sha2::Digest;
 use slipway_protocol::manifest::{Artifact, Format};
 use slipway_protocol::{Refusal, Sha256};
 use std::fs::File;
@@ -71,7 +71,7 @@ pub struct Unpacked {
 /// nothing to be kept.
 pub fn extract(artifact: impl Read, what: &Packed<'_>, out: &mut File) -> Result<Unpacked, Refusal> {
     // One byte more than authorised is enough to notice.
-    let mut artifact = Hashing { inner: artifact.take(what.size.saturating_add(1)), hasher: sha2::Sha256::default(), count: 0 };
+    let mut artifact = Hashing { inner: artifact.take(what.size.saturating_add(1)), hasher: Hasher::default(), count: 0 };
     let unpacked = match (what.format, what.member) {
         (Format::File, None) => copy(&mut artifact, what.size.saturating_add(1), out),
         (Format::TarGz, Some(member)) => one_of_many(&mut artifact, what.size, member, out),
@@ -152,7 +152,7 @@ fn copy(from: &mut impl Read, limit: u64, out: &mut File) -> Result<Unpacked, Re
 /// Copies and hashes at most `limit` bytes.
 fn copy_bounded(from: &mut impl Read, limit: u64, allowance: u64, out: &mut File) -> Result<Unpacked, Refusal> {
     let mut from = BufReader::with_capacity(BUFFER, from.take(limit));
-    let mut hasher = sha2::Sha256::default();
+    let mut hasher = Hasher::default();
     let mut size: u64 = 0;
     loop {
         let bytes = match from.fill_buf() {
@@ -161,7 +161,7 @@ fn copy_bounded(from: &mut impl Read, limit: u64, allowance: u64, out: &mut File
         };
         let read = bytes.len();
         if read == 0 {
-            return Ok(Unpacked { payload: Sha256(hasher.finalize().into()), size });
+            return Ok(Unpacked { payload: hasher.finish(), size });
         }
         out.write_all(bytes).map_err(|error| write_failed(&error))?;
         hasher.update(bytes);
@@ -188,7 +188,7 @@ fn write_failed(error: &io::Error) -> Refusal {
 /// Counts and hashes what goes through.
 struct Hashing<R> {
     inner: R,
-    hasher: sha2::Sha256,
+    hasher: Hasher,
     count: u64,
 }
 
@@ -205,7 +205,7 @@ impl<R: Read> Hashing<R> {
     /// Reads what nobody wanted, too.
     fn finish(mut self) -> io::Result<(u64, Sha256)> {
         io::copy(&mut self, &mut io::sink())?;
-        Ok((self.count, Sha256(self.hasher.finalize().into())))
+        Ok((self.count, self.hasher.finish()))
     }
 }
 
