@@ -334,7 +334,7 @@ impl Trust {
                     Some(bytes) => bytes,
                     None => {
                         let bytes = transport.first(&artifact.provenance.urls, artifact.provenance.size).await?;
-                        durable::write_atomic(&cached, &bytes, 0o644).map_err(|error| durable::refusal(&cached, &error))?;
+                        durable::write_cache(&cached, &bytes, 0o644).map_err(|error| durable::refusal(&cached, &error))?;
                         bytes
                     }
                 }
@@ -365,10 +365,11 @@ impl Trust {
                 repository.authenticate_manifest(name, &plan.version, |sha256| self.cached(sha256), bytes)?
             }
         };
-        let evidence = Manifest::parse(manifest.bytes())
-            .ok()
-            .and_then(|manifest| manifest.artifact(plan.platform).cloned())
-            .and_then(|artifact| read_file(&self.cache_name(layout::EVIDENCE, &artifact.provenance.sha256)));
+        let wanted = Manifest::parse(manifest.bytes()).ok().and_then(|manifest| manifest.artifact(plan.platform).cloned());
+        let evidence = wanted.map(|artifact| artifact.provenance.sha256).and_then(|wanted| {
+            // A cache is not synced: after a power cut anything may have its name.
+            read_file(&self.cache_name(layout::EVIDENCE, &wanted)).filter(|bytes| Sha256::of(bytes) == wanted)
+        });
         let evidence = match evidence {
             Some(evidence) => evidence,
             None => self.slots.evidence(name, &plan.slot)?,

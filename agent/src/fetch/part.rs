@@ -170,7 +170,7 @@ impl PartFile {
         if self.tag(url).as_deref() == Some(tag) {
             return;
         }
-        if let Err(error) = durable::write_atomic(&tag_path(&self.path), format!("{url}\n{tag}\n").as_bytes(), 0o600) {
+        if let Err(error) = durable::write_cache(&tag_path(&self.path), format!("{url}\n{tag}\n").as_bytes(), 0o600) {
             tracing::debug!(path = %self.path.display(), %error, "entity tag not stored");
         }
     }

@@ -84,14 +84,27 @@ pub fn is_full(error: &io::Error) -> bool {
 /// # Errors
 /// Any of the steps; `path` is then as it was.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    replace(path, |temporary| write_new(temporary, bytes, mode))?;
+    sync_dir(parent(path)?)
+}
+
+/// As [`write_atomic`], but a power cut may bring back what was there, or leave anything: for what is verified whenever it is read and
+/// can be had again, or only serves a person.
+///
+/// # Errors
+/// Any of the steps; `path` is then as it was.
+pub fn write_cache(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    replace(path, |temporary| create(temporary, mode)?.write_all(bytes))
+}
+
+fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let temporary = temporary(path)?;
-    let written = write_new(&temporary, bytes, mode).and_then(|()| fs::rename(&temporary, path));
-    if let Err(error) = written {
+    let written = write(&temporary).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
         // On a full disk the half-written file would keep the space that everybody waits for.
         let _ = fs::remove_file(&temporary);
-        return Err(error);
     }
-    sync_dir(parent(path)?)
+    written
 }
 
 /// Writes and syncs a file under a name that nobody looks at yet: its directory is the caller's to sync.
@@ -167,8 +180,8 @@ pub fn remove_file_durable(path: &Path) -> io::Result<()> {
     if forget(fs::remove_file(path))? { sync_dir(parent(path)?) } else { Ok(()) }
 }
 
-/// Removes a directory with all that is in it, or a file; one that is not there is fine. It first leaves its name, so that nobody ever
-/// sees half of it.
+/// Removes a directory with all that is in it, or a file; one that is not there is fine. It first leaves its name, durably, so that nobody
+/// ever sees half of it. A power cut may leave what is under the temporary name, which the next removal or [`sweep`] takes.
 ///
 /// # Errors
 /// It is there and cannot be removed completely.
@@ -182,7 +195,6 @@ pub fn remove_tree_durable(path: &Path) -> io::Result<()> {
     if forget(fs::rename(path, &temporary))? {
         sync_dir(parent(path)?)?;
         remove()?;
-        sync_dir(parent(path)?)?;
     }
     Ok(())
 }

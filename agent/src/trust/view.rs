@@ -114,7 +114,7 @@ impl Trust {
         };
         let file = self.dir.join(format!("{name}{SEEN_SUFFIX}"));
         let bytes = serde_json::to_vec(&after).unwrap_or_default();
-        if let Err(error) = durable::write_atomic(&file, &bytes, 0o644) {
+        if let Err(error) = durable::write_cache(&file, &bytes, 0o644) {
             tracing::debug!(path = %file.display(), %error, "result of the check not stored");
         }
     }

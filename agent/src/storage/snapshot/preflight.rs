@@ -9,7 +9,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 use slipway_protocol::Refusal;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self as std_io, Read, Write};
+use std::io::{self as std_io, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -57,8 +57,7 @@ impl Room {
                 _ => {}
             }
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-            fill(&mut file, size)?;
-            file.sync_all()
+            fill(&mut file, size)
         };
         let made = make().map_err(io("create a file beside", &path));
         self.0.push(path);
@@ -82,7 +81,8 @@ fn fill(file: &mut File, size: u64) -> std_io::Result<()> {
         Ok(()) => Ok(()),
         Err(Errno::OPNOTSUPP | Errno::INVAL) => {
             let mut zeros = std_io::repeat(0).take(size);
-            std_io::copy(&mut zeros, file).and_then(|_| file.flush())
+            // Written and not yet on the disk it would hold no room.
+            std_io::copy(&mut zeros, file).and_then(|_| file.sync_all())
         }
         Err(error) => Err(error.into()),
     }
