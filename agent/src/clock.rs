@@ -85,6 +85,15 @@ pub fn known() -> Known {
     Known::of(now.wall, LEARNT.latest(now.moment.secs))
 }
 
+/// The clock by which the kernel stamps files, in nanoseconds since 1970: the wall clock as it was at the last tick.
+#[must_use]
+pub fn of_files() -> i128 {
+    let nanos = |time: nix::sys::time::TimeSpec| {
+        i128::from(time.tv_sec()).saturating_mul(1_000_000_000).saturating_add(i128::from(time.tv_nsec()))
+    };
+    clock_gettime(ClockId::CLOCK_REALTIME_COARSE).map_or(0, nanos)
+}
+
 /// When this program was built: no clock can be right and earlier. Set by `build.rs`.
 pub const BUILT: Timestamp = Timestamp::constant(
     match i64::from_str_radix(env!("SLIPWAY_BUILT"), 10) {

@@ -308,7 +308,7 @@ impl Driver {
         self.send_reports(component, reports);
         if committed {
             // What was changed while it was watched is found now, and not tomorrow.
-            self.read_slot(component);
+            self.confirm_slot(component);
         }
         for effect in effects {
             self.order(component, epoch, effect);

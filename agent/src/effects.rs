@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use slipway_machine::record::{Installed, Plan, SlotName, Source, Trigger};
 use slipway_machine::time::Moment;
 use slipway_machine::{Candidate, CheckOutcome, Effect, EffectAnswer, EffectFailure, RetryAdvice, SlotCondition};
+use slipway_protocol::manifest::{Artifact, Format};
 use slipway_protocol::{Category, ComponentName, NodeName, Refusal, Sha256, Version};
 use slipway_verify::{Authorized, Release};
 use std::cell::{Cell, RefCell};
@@ -344,6 +345,7 @@ impl Executor {
         }
         let artifact = &release.artifact;
         let part = self.part_file(&artifact.sha256);
+        self.return_part(component, plan, artifact).map_err(|refusal| EffectFailure { refusal, advice: RetryAdvice::Later })?;
         let offset = self.store.borrow().cursor(&artifact.sha256);
         self.room(&part, artifact.size, offset).map_err(|refusal| EffectFailure { refusal, advice: RetryAdvice::Later })?;
         let mut download = Download {
@@ -354,6 +356,7 @@ impl Executor {
             part,
             trusted_offset: offset,
             budget: self.budget(&artifact.sha256, artifact.size),
+            verified: self.slots.verified().clone(),
         };
         let checkpoint = |mark| {
             self.store.borrow_mut().set_cursor(&artifact.sha256, mark, clock::known().trusted());
@@ -404,7 +407,9 @@ impl Executor {
         if staged || plan.source != Source::Network {
             return None;
         }
-        let there = std::fs::metadata(self.part_file(&plan.artifact)).map_or(0, |part| part.len());
+        let taken = self.slots.taken_part(component, &plan.slot);
+        let part = std::fs::metadata(self.part_file(&plan.artifact)).or_else(|_| std::fs::metadata(taken));
+        let there = part.map_or(0, |part| part.len());
         let have = self.store.borrow().cursor(&plan.artifact).min(there);
         self.budget(&plan.artifact, plan.size).covers(plan.size.saturating_sub(have)).err()
     }
@@ -426,8 +431,16 @@ impl Executor {
             return None;
         }
         let (slots, component, slot, payload) = (self.slots.clone(), component.clone(), plan.slot.clone(), record.payload);
-        blocking(move || slots.check_payload(&component, &slot, &payload)).await.ok()?;
+        blocking(move || slots.confirm_payload(&component, &slot, &payload)).await.ok()?;
         Some(record.payload)
+    }
+
+    /// Gives a bare file back that a slot has taken which never became complete. From an archive nothing is taken.
+    fn return_part(&self, component: &ComponentName, plan: &Plan, artifact: &Artifact) -> Result<(), Refusal> {
+        match artifact.format {
+            Format::File => self.slots.return_part(component, &plan.slot, &self.part_file(&artifact.sha256)),
+            Format::TarGz => Ok(()),
+        }
     }
 
     async fn stage(&self, component: &ComponentName, plan: &Plan) -> Result<Sha256, EffectFailure> {
@@ -436,6 +449,7 @@ impl Executor {
         let payload = match self.staged(component, plan).await {
             Some(payload) => payload,
             None => {
+                self.return_part(component, plan, &release.artifact).map_err(never)?;
                 let (slots, part, plan) = (self.slots.clone(), self.part_file(&plan.artifact), plan.clone());
                 blocking(move || unpack_to_slot(&slots, &part, &plan, &release, &proof)).await.map_err(never)?
             }
@@ -559,8 +573,14 @@ fn unpack_to_slot(
     let artifact = &release.artifact;
     let component = &release.manifest.component;
     let mut writer = slots.begin(component, &plan.slot)?;
-    let source = File::open(part).map_err(|error| durable::refusal(part, &error))?;
-    let unpacked = unpack::extract(source, &artifact.into(), writer.payload_file())?;
+    let (payload, payload_size) = if artifact.format == Format::File && writer.take_part(part, &artifact.sha256)? {
+        (artifact.sha256, artifact.size)
+    } else {
+        let source = File::open(part).map_err(|error| durable::refusal(part, &error))?;
+        let unpacked = unpack::extract(source, &artifact.into(), writer.payload_file())?;
+        writer.hashed(unpacked.stamp);
+        (unpacked.payload, unpacked.size)
+    };
     let record = SlotRecord {
         format: SLOT_FORMAT,
         component: component.clone(),
@@ -568,13 +588,19 @@ fn unpack_to_slot(
         platform: artifact.platform,
         artifact: artifact.sha256,
         artifact_size: artifact.size,
-        payload: unpacked.payload,
-        payload_size: unpacked.size,
+        payload,
+        payload_size,
         staged: clock::now().wall,
         adopted: false,
     };
-    writer.finish(&record, &proof.evidence, &proof.manifest)?;
-    Ok(unpacked.payload)
+    if let Err(refusal) = writer.finish(&record, &proof.evidence, &proof.manifest) {
+        // The download must not be fetched again because a disk was full.
+        if artifact.format == Format::File {
+            slots.return_part(component, &plan.slot, managed)?;
+        }
+        return Err(refusal);
+    }
+    Ok(payload)
 }
 
 /// Work on files, beside the event loop.

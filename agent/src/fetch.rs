@@ -28,6 +28,7 @@ pub use client::{Client, HttpSettings};
 pub use tar::TarSource;
 pub(crate) use transport::shown;
 
+use crate::storage::stamp::VerifiedFiles;
 use slipway_machine::RetryAdvice;
 use slipway_protocol::{Refusal, Sha256, Sha512};
 use std::fmt;
@@ -51,6 +52,8 @@ pub struct Download {
     pub trusted_offset: u64,
     /// What it has cost and may cost. Of no meaning to an offline bundle.
     pub budget: Budget,
+    /// Remembers the complete part as hashed in this run.
+    pub verified: VerifiedFiles,
 }
 
 /// A complete artifact: durable under [`Download::part`], with the wanted digests.

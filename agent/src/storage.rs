@@ -15,6 +15,7 @@ pub mod hash;
 pub mod layout;
 pub mod slots;
 pub mod snapshot;
+pub mod stamp;
 pub mod store;
 pub mod unpack;
 pub mod witness;

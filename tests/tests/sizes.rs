@@ -5,6 +5,7 @@
 use anyhow::Result;
 use slipway_agent::fetch::resume::{RangeRequest, ResponseHead, ResumeDecision, judge};
 use slipway_agent::fetch::{Budget, Client, Download, HttpSettings};
+use slipway_agent::storage::stamp::VerifiedFiles;
 use slipway_agent::storage::store::{Account, Mark};
 use slipway_agent::storage::unpack::{Packed, extract};
 use slipway_agent::tls::{TlsSettings, client_config};
@@ -59,6 +60,7 @@ async fn resumed(size: u64, sha256: &str) -> Result<()> {
         part: part.clone(),
         trusted_offset: offset,
         budget: budget(size),
+        verified: VerifiedFiles::default(),
     };
     let (mut progress, mut durable) = (0, 0);
     let checkpoint = |mark: Mark| {
@@ -143,6 +145,7 @@ async fn one_byte_more_or_less_is_refused_before_a_byte_comes() -> Result<()> {
                 part,
                 trusted_offset: 0,
                 budget: budget(authorised),
+                verified: VerifiedFiles::default(),
             };
             let error = client()?.download(&what, |_| {}, |_| Ok(())).await.expect_err("another size");
             assert!(

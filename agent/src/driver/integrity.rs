@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the agent started, a person asks for something, once a day | every byte of the committed release, beside the loop |
 //! | a trigger | whether it exists |
-//! | a plain process ended | every byte, before it is started again |
+//! | a release was committed, or a plain process ended | every byte that was not read in this run or has changed since |
 
 use super::{Driver, EffectOutcome, Live};
 use crate::clock;
@@ -28,6 +28,17 @@ impl Driver {
         let committed = self.committed(component).filter(|committed| committed.slot == slot);
         let healed = committed.is_some_and(|committed| self.executor.heal(component, &committed));
         self.input(component, if healed { Input::Healed(reason) } else { Input::Damaged { slot, reason } });
+    }
+
+    /// Makes sure of the committed release beside the loop, without reading what was read in this run and has not changed since.
+    pub(super) fn confirm_slot(&self, component: &ComponentName) {
+        let Some(committed) = self.committed(component) else { return };
+        let (executor, outcomes, name) = (Rc::clone(&self.executor), self.outcomes.0.clone(), component.clone());
+        tokio::task::spawn_local(async move {
+            if let Some(reason) = damage(executor.confirm(&name, &committed.slot, committed.payload).await) {
+                let _ = outcomes.send(EffectOutcome::Damaged { component: name, slot: committed.slot, reason });
+            }
+        });
     }
 
     /// Reads the committed release beside the loop.

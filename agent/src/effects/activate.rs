@@ -24,7 +24,7 @@ impl Executor {
         let never = |refusal| EffectFailure { refusal, advice: RetryAdvice::Never };
         let component = &managed.config.name;
         self.authorize(component, plan).await?;
-        self.verify_payload(component, &plan.slot, payload).await.map_err(never)?;
+        self.confirm(component, &plan.slot, payload).await.map_err(never)?;
         if let Some(agent) = &managed.agent {
             return agent.prepare(self.committed(component).as_ref(), plan).await.map_err(never);
         }
@@ -61,7 +61,7 @@ impl Executor {
             return agent.switch(plan).await;
         }
         // Days may lie between the two halves of an activation.
-        self.verify_payload(&managed.config.name, &plan.slot, payload).await?;
+        self.confirm(&managed.config.name, &plan.slot, payload).await?;
         // After a reboot the service manager has started whatever the link named.
         managed.supervisor.stop().await?;
         crashpoint!("switch: stopped");
@@ -200,16 +200,16 @@ impl Executor {
     /// # Errors
     /// It is not what was committed: see [`SlotDamage`].
     pub async fn verify_slot(&self, component: &ComponentName, installed: &Installed) -> Result<(), Refusal> {
-        self.verify_payload(component, &installed.slot, installed.payload).await
+        let (slots, name, installed) = (self.slots.clone(), component.clone(), installed.clone());
+        blocking(move || slots.check_payload(&name, &installed.slot, &installed.payload)).await
     }
 
-    pub(super) async fn verify_payload(
-        &self,
-        component: &ComponentName,
-        slot: &SlotName,
-        payload: Sha256,
-    ) -> Result<(), Refusal> {
+    /// Makes sure of a slot's payload; what was hashed in this run and has not changed since is not read again.
+    ///
+    /// # Errors
+    /// It is not the expected one: see [`Slots::is_damage`].
+    pub async fn confirm(&self, component: &ComponentName, slot: &SlotName, payload: Sha256) -> Result<(), Refusal> {
         let (slots, name, slot) = (self.slots.clone(), component.clone(), slot.clone());
-        blocking(move || slots.check_payload(&name, &slot, &payload)).await
+        blocking(move || slots.confirm_payload(&name, &slot, &payload)).await
     }
 }

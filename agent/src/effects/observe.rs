@@ -30,7 +30,12 @@ impl Executor {
                 {
                     // Between the last look at the bytes and their start somebody may have exchanged them.
                     let pid = process.pid;
-                    match self.verify_payload(component, &plan.slot, payload).await {
+                    let exe = PathBuf::from(format!("/proc/{pid}/exe"));
+                    let confirmed = match self.slots.runs_another(component, &plan.slot, &exe) {
+                        None => self.confirm(component, &plan.slot, payload).await,
+                        Some(refusal) => Err(refusal),
+                    };
+                    match confirmed {
                         Ok(()) => managed.hashed.set(Some(pid)),
                         Err(refusal) if SlotDamage::of(&refusal).is_some() => {
                             sample.process =
@@ -82,7 +87,7 @@ impl Executor {
     }
 
     async fn start_after_boot(&self, managed: &ManagedComponent, plan: &Plan, payload: Sha256) -> Result<(), Refusal> {
-        self.verify_payload(&managed.config.name, &plan.slot, payload).await?;
+        self.confirm(&managed.config.name, &plan.slot, payload).await?;
         managed.supervisor.start().await
     }
 
@@ -103,7 +108,7 @@ impl Executor {
         if self.slots.current(component)?.as_ref() != Some(&committed.slot) {
             return Ok(());
         }
-        self.verify_slot(component, committed).await?;
+        self.confirm(component, &committed.slot, committed.payload).await?;
         match managed.supervisor.ensure_running() {
             Ok(true) => tracing::warn!(%component, "component had exited; restarted"),
             Ok(false) => {}

@@ -2,7 +2,7 @@
 
 use super::gzip;
 use super::resume::{self, RangeRequest, ResponseHead, ResumeDecision};
-use super::sink::Sink;
+use super::sink::{SAVE_EVERY, Sink};
 use super::transport::{AttemptError, shown, transport};
 use super::{Budget, Download, Downloaded, FetchError, FetchErrorKind, Small, checks};
 use crate::storage::store::{Account, Mark};
@@ -20,8 +20,6 @@ use url::Url;
 
 /// Redirects followed: a release page, a storage service and a mirror make three.
 const REDIRECTS: usize = 5;
-/// On a slow line a checkpoint is made this often, if anything came.
-const SAVE_EVERY: Duration = Duration::from_secs(5);
 /// Notices a peer that went away without a word, as behind a mobile network's address translation.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Shortest timeout: below it no server can be reached.

@@ -5,20 +5,23 @@
 
 use super::{Download, checks};
 use crate::storage::durable;
-use crate::storage::hash::Hasher;
+use crate::storage::hash::WriteHash;
 use crate::storage::layout;
+use crate::storage::stamp::VerifiedFiles;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::Digest;
 use slipway_protocol::{Refusal, Sha256, Sha512};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use url::Url;
 
 /// Bytes hashed at a time when what is on the disk is read again.
 const REHASH_BUFFER: usize = 256 * 1024;
+/// Bytes after which the disk is given work.
+const WRITEBACK: u64 = 8 * 1024 * 1024;
 
 pub(super) struct PartFile {
     file: Flock<File>,
@@ -32,9 +35,12 @@ pub(super) struct PartFile {
     /// Bytes that were there and were cut off.
     cut: u64,
     size: u64,
-    sha256: Hasher,
+    written: WriteHash,
     sha512: Option<sha2::Sha512>,
     wanted: (Sha256, Option<Sha512>),
+    /// Bytes of which the kernel knows that they are to be written to the disk.
+    writing: u64,
+    verified: VerifiedFiles,
 }
 
 impl PartFile {
@@ -47,6 +53,7 @@ impl PartFile {
         if found > trusted {
             file.set_len(trusted).map_err(failed)?;
         }
+        let written = WriteHash::new(&file).map_err(failed)?;
         Ok(Self {
             file,
             path: what.part.clone(),
@@ -55,9 +62,11 @@ impl PartFile {
             synced: 0,
             cut: found.saturating_sub(trusted),
             size: what.size,
-            sha256: Hasher::default(),
+            written,
             sha512: what.sha512.map(|_| sha2::Sha512::default()),
             wanted: (what.sha256, what.sha512),
+            writing: trusted,
+            verified: what.verified.clone(),
         })
     }
 
@@ -74,7 +83,8 @@ impl PartFile {
                 self.trusted = self.len;
                 break;
             };
-            self.hash(bytes);
+            self.written.update(bytes);
+            self.count(bytes);
         }
         self.synced = self.len;
         Ok(self.len >= self.trusted)
@@ -94,13 +104,20 @@ impl PartFile {
     }
 
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        self.file.write_all(bytes).map_err(|error| durable::refusal(&self.path, &error))?;
-        self.hash(bytes);
+        self.written.append(&self.file, bytes).map_err(|error| durable::refusal(&self.path, &error))?;
+        self.count(bytes);
         Ok(())
     }
 
-    fn hash(&mut self, bytes: &[u8]) {
-        self.sha256.update(bytes);
+    /// Has the disk work while more arrives: what is left for the end is little.
+    pub(super) fn begin_writeback(&mut self) {
+        if self.len.saturating_sub(self.writing) >= WRITEBACK {
+            durable::begin_writeback(&self.file, self.writing, self.len);
+            self.writing = self.len;
+        }
+    }
+
+    fn count(&mut self, bytes: &[u8]) {
         if let Some(sha512) = &mut self.sha512 {
             sha512.update(bytes);
         }
@@ -118,25 +135,28 @@ impl PartFile {
     /// Forgets everything: the next byte is the file's first.
     pub(super) fn reset(&mut self) -> Result<(), Refusal> {
         let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
-        emptied.map_err(|error| durable::refusal(&self.path, &error))?;
-        (self.trusted, self.len, self.synced) = (0, 0, 0);
-        self.sha256 = Hasher::default();
+        self.written = emptied.and_then(|_| WriteHash::new(&self.file)).map_err(|error| durable::refusal(&self.path, &error))?;
+        (self.trusted, self.len, self.synced, self.writing) = (0, 0, 0, 0);
         self.sha512 = self.sha512.as_ref().map(|_| sha2::Sha512::default());
         self.forget_tag();
         Ok(())
     }
 
     /// Takes the disk space now, so that a full disk is found before the traffic is paid for.
-    pub(super) fn reserve(&self) -> Result<(), Refusal> {
-        durable::preallocate(&self.file, self.len, self.size).map_err(|error| durable::refusal(&self.path, &error))
+    pub(super) fn reserve(&mut self) -> Result<(), Refusal> {
+        let (from, to) = (self.len, self.size);
+        let reserved = self.written.change(&self.file, |file| durable::preallocate(file, from, to));
+        reserved.map_err(|error| durable::refusal(&self.path, &error))
     }
 
     /// Makes the whole file durable and compares its digests.
     pub(super) fn finish(&mut self) -> Result<(), Finish> {
-        let path = &self.path;
-        let synced = self.file.sync_all().and_then(|()| durable::sync_dir(directory(path)));
-        synced.map_err(|error| Finish::Disk(durable::refusal(path, &error)))?;
-        let seen = std::mem::take(&mut self.sha256).finish();
+        let disk = |error: io::Error| Finish::Disk(durable::refusal(&self.path, &error));
+        self.file.sync_all().and_then(|()| durable::sync_dir(directory(&self.path))).map_err(disk)?;
+        let (seen, stamp) = self.written.clone().finish(&self.file).map_err(disk)?;
+        if stamp.is_none() {
+            return Err(Finish::Disturbed);
+        }
         let (wanted, wanted512) = self.wanted;
         if seen != wanted {
             return Err(Finish::Differs(checks::DIGEST.with(format_args!("sha256:{seen}"), format_args!("sha256:{wanted}"))));
@@ -148,6 +168,18 @@ impl PartFile {
             }
         }
         self.forget_tag();
+        if let Some(stamp) = stamp {
+            self.verified.remember(stamp, seen);
+        }
+        Ok(())
+    }
+
+    /// Begins to hash from the start what is in the file, whoever wrote it.
+    pub(super) fn doubt(&mut self) -> Result<(), Refusal> {
+        let rewound = self.file.seek(SeekFrom::Start(0)).and_then(|_| WriteHash::new(&self.file));
+        self.written = rewound.map_err(|error| durable::refusal(&self.path, &error))?;
+        (self.trusted, self.len) = (self.size, 0);
+        self.sha512 = self.wanted.1.map(|_| sha2::Sha512::default());
         Ok(())
     }
 
@@ -186,6 +218,8 @@ pub(super) enum Finish {
     Disk(Refusal),
     /// It is another file than the authorised one.
     Differs(Refusal),
+    /// Somebody else has changed it while it was written, so that it must be read.
+    Disturbed,
 }
 
 /// Opens, creates and locks. Whoever had the lock may have removed the file: then the lock is on nothing and the name is free.

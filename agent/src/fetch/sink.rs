@@ -8,13 +8,16 @@ use super::{Download, checks};
 use crate::storage::store::Mark;
 use bytes::Bytes;
 use slipway_protocol::Refusal;
+use std::time::Duration;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::Instant;
 use url::Url;
 
 /// Bytes that are collected before a thread is woken for them.
 const BLOCK: usize = 256 * 1024;
-/// Bytes between two checkpoints: what a power cut costs at most on a fast line.
-const CHECKPOINT: u64 = 4 * 1024 * 1024;
+/// Time between two checkpoints: what a power cut costs at most. By time and not by size: a fast line would make the disk sync hundreds
+/// of times a minute for what it fetches again in a second.
+pub(super) const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// Bytes hashed again before looking whether anybody still wants them.
 const REHASH: u64 = 16 * 1024 * 1024;
 
@@ -26,6 +29,8 @@ pub(super) struct Sink<P, C> {
     position: u64,
     /// The last checkpoint that was reported.
     reported: u64,
+    /// When the last checkpoint began.
+    saved: Instant,
     /// Bytes that came over the network for this artifact, and how many of them were reported.
     spent: u64,
     accounted: u64,
@@ -46,19 +51,8 @@ impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
     /// Opens the part file and hashes what is in it.
     pub(super) async fn open(what: &Download, progress: P, checkpoint: C) -> Result<Self, Refusal> {
         let request = what.clone();
-        let mut part = spawn_blocking(move || PartFile::open(&request)).await.map_err(lost)??;
-        loop {
-            let done;
-            (part, done) = spawn_blocking(move || {
-                let done = part.rehash(REHASH);
-                (part, done)
-            })
-            .await
-            .map_err(lost)?;
-            if done? {
-                break;
-            }
-        }
+        let part = spawn_blocking(move || PartFile::open(&request)).await.map_err(lost)??;
+        let part = rehash(part).await?;
         let (position, cut, spent) = (part.len(), part.cut(), what.budget.account.spent);
         let mut sink = Self {
             state: State::Idle(Box::new(part)),
@@ -66,6 +60,7 @@ impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
             queued: 0,
             position,
             reported: position,
+            saved: Instant::now(),
             spent,
             accounted: spent,
             cut,
@@ -111,7 +106,10 @@ impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
         self.queued = self.queued.saturating_add(bytes.len());
         self.queue.push(bytes);
         (self.progress)(self.position);
-        if self.queued >= BLOCK { self.write(false).await } else { Ok(()) }
+        // Another block may wait behind the one that is being written, so that neither side waits for every turn of the other.
+        let busy = matches!(&self.state, State::Busy(work) if !work.is_finished());
+        let enough = if busy { BLOCK.saturating_mul(2) } else { BLOCK };
+        if self.queued >= enough { self.write(false).await } else { Ok(()) }
     }
 
     /// Begins to make durable what has arrived; the checkpoint is reported with a later block.
@@ -159,6 +157,28 @@ impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
     pub(super) async fn finish(&mut self) -> Result<Option<Refusal>, Refusal> {
         self.write(false).await?;
         self.finish_flush().await?;
+        let mut finish = self.compare().await?;
+        let disturbed = matches!(finish, Err(Finish::Disturbed));
+        if disturbed {
+            let mut part = self.take()?;
+            part.doubt()?;
+            self.state = State::Idle(Box::new(rehash(*part).await?));
+            finish = self.compare().await?;
+        }
+        match finish {
+            Ok(()) => {
+                self.report(self.size)?;
+                Ok(None)
+            }
+            // Not the server's fault. The next try reads what is there, and begins anew.
+            Err(Finish::Differs(_)) if disturbed => Err(checks::DISTURBED),
+            Err(Finish::Differs(refusal)) => Ok(Some(refusal)),
+            Err(Finish::Disk(refusal)) => Err(refusal),
+            Err(Finish::Disturbed) => Err(checks::DISTURBED),
+        }
+    }
+
+    async fn compare(&mut self) -> Result<Result<(), Finish>, Refusal> {
         let mut part = self.take()?;
         let (part, finish) = spawn_blocking(move || {
             let finish = part.finish();
@@ -167,14 +187,7 @@ impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
         .await
         .map_err(lost)?;
         self.state = State::Idle(part);
-        match finish {
-            Ok(()) => {
-                self.report(self.size)?;
-                Ok(None)
-            }
-            Err(Finish::Differs(refusal)) => Ok(Some(refusal)),
-            Err(Finish::Disk(refusal)) => Err(refusal),
-        }
+        Ok(finish)
     }
 
     /// Ends without a complete file: what has arrived is made durable and the checkpoint reported; an empty file is removed.
@@ -192,11 +205,16 @@ impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
         self.finish_flush().await?;
         let blocks = std::mem::take(&mut self.queue);
         self.queued = 0;
+        let sync = sync || self.saved.elapsed() >= SAVE_EVERY;
+        if sync {
+            self.saved = Instant::now();
+        }
         self.start(move |part| {
             for block in blocks {
                 part.append(&block)?;
             }
-            if sync || part.len().saturating_sub(part.synced()) >= CHECKPOINT { part.sync() } else { Ok(()) }
+            part.begin_writeback();
+            if sync { part.sync() } else { Ok(()) }
         })
     }
 
@@ -251,6 +269,22 @@ impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
                 self.state = other;
                 Err(checks::WORKER)
             }
+        }
+    }
+}
+
+/// Hashes what is in the part file, in steps: whoever does not want it any more waits for no more than one.
+async fn rehash(mut part: PartFile) -> Result<PartFile, Refusal> {
+    loop {
+        let done;
+        (part, done) = spawn_blocking(move || {
+            let done = part.rehash(REHASH);
+            (part, done)
+        })
+        .await
+        .map_err(lost)?;
+        if done? {
+            return Ok(part);
         }
     }
 }

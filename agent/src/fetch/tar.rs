@@ -214,6 +214,7 @@ fn plain(name: &[u8]) -> Option<&str> {
 mod tests {
     use super::*;
     use crate::fetch::Budget;
+    use crate::storage::stamp::VerifiedFiles;
     use crate::storage::store::Account;
     use slipway_machine::RetryAdvice;
     use slipway_protocol::Sha256;
@@ -254,6 +255,7 @@ mod tests {
             part: dir.join("artifact.part"),
             trusted_offset,
             budget: Budget::new(Account::new(jiff::Timestamp::UNIX_EPOCH), 0, 0),
+            verified: VerifiedFiles::default(),
         }
     }
 
@@ -372,7 +374,7 @@ mod tests {
             .unwrap();
         assert_eq!(done, Downloaded { received: SIZE as u64, resumed: 0 });
         assert!(std::fs::read(&what.part).unwrap() == bytes);
-        assert!(seen.is_sorted() && cursors.is_sorted() && cursors.len() >= 3, "{cursors:?}");
+        assert!(seen.is_sorted() && cursors.is_sorted(), "{cursors:?}");
         assert_eq!((seen.last(), cursors.last()), (Some(&what.size), Some(&what.size)));
 
         let resumed = source.copy_to_part("good", &wanted(dir.path(), &bytes, 5000), |_| {}, |_| Ok(())).await.unwrap();

@@ -4,13 +4,14 @@
 //! names begin with [`TEMPORARY`]; the next write of the same file replaces its own, [`sweep`] removes the rest.
 
 use crate::crashpoint::crashpoint;
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, statvfs};
 use rustix::io::Errno;
 use slipway_protocol::Refusal;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 /// How the names of unfinished files begin.
@@ -236,6 +237,13 @@ pub fn preallocate(file: &File, from: u64, to: u64) -> io::Result<()> {
         Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO)) => Err(errno.into()),
         _ => Ok(()),
     }
+}
+
+/// Has the kernel begin to write `from..to` of `file` to the disk, and does not wait for it: a hint, which makes nothing durable. What
+/// was just written stays in memory, since it is not yet on the disk.
+pub fn begin_writeback(file: &File, from: u64, to: u64) {
+    // Linux' mm/fadvise.c begins asynchronous writeback of the range, then drops the pages that are clean already.
+    let _ = fadvise(file, from, NonZeroU64::new(to.saturating_sub(from)), Advice::DontNeed);
 }
 
 /// Bytes that may still be written to a file system, some blocks of which may be root's alone.

@@ -13,8 +13,9 @@
 
 use crate::crashpoint::crashpoint;
 use crate::storage::durable::{self, DiskFault};
-use crate::storage::hash::Hasher;
+use crate::storage::hash;
 use crate::storage::layout::{self, DAMAGED_SLOT, FOREIGN, SLOT_EVIDENCE, SLOT_MANIFEST, SLOT_RELEASE, WRITING};
+use crate::storage::stamp::{Stamp, VerifiedFiles};
 use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -22,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use slipway_machine::record::{Installed, SlotName};
 use slipway_protocol::{ComponentName, Platform, Refusal, Sha256, Version, json};
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The only format of a slot's record there is.
@@ -31,7 +32,6 @@ pub const SLOT_FORMAT: u32 = 1;
 const RECORD_LIMITS: json::Limits = json::Limits { bytes: 16 * 1024, depth: 4 };
 /// A manifest is a few kilobytes, a Sigstore bundle up to some hundred.
 const DOCUMENT_LIMIT: u64 = 16 * 1024 * 1024;
-const BUFFER: usize = 128 * 1024;
 
 slipway_protocol::refusals! {
     MISSING = "SLW-A-SLOT-MISSING", System, Device, "slot is missing",
@@ -120,13 +120,14 @@ impl SlotRecord {
 #[derive(Clone, Debug)]
 pub struct Slots {
     root: PathBuf,
+    verified: VerifiedFiles,
 }
 
 impl Slots {
     /// The slots under the agent's state directory.
     #[must_use]
     pub fn new(state_dir: &Path) -> Self {
-        Self { root: state_dir.to_owned() }
+        Self { root: state_dir.to_owned(), verified: VerifiedFiles::default() }
     }
 
     /// The directory of a slot.
@@ -155,24 +156,6 @@ impl Slots {
     #[must_use]
     pub fn link(&self, component: &ComponentName) -> PathBuf {
         self.root.join(layout::CURRENT).join(component.as_str())
-    }
-
-    /// Begins to write a slot, out of sight; what an earlier attempt left of it is removed.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub fn begin(&self, component: &ComponentName, slot: &SlotName) -> Result<SlotWriter, Refusal> {
-        let home = self.home(component);
-        let dir = home.join(format!("{WRITING}{slot}"));
-        let prepare = || -> io::Result<File> {
-            durable::create_dir_all_durable(&home)?;
-            durable::remove_tree_durable(&dir)?;
-            make_dir(&dir)?;
-            make_dir(&dir.join(layout::BIN))?;
-            durable::create(&payload_in(&dir, component), 0o755)
-        };
-        let payload = prepare().map_err(|error| durable::refusal(&dir, &error))?;
-        Ok(SlotWriter { slots: self.clone(), component: component.clone(), slot: slot.clone(), dir, payload })
     }
 
     /// The slots of a component, in order of their names.
@@ -226,6 +209,12 @@ impl Slots {
         Ok(record)
     }
 
+    /// The files of slots and downloads that were hashed in this run.
+    #[must_use]
+    pub const fn verified(&self) -> &VerifiedFiles {
+        &self.verified
+    }
+
     /// Reads the whole payload and compares its SHA-256. Blocks for as long as that takes.
     ///
     /// # Errors
@@ -233,8 +222,44 @@ impl Slots {
     pub fn check_payload(&self, component: &ComponentName, slot: &SlotName, expected: &Sha256) -> Result<(), Refusal> {
         let path = self.payload_path(component, slot);
         let file = open_file(&path)?;
-        let (seen, _) = copy_hashed(file, &mut io::sink()).map_err(|error| durable::refusal(&path, &error))?;
-        if seen == *expected { Ok(()) } else { Err(CHANGED.with(seen, expected)) }
+        let read = || -> io::Result<_> {
+            let before = Stamp::of(&file)?;
+            let (seen, _) = hash::copy(&file, &mut io::sink())?;
+            Ok((seen, Some(before).filter(|before| Stamp::of(&file).is_ok_and(|after| after == *before))))
+        };
+        let (seen, stamp) = read().map_err(|error| durable::refusal(&path, &error))?;
+        if seen != *expected {
+            return Err(CHANGED.with(seen, expected));
+        }
+        if let Some(stamp) = stamp {
+            self.verified.remember(stamp, seen);
+        }
+        Ok(())
+    }
+
+    /// As [`Self::check_payload`], but does not read what was written or read in this run and has not changed since.
+    ///
+    /// # Errors
+    /// As [`Self::check_payload`].
+    pub fn confirm_payload(&self, component: &ComponentName, slot: &SlotName, expected: &Sha256) -> Result<(), Refusal> {
+        let path = self.payload_path(component, slot);
+        let stamp = Stamp::of(&open_file(&path)?).map_err(|error| durable::refusal(&path, &error))?;
+        if self.verified.knows(&stamp, expected) { Ok(()) } else { self.check_payload(component, slot, expected) }
+    }
+
+    /// That a program which was started from a slot is another file than the payload that is there now, if so. `executable` is
+    /// `/proc/PID/exe`, which names the file that runs, whatever has its path. Says nothing about a script, which its interpreter runs.
+    #[must_use]
+    pub fn runs_another(&self, component: &ComponentName, slot: &SlotName, executable: &Path) -> Option<Refusal> {
+        let dir = self.path(component, slot);
+        let program = fs::read_link(executable).ok()?;
+        if !program.starts_with(fs::canonicalize(&dir).unwrap_or(dir)) {
+            return None;
+        }
+        let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+        let (runs, payload) = (identity(executable).ok()?, identity(&self.payload_path(component, slot)));
+        let same = payload.is_ok_and(|payload| payload == runs);
+        (!same).then(|| CHANGED.with(format_args!("{} runs", program.display()), "the program that was verified"))
     }
 
     /// That there is no payload in a slot, if so.
@@ -392,7 +417,7 @@ impl Slots {
             return Err(NOT_EXECUTABLE.with(existing.display(), "an executable file"));
         }
         // The slot is named for the digest, so it is read once to know the name and once to copy it.
-        let (digest, _) = copy_hashed(&source, &mut io::sink()).map_err(failed)?;
+        let (digest, _) = hash::copy(&source, &mut io::sink()).map_err(failed)?;
         let slot = SlotName::of(&version, &digest);
         if let Ok(there) = self.read(component, &slot) {
             self.check_payload(component, &slot, &digest)?;
@@ -401,7 +426,7 @@ impl Slots {
         io::Seek::rewind(&mut source).map_err(failed)?;
         let mut writer = self.begin(component, &slot)?;
         let (payload, size) =
-            copy_hashed(&source, writer.payload_file()).map_err(|error| durable::refusal(&writer.dir, &error))?;
+            hash::copy(&source, writer.payload_file()).map_err(|error| durable::refusal(&writer.dir, &error))?;
         if payload != digest {
             return Err(NOT_EXECUTABLE.with(format_args!("{} changed during the copy", existing.display()), "an unchanged file"));
         }
@@ -426,7 +451,7 @@ impl Slots {
     /// # Errors
     /// It is not, or the disk fails.
     pub fn adopt_again(&self, component: &ComponentName, existing: &Path, lost: &Installed) -> Result<(), Refusal> {
-        let read = File::open(existing).and_then(|file| copy_hashed(file, &mut io::sink()));
+        let read = File::open(existing).and_then(|file| hash::copy(file, &mut io::sink()));
         let (seen, _) = read.map_err(|error| durable::refusal(existing, &error))?;
         if seen != lost.payload {
             return Err(CHANGED.with(seen, lost.payload));
@@ -440,72 +465,6 @@ impl Slots {
             Some(current) if current == *slot => Err(IN_USE.with(current, "another slot")),
             _ => Ok(()),
         }
-    }
-}
-
-/// A slot being written, out of sight.
-#[derive(Debug)]
-pub struct SlotWriter {
-    slots: Slots,
-    component: ComponentName,
-    slot: SlotName,
-    dir: PathBuf,
-    payload: File,
-}
-
-impl SlotWriter {
-    /// The file to write the payload to; open for reading too.
-    pub const fn payload_file(&mut self) -> &mut File {
-        &mut self.payload
-    }
-
-    /// Makes everything durable and lets the slot appear, in place of an older one of its name that is not current.
-    ///
-    /// # Errors
-    /// Record, slot and payload do not belong together, the slot is current, or the disk fails. Nothing has appeared then.
-    pub fn finish(self, record: &SlotRecord, evidence: &[u8], manifest: &[u8]) -> Result<(), Refusal> {
-        self.complete(record, &[(SLOT_EVIDENCE, evidence), (SLOT_MANIFEST, manifest)])
-    }
-
-    fn complete(self, record: &SlotRecord, documents: &[(&str, &[u8])]) -> Result<(), Refusal> {
-        let Self { slots, component, slot, dir, payload } = self;
-        let failed = |error: io::Error| durable::refusal(&dir, &error);
-        if record.component != component || record.slot() != slot || record.format != SLOT_FORMAT {
-            let seen = format_args!("{} {} format {}", record.component, record.slot(), record.format).to_string();
-            return Err(MISMATCH.with(seen, format_args!("{component} {slot} format {SLOT_FORMAT}")));
-        }
-        let size = payload.metadata().map_err(failed)?.len();
-        if size != record.payload_size {
-            return Err(MISMATCH.with(format_args!("{size} bytes"), format_args!("{} bytes", record.payload_size)));
-        }
-        // What is current and gone, set aside, or damaged is to be replaced.
-        let promised = slots.read(&component, &slot).map_or(record.payload, |there| there.payload);
-        let damaged = slots.is_damaged(&component, &slot, &promised);
-        if !damaged && slots.path(&component, &slot).symlink_metadata().is_ok() {
-            slots.refuse_current(&component, &slot)?;
-        }
-        let json = serde_json::to_vec_pretty(record).map_err(|error| MISMATCH.with(error, "JSON"))?;
-        let make_durable = || -> io::Result<()> {
-            payload.sync_all()?;
-            durable::sync_dir(&dir.join(layout::BIN))?;
-            for (name, bytes) in documents {
-                durable::write_new(&dir.join(name), bytes, 0o644)?;
-            }
-            durable::write_new(&dir.join(SLOT_RELEASE), &json, 0o644)?;
-            durable::sync_dir(&dir)?;
-            let home = slots.home(&component);
-            let place = home.join(slot.as_str());
-            crashpoint!("slot: before its name");
-            if damaged {
-                slots.move_aside(&component, &slot)?;
-            }
-            durable::remove_tree_durable(&place)?;
-            crashpoint!("slot: its name is free");
-            fs::rename(&dir, &place)?;
-            crashpoint!("slot: after its name");
-            durable::sync_dir(&home)
-        };
-        make_durable().map_err(failed)
     }
 }
 
@@ -565,24 +524,8 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, Refusal> {
     Ok(bytes)
 }
 
-/// Copies to the end; SHA-256 and size of what was copied.
-fn copy_hashed(mut from: impl Read, to: &mut impl Write) -> io::Result<(Sha256, u64)> {
-    let mut buffer = vec![0; BUFFER];
-    let (mut hasher, mut size) = (Hasher::default(), 0_u64);
-    loop {
-        let read = match from.read(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            other => other?,
-        };
-        let chunk = buffer.get(..read).unwrap_or_default();
-        if chunk.is_empty() {
-            return Ok((hasher.finish(), size));
-        }
-        hasher.update(chunk);
-        to.write_all(chunk)?;
-        size = size.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
-    }
-}
+mod writer;
+pub use writer::SlotWriter;
 
 #[cfg(test)]
 mod tests;

@@ -6,12 +6,13 @@
 
 use crate::storage::durable;
 use crate::storage::durable::preallocate;
-use crate::storage::hash::Hasher;
+use crate::storage::hash::{Hasher, WriteHash};
+use crate::storage::stamp::Stamp;
 use flate2::bufread::MultiGzDecoder;
 use slipway_protocol::manifest::{Artifact, Format};
 use slipway_protocol::{Refusal, Sha256};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 /// Largest file taken out of an archive. KubeEdge's largest is about 100 MB.
@@ -30,7 +31,7 @@ slipway_protocol::refusals! {
         "release an archive that `tar -tzf` lists without errors";
     BOMB = "SLW-A-ARCHIVE-BOMB", EndlessData, Operator, "archive's content is too large",
         "release an archive with the program and little else";
-    CHANGED = "SLW-A-ARTIFACT-CHANGED", ArbitrarySoftware, Attacker, "artifact changed after it was downloaded",
+    pub(super) CHANGED = "SLW-A-ARTIFACT-CHANGED", ArbitrarySoftware, Attacker, "artifact changed after it was downloaded",
         "find out who changed the file, or check the disk; nothing of it was kept";
     MEMBER = "SLW-A-ARCHIVE-MEMBER", Malformed, Operator, "archive has no usable file to install under this name",
         "correct `member` in the release, or the archive";
@@ -62,9 +63,11 @@ pub struct Unpacked {
     pub payload: Sha256,
     /// Its size.
     pub size: u64,
+    /// Its stamp after the last write, unless somebody else changed it meanwhile.
+    pub stamp: Option<Stamp>,
 }
 
-/// Writes the file to be installed to `out`, which is empty, and syncs it; its directory is the caller's to sync. Blocks.
+/// Writes the file to be installed to `out`, which is empty; to make it durable is up to the caller. Blocks.
 ///
 /// # Errors
 /// The artifact is not the authorized one, the archive is unusable, or the disk fails. What is in `out` then is
@@ -87,9 +90,7 @@ pub fn extract(artifact: impl Read, what: &Packed<'_>, out: &mut File) -> Result
             format_args!("sha256:{} of {} bytes", what.sha256, what.size),
         ));
     }
-    let unpacked = unpacked?;
-    out.sync_all().map_err(|error| write_failed(&error))?;
-    Ok(unpacked)
+    unpacked
 }
 
 fn one_of_many(artifact: impl Read, size: u64, member: &str, out: &mut File) -> Result<Unpacked, Refusal> {
@@ -152,7 +153,7 @@ fn copy(from: &mut impl Read, limit: u64, out: &mut File) -> Result<Unpacked, Re
 /// Copies and hashes at most `limit` bytes.
 fn copy_bounded(from: &mut impl Read, limit: u64, allowance: u64, out: &mut File) -> Result<Unpacked, Refusal> {
     let mut from = BufReader::with_capacity(BUFFER, from.take(limit));
-    let mut hasher = Hasher::default();
+    let mut written = WriteHash::new(out).map_err(|error| write_failed(&error))?;
     let mut size: u64 = 0;
     loop {
         let bytes = match from.fill_buf() {
@@ -161,10 +162,10 @@ fn copy_bounded(from: &mut impl Read, limit: u64, allowance: u64, out: &mut File
         };
         let read = bytes.len();
         if read == 0 {
-            return Ok(Unpacked { payload: hasher.finish(), size });
+            let (payload, stamp) = written.finish(out).map_err(|error| write_failed(&error))?;
+            return Ok(Unpacked { payload, size, stamp });
         }
-        out.write_all(bytes).map_err(|error| write_failed(&error))?;
-        hasher.update(bytes);
+        written.append(out, bytes).map_err(|error| write_failed(&error))?;
         size = size.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
         from.consume(read);
     }
@@ -265,7 +266,7 @@ mod tests {
     use super::*;
     use flate2::Compression;
     use flate2::write::GzEncoder;
-    use std::io::{Seek, SeekFrom};
+    use std::io::{Seek, SeekFrom, Write};
     use tar::{Builder, EntryType, Header};
 
     const MEMBER_NAME: &str = "kubeedge-v1.23.1-linux-amd64/edge/edgecore";
@@ -310,7 +311,8 @@ mod tests {
         let mut bytes = Vec::new();
         out.seek(SeekFrom::Start(0)).unwrap();
         out.read_to_end(&mut bytes).unwrap();
-        assert_eq!(unpacked, Unpacked { payload: Sha256::of(&bytes), size: bytes.len() as u64 });
+        assert_eq!((unpacked.payload, unpacked.size), (Sha256::of(&bytes), bytes.len() as u64));
+        assert_eq!(unpacked.stamp, Some(Stamp::of(&out).unwrap()));
         Ok(bytes)
     }
 

@@ -10,6 +10,7 @@ mod resume;
 mod servers;
 
 use slipway_agent::fetch::{Budget, Client, Download, Downloaded, FetchError, HttpSettings, Small};
+use slipway_agent::storage::stamp::VerifiedFiles;
 use slipway_agent::storage::store::{Account, Mark};
 use slipway_agent::tls::{TlsSettings, client_config};
 use slipway_machine::RetryAdvice;
@@ -115,6 +116,7 @@ impl Case {
             part: self.part(),
             trusted_offset: self.cursor.get(),
             budget: self.budget(),
+            verified: VerifiedFiles::default(),
         }
     }
 
