@@ -28,6 +28,7 @@ use slipway_verify::{Authorized, Release};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use tokio::sync::Mutex;
 use url::Url;
@@ -50,7 +51,7 @@ const SIGSTORE_SECS: u64 = 6 * 3600;
 const REMEMBER_SECS: i64 = 600;
 /// Space that an update leaves free: logs, the database and the component itself need some.
 const RESERVE: u64 = 32 * 1024 * 1024;
-/// How much larger than its archive a program is; KubeEdge's are 3 to 4 times.
+/// How much larger than its archive a program is taken to be where the release does not say; KubeEdge's are 3 to 4 times.
 const UNPACKED: u64 = 4;
 
 /// Everything that effects work with. One for all components; single-threaded.
@@ -347,7 +348,9 @@ impl Executor {
         let part = self.part_file(&artifact.sha256);
         self.return_part(component, plan, artifact).map_err(|refusal| EffectFailure { refusal, advice: RetryAdvice::Later })?;
         let offset = self.store.borrow().cursor(&artifact.sha256);
-        self.room(&part, artifact.size, offset).map_err(|refusal| EffectFailure { refusal, advice: RetryAdvice::Later })?;
+        // Room that an earlier try has taken is not free any more.
+        let taken = std::fs::metadata(&part).map_or(0, |part| part.blocks().saturating_mul(512));
+        self.room(artifact, offset.max(taken)).map_err(|refusal| EffectFailure { refusal, advice: RetryAdvice::Later })?;
         let mut download = Download {
             urls: Vec::new(),
             size: artifact.size,
@@ -414,9 +417,9 @@ impl Executor {
         self.budget(&plan.artifact, plan.size).covers(plan.size.saturating_sub(have)).err()
     }
 
-    fn room(&self, part: &Path, size: u64, have: u64) -> Result<(), Refusal> {
-        let free = durable::free_space(&self.state).map_err(|error| durable::refusal(part, &error))?.for_all;
-        let needed = size.saturating_sub(have).saturating_add(size.saturating_mul(UNPACKED)).saturating_add(RESERVE);
+    fn room(&self, artifact: &Artifact, have: u64) -> Result<(), Refusal> {
+        let free = durable::free_space(&self.state).map_err(|error| durable::refusal(&self.state, &error))?.for_all;
+        let needed = room_for(artifact, have);
         if free < needed {
             return Err(SPACE.with(format_args!("{free} bytes free in {}", self.state.display()), format_args!("{needed} bytes")));
         }
@@ -562,6 +565,16 @@ impl Executor {
     }
 }
 
+/// The space that a download and its slot need, beside what is there of the download. A bare file becomes the slot's; an archive is
+/// there until its member is.
+fn room_for(artifact: &Artifact, have: u64) -> u64 {
+    let unpacked = match artifact.format {
+        Format::File => 0,
+        Format::TarGz => artifact.unpacked.unwrap_or_else(|| artifact.size.saturating_mul(UNPACKED)),
+    };
+    artifact.size.saturating_sub(have).saturating_add(unpacked).saturating_add(RESERVE)
+}
+
 /// From the part file to a slot that is complete, durable and carries its own proof.
 fn unpack_to_slot(
     slots: &Slots,
@@ -621,4 +634,33 @@ fn with_slash(mut url: Url) -> Url {
         url.set_path(&path);
     }
     url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_asked_for_is_what_is_needed() {
+        let artifact = |format: &str, unpacked: Option<u64>| -> Artifact {
+            serde_json::from_value(json!({
+                "platform": "linux/arm64", "name": "a", "size": 1000, "sha256": Sha256::of(b"").to_string(), "urls": ["a"],
+                "format": format, "unpacked": unpacked, "provenance": {"urls": ["b"], "size": 1, "sha256": Sha256::of(b"").to_string()},
+            }))
+            .unwrap()
+        };
+        for (format, unpacked, have, needed) in [
+            ("file", None, 0, 1000),
+            ("file", None, 400, 600),
+            ("file", None, 2000, 0),
+            ("tar.gz", None, 0, 5000),
+            ("tar.gz", None, 1000, 4000),
+            ("tar.gz", Some(2500), 0, 3500),
+            ("tar.gz", Some(2500), 1000, 2500),
+            ("tar.gz", Some(u64::MAX), 0, u64::MAX - RESERVE),
+        ] {
+            assert_eq!(room_for(&artifact(format, unpacked), have), needed + RESERVE, "{format} {unpacked:?} {have}");
+        }
+    }
 }

@@ -247,9 +247,7 @@ fn describe(options: &ReleaseOptions, given: &ArtifactOptions, proof: &[u8]) -> 
     }
     let archive = [".tar.gz", ".tgz"].iter().any(|suffix| file_name.ends_with(suffix));
     let member = given.member.clone().or_else(|| known.map(|known| known.member));
-    if let Some(member) = member.as_deref().filter(|_| archive) {
-        has_member(&given.file, member)?;
-    }
+    let unpacked = member.as_deref().filter(|_| archive).map(|member| has_member(&given.file, member)).transpose()?;
     let (size, sha256, sha512) = read_through(&given.file, |_| Ok(()))?;
     let below = format!("artifacts/{}/{}", options.component, options.version);
     let elsewhere = given.urls.iter().map(|base| format!("{}/{file_name}", base.trim_end_matches('/')));
@@ -263,6 +261,7 @@ fn describe(options: &ReleaseOptions, given: &ArtifactOptions, proof: &[u8]) -> 
         urls: elsewhere.chain([format!("{below}/{sha256}.{file_name}")]).collect(),
         format: if archive && member.is_some() { Format::TarGz } else { Format::File },
         member,
+        unpacked,
         provenance: Provenance {
             urls: vec![format!("{below}/{proof_digest}.{file_name}.sigstore.json")],
             size: u64::try_from(proof.len()).unwrap_or(u64::MAX),
@@ -271,25 +270,26 @@ fn describe(options: &ReleaseOptions, given: &ArtifactOptions, proof: &[u8]) -> 
     })
 }
 
-/// A device takes exactly one regular file of that name out of the archive; better to learn here that it cannot.
-fn has_member(archive: &Path, member: &str) -> Result<(), Refusal> {
+/// A device takes exactly one regular file of that name out of the archive; better to learn here that it cannot. Says how large it is.
+fn has_member(archive: &Path, member: &str) -> Result<u64, Refusal> {
     let unreadable = |error: std::io::Error| ARTIFACT.with(format_args!("{}: {error}", archive.display()), "a readable .tar.gz");
     let source = File::open(archive).map_err(|error| file(archive, &error))?;
     let mut entries = tar::Archive::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(source)));
-    let (mut found, mut names) = (0_usize, Vec::new());
+    let (mut found, mut size, mut names) = (0_usize, 0, Vec::new());
     for entry in entries.entries().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let name = entry.path_bytes().into_owned();
         let name = name.strip_prefix(b"./").unwrap_or(&name);
         if name == member.as_bytes() && entry.header().entry_type().is_file() {
             found = found.saturating_add(1);
+            size = entry.size();
         }
         if names.len() < NAMES_SHOWN && entry.header().entry_type().is_file() {
             names.push(String::from_utf8_lossy(name).into_owned());
         }
     }
     match found {
-        1 => Ok(()),
+        1 => Ok(size),
         0 => Err(ARTIFACT.with(format_args!("no {member} among {}, …", names.join(", ")), "the archive's file to install")),
         more => Err(ARTIFACT.with(format_args!("{member} {more} times"), "once")),
     }

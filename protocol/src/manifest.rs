@@ -73,6 +73,10 @@ pub struct Artifact {
     /// The archive's member to be installed; only with an archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<String>,
+    /// Size in bytes of that member once it is unpacked; a device makes room for so much and unpacks no more. Unknown of releases that
+    /// were made before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpacked: Option<u64>,
     /// The Sigstore bundle that proves its build.
     pub provenance: Provenance,
 }
@@ -256,6 +260,9 @@ impl Artifact {
                 "artifact {}: provenance of {} bytes, expected 1 to {PROVENANCE_LIMIT}",
                 self.name, self.provenance.size
             ));
+        }
+        if self.unpacked.is_some() && self.format != Format::TarGz {
+            return Err(format!("artifact {}: a bare file is not unpacked", self.name));
         }
         match (self.format, &self.member) {
             (Format::File, None) => Ok(()),

@@ -113,7 +113,7 @@ fn more_than_4_gib_are_staged() -> Result<()> {
     hole(&source, size)?;
     let sha256 = "fbb82f7b353676bb562eb82157fcf0ea42c36492ca13ee56dbf82c08b6802c5c".parse().map_err(anyhow::Error::msg)?;
     let mut out = File::create(dir.path().join("payload"))?;
-    let what = Packed { format: Format::File, member: None, size, sha256 };
+    let what = Packed { format: Format::File, member: None, size, sha256, unpacked: None };
     let staged = extract(File::open(&source)?, &what, &mut out)?;
     assert_eq!((staged.size, staged.payload, out.metadata()?.len()), (size, sha256, size));
     // A download that was cut short is another artifact.

@@ -48,11 +48,19 @@ pub struct Packed<'a> {
     pub size: u64,
     /// The artifact's SHA-256.
     pub sha256: Sha256,
+    /// The most that the file in the archive may have, if the release says so.
+    pub unpacked: Option<u64>,
 }
 
 impl<'a> From<&'a Artifact> for Packed<'a> {
     fn from(artifact: &'a Artifact) -> Self {
-        Self { format: artifact.format, member: artifact.member.as_deref(), size: artifact.size, sha256: artifact.sha256 }
+        Self {
+            format: artifact.format,
+            member: artifact.member.as_deref(),
+            size: artifact.size,
+            sha256: artifact.sha256,
+            unpacked: artifact.unpacked,
+        }
     }
 }
 
@@ -77,7 +85,7 @@ pub fn extract(artifact: impl Read, what: &Packed<'_>, out: &mut File) -> Result
     let mut artifact = Hashing { inner: artifact.take(what.size.saturating_add(1)), hasher: Hasher::default(), count: 0 };
     let unpacked = match (what.format, what.member) {
         (Format::File, None) => copy(&mut artifact, what.size.saturating_add(1), out),
-        (Format::TarGz, Some(member)) => one_of_many(&mut artifact, what.size, member, out),
+        (Format::TarGz, Some(member)) => one_of_many(&mut artifact, what, member, out),
         (Format::File, Some(member)) => Err(MEMBER.with(member, "none: a bare file has no members")),
         (Format::TarGz, None) => Err(MEMBER.with("none", "the name of one file in the archive")),
     };
@@ -93,8 +101,9 @@ pub fn extract(artifact: impl Read, what: &Packed<'_>, out: &mut File) -> Result
     unpacked
 }
 
-fn one_of_many(artifact: impl Read, size: u64, member: &str, out: &mut File) -> Result<Unpacked, Refusal> {
-    let allowance = size.saturating_mul(RATIO).max(SMALL);
+fn one_of_many(artifact: impl Read, what: &Packed<'_>, member: &str, out: &mut File) -> Result<Unpacked, Refusal> {
+    let allowance = what.size.saturating_mul(RATIO).max(SMALL);
+    let most = what.unpacked.unwrap_or(MEMBER_LIMIT).min(MEMBER_LIMIT);
     let inflated = Bounded { inner: MultiGzDecoder::new(BufReader::with_capacity(BUFFER, artifact)), left: allowance };
     let mut archive = tar::Archive::new(inflated);
     let mut found = None;
@@ -114,8 +123,8 @@ fn one_of_many(artifact: impl Read, size: u64, member: &str, out: &mut File) -> 
         if !kind.is_file() || is_sparse(&mut entry)? {
             return Err(MEMBER.with(format_args!("{member} as {kind:?} or sparse"), "a regular file"));
         }
-        if entry.size() > MEMBER_LIMIT {
-            return Err(BOMB.with(format_args!("{member}: {} bytes", entry.size()), format_args!("at most {MEMBER_LIMIT} bytes")));
+        if entry.size() > most {
+            return Err(BOMB.with(format_args!("{member}: {} bytes", entry.size()), format_args!("at most {most} bytes")));
         }
         preallocate(out, 0, entry.size()).map_err(|error| write_failed(&error))?;
         let size = entry.size();
@@ -302,7 +311,7 @@ mod tests {
 
     fn packed<'a>(artifact: &[u8], member: Option<&'a str>) -> Packed<'a> {
         let format = if member.is_some() { Format::TarGz } else { Format::File };
-        Packed { format, member, size: artifact.len() as u64, sha256: Sha256::of(artifact) }
+        Packed { format, member, size: artifact.len() as u64, sha256: Sha256::of(artifact), unpacked: None }
     }
 
     fn run(artifact: &[u8], what: &Packed<'_>) -> Result<Vec<u8>, Refusal> {
@@ -435,6 +444,19 @@ mod tests {
         promise.set_cksum();
         let artifact = gz(promise.as_bytes());
         assert_eq!(member_of(&artifact).expect_err("too large").code, "SLW-A-ARCHIVE-BOMB");
+    }
+
+    /// Seen to fail where what the release says was not asked.
+    #[test]
+    fn no_more_is_unpacked_than_the_release_says() {
+        let artifact = gz(&tar(|builder| add(builder, MEMBER_NAME, PROGRAM)));
+        let size = PROGRAM.len() as u64;
+        let what = |unpacked| Packed { unpacked, ..packed(&artifact, Some(MEMBER_NAME)) };
+        for enough in [None, Some(size), Some(size + 1)] {
+            assert_eq!(run(&artifact, &what(enough)).as_deref(), Ok(PROGRAM), "{enough:?}");
+        }
+        let refusal = run(&artifact, &what(Some(size - 1))).expect_err("too large");
+        assert_eq!(refusal.code, "SLW-A-ARCHIVE-BOMB");
     }
 
     #[test]

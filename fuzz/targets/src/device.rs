@@ -86,7 +86,7 @@ pub fn offline_bundle(data: &[u8]) {
 pub fn archive(data: &[u8]) {
     let out = folder().join("member");
     for (format, member) in [(Format::TarGz, Some(MEMBER)), (Format::File, None)] {
-        let what = Packed { format, member, size: data.len() as u64, sha256: Sha256::of(data) };
+        let what = Packed { format, member, size: data.len() as u64, sha256: Sha256::of(data), unpacked: None };
         let mut written = File::create(&out).expect("a temporary file can be made");
         if let Ok(unpacked) = extract(data, &what, &mut written) {
             let bytes = fs::read(&out).expect("a temporary file can be read");
