@@ -334,7 +334,7 @@ impl Trust {
                     Some(bytes) => bytes,
                     None => {
                         let bytes = transport.first(&artifact.provenance.urls, artifact.provenance.size).await?;
-                        durable::write_cache(&cached, &bytes, 0o644).map_err(|error| durable::refusal(&cached, &error))?;
+                        durable::write_atomic(&cached, &bytes, 0o644).map_err(|error| durable::refusal(&cached, &error))?;
                         bytes
                     }
                 }
@@ -367,7 +367,7 @@ impl Trust {
         };
         let wanted = Manifest::parse(manifest.bytes()).ok().and_then(|manifest| manifest.artifact(plan.platform).cloned());
         let evidence = wanted.map(|artifact| artifact.provenance.sha256).and_then(|wanted| {
-            // A cache is not synced: after a power cut anything may have its name.
+            // What is damaged is no reason to refuse a release whose slot has its own.
             read_file(&self.cache_name(layout::EVIDENCE, &wanted)).filter(|bytes| Sha256::of(bytes) == wanted)
         });
         let evidence = match evidence {

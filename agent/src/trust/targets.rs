@@ -103,7 +103,7 @@ impl Trust {
 
     pub(super) fn keep_target(&self, bytes: &[u8]) -> Result<(), Refusal> {
         let cached = self.cache_name(layout::TARGETS, &Sha256::of(bytes));
-        durable::write_cache(&cached, bytes, 0o644).map_err(|error| durable::refusal(&cached, &error))
+        durable::write_atomic(&cached, bytes, 0o644).map_err(|error| durable::refusal(&cached, &error))
     }
 
     /// A target that need not exist; one that does and cannot be read is an error, never an absence.
