@@ -18,8 +18,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use url::Url;
 
-/// Bytes hashed at a time when what is on the disk is read again.
-const REHASH_BUFFER: usize = 256 * 1024;
+/// Bytes read at a time.
+const BUFFER: usize = 128 * 1024;
 /// Bytes after which the disk is given work.
 const WRITEBACK: u64 = 8 * 1024 * 1024;
 
@@ -41,6 +41,8 @@ pub(super) struct PartFile {
     /// Bytes of which the kernel knows that they are to be written to the disk.
     writing: u64,
     verified: VerifiedFiles,
+    /// For what is read: kept, since another thread may go on with it and would have one of its own.
+    buffer: Vec<u8>,
 }
 
 impl PartFile {
@@ -67,13 +69,15 @@ impl PartFile {
             wanted: (what.sha256, what.sha512),
             writing: trusted,
             verified: what.verified.clone(),
+            buffer: Vec::new(),
         })
     }
 
     /// Hashes up to `budget` bytes of what is already there; says whether that was the last of it.
     pub(super) fn rehash(&mut self, budget: u64) -> Result<bool, Refusal> {
         let until = self.trusted.min(self.len.saturating_add(budget));
-        let mut buffer = vec![0; REHASH_BUFFER];
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(BUFFER, 0);
         while self.len < until {
             let left = usize::try_from(until.saturating_sub(self.len)).unwrap_or(usize::MAX).min(buffer.len());
             let window = buffer.get_mut(..left).unwrap_or_default();
@@ -86,6 +90,7 @@ impl PartFile {
             self.written.update(bytes);
             self.count(bytes);
         }
+        self.buffer = buffer;
         self.synced = self.len;
         Ok(self.len >= self.trusted)
     }
@@ -106,6 +111,26 @@ impl PartFile {
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         self.written.append(&self.file, bytes).map_err(|error| durable::refusal(&self.path, &error))?;
         self.count(bytes);
+        Ok(())
+    }
+
+    /// Appends `bytes` bytes, which `read` puts into a buffer from a position on.
+    pub(super) fn fill(
+        &mut self,
+        bytes: u64,
+        mut read: impl FnMut(&mut [u8], u64) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(BUFFER, 0);
+        let until = self.len.saturating_add(bytes);
+        while self.len < until {
+            let left = usize::try_from(until.saturating_sub(self.len)).unwrap_or(usize::MAX).min(buffer.len());
+            let window = buffer.get_mut(..left).unwrap_or_default();
+            read(window, self.len)?;
+            self.append(window)?;
+        }
+        self.buffer = buffer;
+        self.begin_writeback();
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Writes a stream to the part file: a blocking thread writes and hashes one block while the next arrives.
 //!
-//! Memory is bounded by two blocks. A dropped sink leaves a thread that finishes its block, closes the file and ends; everything
+//! Memory is bounded by four blocks and one chunk of the stream. A dropped sink leaves a thread that finishes its block, closes the file and ends; everything
 //! up to the last checkpoint is durable.
 
 use super::part::{Finish, PartFile};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use url::Url;
 
 /// Bytes that are collected before a thread is woken for them.
-const BLOCK: usize = 256 * 1024;
+const BLOCK: usize = 128 * 1024;
 /// Time between two checkpoints: what a power cut costs at most. By time and not by size: a fast line would make the disk sync hundreds
 /// of times a minute for what it fetches again in a second.
 pub(super) const SAVE_EVERY: Duration = Duration::from_secs(1);
@@ -112,6 +112,39 @@ impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
         if self.queued >= enough { self.write(false).await } else { Ok(()) }
     }
 
+    /// Takes the next bytes from a source that can be read at any position: read, hashed and written on one thread, through one buffer.
+    pub(super) async fn fill(
+        &mut self,
+        bytes: u64,
+        read: impl FnMut(&mut [u8], u64) -> Result<(), Refusal> + Send + 'static,
+    ) -> Result<(), Refusal> {
+        self.write(false).await?;
+        self.finish_flush().await?;
+        let sync = self.is_due();
+        let mut part = self.take()?;
+        let (part, filled) = spawn_blocking(move || {
+            let filled = part.fill(bytes, read).and_then(|()| if sync { part.sync() } else { Ok(()) });
+            (part, filled)
+        })
+        .await
+        .map_err(lost)?;
+        let synced = part.synced();
+        self.position = part.len();
+        self.state = State::Idle(part);
+        (self.progress)(self.position);
+        self.report(synced)?;
+        filled
+    }
+
+    /// Whether it is time for a checkpoint, which is then taken to begin now.
+    fn is_due(&mut self) -> bool {
+        let due = self.saved.elapsed() >= SAVE_EVERY;
+        if due {
+            self.saved = Instant::now();
+        }
+        due
+    }
+
     /// Begins to make durable what has arrived; the checkpoint is reported with a later block.
     pub(super) async fn save(&mut self) -> Result<(), Refusal> {
         if self.position > self.reported { self.write(true).await } else { Ok(()) }
@@ -205,10 +238,7 @@ impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
         self.finish_flush().await?;
         let blocks = std::mem::take(&mut self.queue);
         self.queued = 0;
-        let sync = sync || self.saved.elapsed() >= SAVE_EVERY;
-        if sync {
-            self.saved = Instant::now();
-        }
+        let sync = self.is_due() || sync;
         self.start(move |part| {
             for block in blocks {
                 part.append(&block)?;

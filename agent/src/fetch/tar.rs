@@ -7,7 +7,6 @@
 use super::sink::Sink;
 use super::{Download, Downloaded, FetchError, Small, checks};
 use crate::storage::store::Mark;
-use bytes::Bytes;
 use slipway_protocol::Refusal;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,7 +14,6 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::task::spawn_blocking;
 
 /// Files in a bundle: metadata, and a few per release. Generous.
 const FILES: usize = 1024;
@@ -23,8 +21,8 @@ const FILES: usize = 1024;
 const NAME: usize = 512;
 /// Bytes that hold such a name: with `./` before and a zero behind it.
 const LONG_NAME: u64 = 515;
-/// Bytes read at a time.
-const BLOCK: u64 = 256 * 1024;
+/// Bytes copied before looking whether anybody still wants them.
+const STEP: u64 = 4 * 1024 * 1024;
 
 /// An offline bundle that is open.
 #[derive(Clone, Debug)]
@@ -134,12 +132,14 @@ impl TarSource {
     {
         sink.reserve().await.map_err(FetchError::later)?;
         while sink.missing() > 0 {
-            let (file, at, size) =
-                (Arc::clone(&self.file), member.offset.saturating_add(sink.position()), sink.missing().min(BLOCK));
-            let block = spawn_blocking(move || read(&file, at, size)).await.unwrap_or_else(|lost| Err(io::Error::other(lost)));
-            let block = block.map_err(|error| self.unreadable(name, &error))?;
-            *received = received.saturating_add(size);
-            sink.push(Bytes::from(block)).await.map_err(FetchError::later)?;
+            let (before, source, name) = (sink.position(), self.clone(), name.to_owned());
+            let read = move |window: &mut [u8], at: u64| {
+                let read = source.file.read_exact_at(window, member.offset.saturating_add(at));
+                read.map_err(|error| source.unreadable(&name, &error).refusal)
+            };
+            let filled = sink.fill(sink.missing().min(STEP), read).await;
+            *received = received.saturating_add(sink.position().saturating_sub(before));
+            filled.map_err(FetchError::later)?;
         }
         Ok(())
     }
