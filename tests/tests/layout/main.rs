@@ -43,7 +43,15 @@ const CRATES: [(&str, &str, &[&str]); 10] = [
     (
         "slipway_bench",
         "bench",
-        &["slipway_agent", "slipway_machine", "slipway_operator", "slipway_protocol", "slipway_sim", "slipway_testkit", "slipway_verify"],
+        &[
+            "slipway_agent",
+            "slipway_machine",
+            "slipway_operator",
+            "slipway_protocol",
+            "slipway_sim",
+            "slipway_testkit",
+            "slipway_verify",
+        ],
     ),
     (
         "slipway_fuzz_targets",
