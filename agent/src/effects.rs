@@ -609,7 +609,7 @@ fn unpack_to_slot(
     if let Err(refusal) = writer.finish(&record, &proof.evidence, &proof.manifest) {
         // The download must not be fetched again because a disk was full.
         if artifact.format == Format::File {
-            slots.return_part(component, &plan.slot, managed)?;
+            slots.return_part(component, &plan.slot, part)?;
         }
         return Err(refusal);
     }

@@ -6,11 +6,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use slipway_agent::config::Config;
-use slipway_agent::selfupdate::restore::Place;
+use slipway_agent::selfupdate::restore::RestoreDir;
 use slipway_agent::storage::slots::Slots;
 use slipway_agent::storage::store::Store;
 use slipway_agent::storage::witness::{Phase, Witness};
-use slipway_agent::trust::{Memory, Trust};
+use slipway_agent::trust::{Trust, TrustFloors};
 use slipway_machine::record::{Plan, Source, State};
 use slipway_protocol::{Channel, ComponentName, Event, Notice, Platform, Report, Version};
 use slipway_verify::Policy;
@@ -112,7 +112,7 @@ fn the_files_around_an_update_of_every_generation_are_read() {
         let dir = golden.state();
         fs::create_dir(dir.path().join("restore")).unwrap();
         fs::copy(golden.path("armed"), dir.path().join("restore/armed")).unwrap();
-        let armed = Place::new(dir.path()).armed().unwrap().unwrap();
+        let armed = RestoreDir::new(dir.path()).armed().unwrap().unwrap();
         assert_eq!((armed.component.as_str(), armed.format, armed.boots), ("slipway-agent", 1, 0), "{}", golden.name);
         assert_eq!((armed.back.version.as_str(), armed.block.1.as_str()), ("v0.0.1", "v0.9.0"), "{}", golden.name);
     }
@@ -123,7 +123,7 @@ fn trust_of_every_generation_still_holds() {
     for golden in ALL {
         let dir = golden.state();
         let memory = Witness::peek(&dir.path().join("witness")).unwrap().unwrap().tuf;
-        let memory: Memory = serde_json::from_value(memory).unwrap();
+        let memory: TrustFloors = serde_json::from_value(memory).unwrap();
         assert_eq!((memory.operator.root, memory.operator.targets.len()), (1, 3), "{}", golden.name);
         let slots = Slots::new(dir.path());
         let text = format!(

@@ -116,7 +116,7 @@ fn fill(factory: &Factory, count: u32) -> Result<()> {
     let mut manifests = Vec::new();
     for n in 1..=count {
         let version = format!("v1.22.{n}");
-        let mut manifest: Manifest = serde_json::from_str(&text.replace(FIRST, &version))?;
+        let mut manifest = Manifest::parse(text.replace(FIRST, &version).as_bytes()).map_err(anyhow::Error::msg)?;
         for artifact in &mut manifest.artifacts {
             artifact.sha256 = Sha256::of(version.as_bytes());
             artifact.provenance.sha256 = Sha256::of(artifact.sha256.0.as_slice());

@@ -110,6 +110,11 @@ impl Repo {
             artifacts.push(describe(options, given, &proof)?);
             proofs.push(proof);
         }
+        // Agents of `formats-1` refuse members that they do not know, and follow this repository until the overlap ends.
+        let followed = options.min_agent.is_none() && self.overlap_until().is_some_and(|until| until > now);
+        if followed {
+            artifacts.iter_mut().for_each(|artifact: &mut Artifact| artifact.unpacked = None);
+        }
         let manifest = Manifest {
             v: 1,
             component: options.component.clone(),

@@ -29,7 +29,13 @@ fn release(testbed: &mut Testbed) -> Result<(String, Vec<u8>)> {
     let artifact =
         ArtifactOptions { platform: Platform::current(), file, name: None, member: None, provenance, urls: Vec::new() };
     let version = BARE.parse().map_err(anyhow::Error::msg)?;
-    let options = ReleaseOptions { component: edgecore_name(), version, artifacts: vec![artifact], unsafe_skip_verify: false };
+    let options = ReleaseOptions {
+        component: edgecore_name(),
+        version,
+        artifacts: vec![artifact],
+        min_agent: None,
+        unsafe_skip_verify: false,
+    };
     testbed.factory().repo()?.release(&options, now())?;
     testbed.offer("commit", BARE)?;
     testbed.setting.programs.insert(digest, BARE.to_owned());

@@ -1,14 +1,14 @@
 //! Whole updates of one component, decided, reported and stored as the agent's driver does it. What the driver orders is answered here,
 //! so that nothing but the transitions takes time.
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use jiff::{SignedDuration, Timestamp};
 use slipway_agent::driver::transition::{self, Committed, Reporter};
 use slipway_agent::storage::slots::Slots;
 use slipway_agent::storage::store::{Mark, Store};
 use slipway_machine::record::{Plan, Process, ProcessState, Record, Sample, SlotName, Source, State, Trigger, TriggerSource};
 use slipway_machine::time::{BootId, Moment, Now};
-use slipway_machine::{Answer, Candidate, Effect, Input, Settings, Verdict};
+use slipway_machine::{Candidate, CheckOutcome, Effect, EffectAnswer, Input, Settings};
 use slipway_protocol::{Event, Platform, Report, Sha256, Version};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -95,7 +95,7 @@ impl Updates {
     #[expect(clippy::disallowed_methods, reason = "a measurement")]
     fn transition(&mut self, input: Input, seen: &mut Vec<Transition>) -> Result<Option<Committed>> {
         let now = self.now();
-        let before = self.store.memory().generation;
+        let before = self.store.witness_data().generation;
         let began = Instant::now();
         let committed = transition::commit(&mut self.store, &self.reporter, &self.settings, &self.record, input, "", &now);
         let took = began.elapsed();
@@ -108,7 +108,7 @@ impl Updates {
         self.floor.write_all(&bytes)?;
         self.floor.sync_data()?;
         let floor = began.elapsed();
-        seen.push(Transition { took, floor, witness: self.store.memory().generation != before });
+        seen.push(Transition { took, floor, witness: self.store.witness_data().generation != before });
         Ok(Some(committed))
     }
 
@@ -119,29 +119,31 @@ impl Updates {
             self.offered = report.seq;
         }
         for report in reports.iter().filter(|report| report.event != Event::Progress) {
-            self.store.acknowledge(report.seq).map_err(|refusal| anyhow!("{refusal}"))?;
+            self.store.acknowledge(report.seq);
         }
         Ok(())
     }
 
-    fn answers(&mut self, effect: Effect) -> Result<Vec<Answer>> {
-        let well =
-            || Answer::Sampled(Sample { process: ProcessState::Running(Process { pid: 7, restarts: 0 }), checks: Vec::new() });
+    fn answers(&mut self, effect: Effect) -> Result<Vec<EffectAnswer>> {
+        let healthy = || {
+            EffectAnswer::Sampled(Sample { process: ProcessState::Running(Process { pid: 7, restarts: 0 }), checks: Vec::new() })
+        };
         let wall = self.now().wall;
         Ok(match effect {
             Effect::Check { .. } => {
-                vec![Answer::Checked(Verdict::Candidate(Box::new(Candidate { plan: self.plan()?, barred: None })))]
+                vec![EffectAnswer::Checked(CheckOutcome::Candidate(Box::new(Candidate { plan: self.plan()?, obstacle: None })))]
             }
             Effect::Fetch { plan } => {
                 let mark = Mark { at: plan.size, spent: plan.size };
-                self.store.set_cursor(&plan.artifact, mark, wall).map_err(|refusal| anyhow!("{refusal}"))?;
-                vec![Answer::Fetched(Ok(()))]
+                self.store.set_cursor(&plan.artifact, mark, wall);
+                vec![EffectAnswer::Fetched(Ok(()))]
             }
-            Effect::Stage { plan } => vec![Answer::Staged(Ok(plan.artifact))],
-            Effect::Prepare { .. } => vec![Answer::Prepared(Ok(()))],
-            Effect::Switch { .. } => vec![Answer::Switched(Ok(()))],
-            Effect::Watch { .. } => vec![well(), well()],
-            Effect::Restore { .. } => vec![Answer::Restored(Ok(()))],
+            Effect::Stage { plan } => vec![EffectAnswer::Staged(Ok(plan.artifact))],
+            Effect::Prepare { .. } => vec![EffectAnswer::Prepared(Ok(()))],
+            Effect::Switch { .. } => vec![EffectAnswer::Switched(Ok(()))],
+            Effect::Watch { .. } => vec![healthy(), healthy()],
+            Effect::Restore { .. } => vec![EffectAnswer::Restored(Ok(()))],
+            Effect::SetAside { .. } | Effect::AdoptAgain { .. } => bail!("nothing is damaged here: {effect:?}"),
             Effect::Collect { .. } => {
                 self.store.collect_cursors(&[], wall);
                 Vec::new()

@@ -102,6 +102,7 @@ fn make(factory: &Factory, dir: &Path, name: &'static str, version: &'static str
         component: edgecore_name(),
         version: version.parse().map_err(anyhow::Error::msg)?,
         artifacts: vec![artifact],
+        min_agent: None,
         unsafe_skip_verify: false,
     };
     factory.repo()?.release(&options, now())?;

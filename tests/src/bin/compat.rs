@@ -60,6 +60,8 @@ struct Programs {
     name: &'static str,
     agent: PathBuf,
     operator: PathBuf,
+    /// Options of `slipway init`.
+    init: &'static [&'static str],
 }
 
 /// An operator's repository, made by one generation's tool, on a web server.
@@ -71,11 +73,12 @@ struct Repository<'a> {
 }
 
 impl<'a> Repository<'a> {
-    fn new(operator: &'a Path, dir: &Path) -> Result<Self> {
+    /// `init` are further options of `slipway init`: today's tool serves agents of `formats-1` where it is asked to.
+    fn new(operator: &'a Path, dir: &Path, init: &[&str]) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let sigstore = PrivateSigstore::new("compat");
         let repo = dir.join("repo");
-        run(Command::new(operator).arg("init").arg(&repo).arg("--unencrypted"))?;
+        run(Command::new(operator).arg("init").arg(&repo).arg("--unencrypted").args(init))?;
         let server = ReleaseServer::start(&repo.join("public"))?;
         let repository = Self { operator, dir: dir.to_owned(), sigstore, server };
         for component in ["edgecore", AGENT] {
@@ -352,7 +355,7 @@ fn run(command: &mut Command) -> Result<Output> {
 
 /// One agent on one repository, until it runs the agent release that its channel names.
 fn follow(agent: &Programs, repository: &Programs, release: &[u8], dir: &Path, keep: bool) -> Result<(Node, Kept)> {
-    let repository = Repository::new(&repository.operator, &dir.join("operator"))?;
+    let repository = Repository::new(&repository.operator, &dir.join("operator"), repository.init)?;
     repository.edgecore(&Dials::healthy("v1.22.0"), &["--floor", "v1.21.0"])?;
     let exe = agent.agent.as_path();
     let mut node = Node::new(&dir.join("node"), &repository, exe)?;
@@ -415,9 +418,13 @@ fn back_and_forth(mut node: Node, before: &Kept, old: &Programs, new: &Programs)
 
 fn compat(quick: bool, dir: &Path, keep: bool) -> Result<bool> {
     let from = PathBuf::from(std::env::var_os("SLIPWAY_COMPAT_OLD").context("tests/compat sets SLIPWAY_COMPAT_OLD")?);
-    let old = Programs { name: "old", agent: from.join(AGENT), operator: from.join("slipway") };
-    let new =
-        Programs { name: "new", agent: programs::program(AGENT, AGENT)?, operator: programs::program("slipway", "slipway")? };
+    let old = Programs { name: "old", agent: from.join(AGENT), operator: from.join("slipway"), init: &[] };
+    let new = Programs {
+        name: "new",
+        agent: programs::program(AGENT, AGENT)?,
+        operator: programs::program("slipway", "slipway")?,
+        init: &["--overlap", "90"],
+    };
     let mut release = fs::read(&new.agent)?;
     release.extend(b"v0.9.0");
     let (mut locked_out, mut lost) = (0_u32, 0_u32);
