@@ -299,7 +299,7 @@ mod tests {
         let mut any = manifest(&[artifact("any", "file")]);
         any["notes"] = json!({"a": [1]});
         any["min_agent"] = json!("0.3.0");
-        any["artifacts"][0]["unpacked"] = json!(7);
+        any["artifacts"][0]["unheard_of"] = json!(7);
         any["artifacts"][0]["provenance"]["kind"] = json!("x");
         let read = parse(&any).unwrap();
         assert_eq!((read.artifacts.len(), read.skipped.len(), read.min_agent), (1, 0, "0.3.0".parse().ok()));

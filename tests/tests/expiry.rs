@@ -73,12 +73,12 @@ fn a_clock_that_is_set_back_does_not_revive_an_expired_timestamp() -> Result<()>
     for _ in 0..2 {
         let output = scene.at(TODAY, "check", &[])?;
         refused(&output, "SLW-T-EXPIRED");
-        assert!(stderr(&output).contains("found to have expired before"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("was recorded as expired"), "{}", stderr(&output));
     }
     assert_eq!(scene.judged()?, ["\"timestamp\""]);
     let table = String::from_utf8(scene.device.run("trust", &[])?.stdout)?;
-    assert!(table.contains("judged expired"), "{table}");
-    // The operator's next refresh is judged anew, and nothing is left to remember.
+    assert!(table.contains("recorded as expired"), "{table}");
+    // The operator's next refresh is judged again, and nothing is left to remember.
     scene.factory.repo()?.refresh(now())?;
     scene.accepted(&scene.at(TODAY, "check", &[])?, "v1.23.0");
     assert!(scene.judged()?.is_empty());
@@ -107,18 +107,21 @@ fn a_person_clears_the_recorded_expiry_of_an_offline_device() -> Result<()> {
     }
     let output = scene.at(TODAY, "unblock", &["--expiry"])?;
     let said = String::from_utf8(output.stdout.clone())?;
-    assert!(output.status.success() && said.contains("timestamp version") && said.contains("judged anew"), "{said}");
+    assert!(
+        output.status.success() && said.contains("timestamp version") && said.contains("cleared the recorded expiry"),
+        "{said}"
+    );
     scene.accepted(&scene.at(TODAY, "install", &[&file])?, "v1.22.0");
     // By its old name, when there is nothing to do; and not two things at once.
     let output = scene.at(TODAY, "forgive", &["--expiry"])?;
-    assert!(output.status.success() && String::from_utf8(output.stdout)?.contains("nothing to forgive"));
+    assert!(output.status.success() && String::from_utf8(output.stdout)?.contains("nothing to unblock"));
     assert_eq!(scene.at(TODAY, "unblock", &["--expiry", "--freeze"])?.status.code(), Some(2));
     // The service does it as well.
     scene.device.start()?;
     scene.device.wait("answers", LONG, Device::answers)?;
     refused(&scene.at(NEXT_WEEK, "install", &[&file])?, "SLW-T-OFFLINE");
     let output = scene.at(TODAY, "unblock", &["--expiry"])?;
-    assert!(output.status.success() && String::from_utf8(output.stdout)?.contains("judged anew"));
+    assert!(output.status.success() && String::from_utf8(output.stdout)?.contains("cleared the recorded expiry"));
     assert!(scene.at(TODAY, "install", &[&file])?.status.success());
     scene.device.stop()
 }

@@ -20,7 +20,7 @@ slipway_protocol::refusals! {
     pub(super) DIGEST = "SLW-A-DIGEST", ArbitrarySoftware, Attacker, "downloaded file has the wrong digest",
         "find out who changed the file on that server; nothing of it was kept";
     pub(super) DISTURBED = "SLW-A-DISTURBED", System, Device, "another process writes to the download",
-        "find out what writes below the agent's state directory; the agent tries again by itself";
+        "find out what writes below the agent's state directory; the agent tries again";
     pub(super) ENDLESS = "SLW-A-ENDLESS", EndlessData, Attacker, "server's file is larger than authorized",
         "find out why the server sends more than was authorized";
     pub(super) NO_URL = "SLW-A-NO-URL", Configuration, Operator, "release has no URL to download from",

@@ -60,7 +60,7 @@ pub(super) const RECORD: Shape = Members(&[
     ("previous", INSTALLED),
     ("floor", Any),
     ("condemned", Each(&BLOCKED)),
-    ("ring", RING),
+    ("ring", TRIGGER),
     ("checked", Any),
     ("last", Members(&[("event", Any), ("version", Any), ("refusal", Any), ("at", Any)])),
     ("missed", Members(&[("version", Any), ("shown", Any), ("since", Any), ("dismissed", Any)])),
@@ -70,7 +70,7 @@ pub(super) const RECORD: Shape = Members(&[
 /// Of all states together.
 const STATE: Shape = Members(&[
     ("name", Any),
-    ("ring", RING),
+    ("ring", TRIGGER),
     ("retry", Members(&[("failures", Any), ("since", Any), ("at", Any)])),
     ("plan", PLAN),
     ("payload", Any),
@@ -100,7 +100,7 @@ const WATCH: Shape = Members(&[
 ]);
 const INSTALLED: Shape = Members(&[("version", Any), ("artifact", Any), ("payload", Any), ("slot", Any), ("adopted", Any)]);
 const BLOCKED: Shape = Members(&[("artifact", Any), ("version", Any), ("reason", Any), ("at", Any)]);
-const RING: Shape = Members(&[("by", Any), ("source", Any), ("hint", Any)]);
+const TRIGGER: Shape = Members(&[("by", Any), ("source", Any), ("hint", Any)]);
 
 /// Takes out of `value` what is not in `shape`, and returns it: an object with the same names, indices for those of an array;
 /// `None` if everything is known.

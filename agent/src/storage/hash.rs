@@ -169,7 +169,7 @@ mod tests {
 
     /// The same digest as sha2's, however the bytes are cut: two implementations that never meet elsewhere.
     #[test]
-    fn ring_and_sha2_agree_on_every_length_around_a_block() {
+    fn both_implementations_agree_on_every_length_around_a_block() {
         let bytes: Vec<u8> = (0..300_u32).map(|i| u8::try_from(i.wrapping_mul(31) % 251).unwrap()).collect();
         for length in 0..bytes.len() {
             let (first, second) = bytes[..length].split_at(length / 3);

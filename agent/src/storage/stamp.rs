@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rename_is_told_from_a_write() {
+    fn a_rename_is_distinguished_from_a_write() {
         let stamp = Stamp { device: 1, inode: 2, size: 3, modified: 4, changed: 5 };
         for (later, renamed) in [
             (Stamp { changed: 6, ..stamp }, true),

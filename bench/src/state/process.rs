@@ -4,9 +4,9 @@ use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
 use std::fs;
 
-/// Memory of a process in KiB.
+/// MemoryUse of a process in KiB.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Memory {
+pub(crate) struct MemoryUse {
     /// Resident, with the pages of the program that it has touched.
     pub(crate) resident: u64,
     /// Of it what no file backs.
@@ -21,10 +21,10 @@ pub(crate) struct Thread {
     pub(crate) wakes: u64,
 }
 
-/// Memory of process `pid`, or of this one for `self`.
-pub(crate) fn memory(pid: &str) -> Result<Memory> {
+/// MemoryUse of process `pid`, or of this one for `self`.
+pub(crate) fn memory(pid: &str) -> Result<MemoryUse> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    Ok(Memory { resident: number(&text, "Rss:")?, anonymous: number(&text, "Anonymous:")? })
+    Ok(MemoryUse { resident: number(&text, "Rss:")?, anonymous: number(&text, "Anonymous:")? })
 }
 
 /// Bytes that a process has had written to a disk.

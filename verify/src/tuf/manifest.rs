@@ -69,7 +69,7 @@ impl Repository {
         let target = index::target(component);
         let root = match self.lookup(&target) {
             Ok(root) => root,
-            Err(refusal) if refusal.code == NO_TARGET.code => return Ok(ManifestSearch::Listed),
+            Err(refusal) if refusal.repeats(&NO_TARGET) => return Ok(ManifestSearch::Listed),
             Err(refusal) => return Err(refusal),
         };
         let bad = |what: &str, why: String| INDEX.with(format_args!("{what}: {why}"), "an index that `slipway` wrote");

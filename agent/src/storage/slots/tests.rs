@@ -355,7 +355,7 @@ fn an_unfinished_slot_gives_its_download_back() {
 
 /// A program that ran from its slot when another file had its name. Seen to fail where only the path was compared.
 #[test]
-fn a_program_that_was_replaced_after_its_start_is_told_from_the_payload() {
+fn a_program_that_was_replaced_after_its_start_is_distinguished_from_the_payload() {
     let (_dir, slots) = empty_slots();
     let sleep = fs::read("/bin/sleep").unwrap();
     let slot = stage(&slots, "v1.23.1", &sleep).unwrap();
