@@ -28,7 +28,7 @@ pub enum Judgement {
 ///
 /// let now = Moment { boot: BootId("6d3e".to_owned()), secs: 60 };
 /// let watch = Watch {
-///     deadline: now.after(300), starts: 0, process: None, healthy_since: None, failures: 0, ill: None,
+///     deadline: now.after(300), starts: 0, process: None, healthy_since: None, failures: 0, unhealthy: None,
 /// };
 /// let sample = Sample { process: ProcessState::Dead("exit status 1".to_owned()), checks: Vec::new() };
 /// let Judgement::RollBack(refusal) = judge(&Settings::default(), &watch, &sample, &now) else { panic!() };

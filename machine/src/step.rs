@@ -21,14 +21,14 @@ mod repair;
 /// Total over every state and input. Never panics. The only clock is `now`.
 ///
 /// ```
-/// use slipway_machine::record::{By, Record, Ring, Source, State};
+/// use slipway_machine::record::{Record, Source, State, Trigger, TriggerSource};
 /// use slipway_machine::time::{BootId, Moment, Now};
 /// use slipway_machine::{Effect, Input, Settings, step};
 ///
 /// let record = Record::new("edgecore".parse()?);
 /// let boot = BootId("6d3e".to_owned());
 /// let now = Now { moment: Moment { boot, secs: 60 }, wall: jiff::Timestamp::UNIX_EPOCH, dice: 0 };
-/// let notice = Input::Ring(Ring { by: By::Notice, source: Source::Network, hint: None });
+/// let notice = Input::Trigger(Trigger { by: TriggerSource::Notice, source: Source::Network, hint: None });
 ///
 /// let transition = step(&Settings::default(), &record, notice, &now);
 /// assert!(matches!(transition.next.state, State::Checking { .. }));
@@ -36,7 +36,6 @@ mod repair;
 /// assert_eq!(transition.next.epoch, record.epoch + 1);
 /// # Ok::<(), String>(())
 /// ```
-/// Decides. Total over every state and input; never panics; knows no clock but `now`.
 #[must_use]
 pub fn step(settings: &Settings, record: &Record, input: Input, now: &Now) -> Transition {
     let mut draft = Draft { settings, now, next: record.clone(), effects: Vec::new(), events: Vec::new() };

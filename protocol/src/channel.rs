@@ -75,7 +75,7 @@ impl Channel {
     ///     "v": 1, "component": "edgecore", "channel": "stable", "release": "v1.23.1",
     ///     "waves": [{"start": "2026-11-30T06:00:00Z", "percent": 100}]
     /// }"#;
-    /// let channel = Channel::parse(file)?;
+    /// let channel = Channel::parse(file).map_err(|why| why.to_string())?;
     /// assert_eq!(channel.release, "v1.23.1".parse::<Version>()?);
     ///
     /// let node = "node-1".parse()?;

@@ -151,7 +151,7 @@ impl Manifest {
     ///         }
     ///     }]
     /// }"#;
-    /// let manifest = Manifest::parse(file)?;
+    /// let manifest = Manifest::parse(file).map_err(|why| why.to_string())?;
     /// assert_eq!(manifest.artifact(Platform::LinuxArm64).unwrap().size, 3);
     /// assert!(manifest.artifact(Platform::LinuxAmd64).is_none());
     /// # Ok::<(), String>(())

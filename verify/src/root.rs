@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn each_defect_has_its_own_refusal() {
-        assert_eq!(code(|root| root["mediaType"] = "application/json".into()), "SLW-V-ROOT-MALFORMED");
+        assert_eq!(code(|root| root["mediaType"] = "application/json".into()), "SLW-V-ROOT-MEDIA-TYPE");
         assert_eq!(code(|root| root["tlogs"][0]["logId"]["keyId"] = "AAAA".into()), "SLW-V-ROOT-LOG-ID");
         assert_eq!(code(|root| root["ctlogs"][1]["logId"] = root["ctlogs"][0]["logId"].clone()), "SLW-V-ROOT-LOG-ID");
         assert_eq!(code(|root| root["tlogs"][0]["publicKey"]["validFor"] = serde_json::Value::Null), "SLW-V-ROOT-WINDOW");
