@@ -1,50 +1,91 @@
-//! What a whole process costs: peak memory and processor time of `slipway-agent verify`.
-//!
-//! Linux counts into a child's peak what its parent held when it was forked, so the children are started by a small process of their
-//! own: this program again, before it has allocated anything worth mentioning.
+//! What Linux says about a running process: memory, bytes written, threads and how often each woke. See proc(5).
 
-use anyhow::{Context as _, Result, ensure};
-use nix::sys::resource::{UsageWho, getrusage};
-use std::ffi::OsString;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use anyhow::{Context as _, Result};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 
-/// The hidden command that [`measure`] runs this program with.
-pub(crate) const LAUNCH: &str = "launch";
-
-/// What one run costs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cost {
-    /// The highest peak of resident memory among all runs, in KiB.
-    pub(crate) peak_kib: i64,
-    /// Mean processor time.
-    pub(crate) cpu: Duration,
+/// A process at one moment.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// Its share of all pages it has mapped, in KiB: a page that two processes use counts half in each.
+    pub pss_kib: u64,
+    /// Resident, with the pages of the program that it has touched, in KiB.
+    pub resident_kib: u64,
+    /// Pages that no file backs, in KiB: heap, stacks, what was written to data.
+    pub anonymous_kib: u64,
+    /// Bytes that it caused to be written to disks, since it began.
+    pub written: u64,
+    /// Its threads by id.
+    pub threads: BTreeMap<u32, Thread>,
 }
 
-/// Runs `command` so many times. It must succeed each time.
-pub(crate) fn measure(command: &[OsString], runs: u32) -> Result<Cost> {
-    let me = std::env::current_exe()?;
-    let output = Command::new(me).arg(LAUNCH).arg(runs.to_string()).args(command).stderr(Stdio::inherit()).output()?;
-    ensure!(output.status.success(), "cannot measure {command:?}");
-    let text = String::from_utf8(output.stdout)?;
-    let numbers: Vec<i64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
-    let [peak_kib, microseconds] = numbers[..] else { anyhow::bail!("unexpected answer {text:?}") };
-    Ok(Cost { peak_kib, cpu: Duration::from_micros(microseconds.try_into()?) })
+/// A thread at one moment.
+#[derive(Clone, Debug)]
+pub struct Thread {
+    /// Its name.
+    pub name: String,
+    /// How often it went to sleep, so how often it woke, since it began.
+    pub sleeps: u64,
 }
 
-/// The hidden command: runs a program and prints its peak in KiB and the mean of its processor time in microseconds.
-pub(crate) fn launch(mut args: impl Iterator<Item = OsString>) -> Result<()> {
-    let runs: u32 = args.next().and_then(|runs| runs.to_str()?.parse().ok()).context("a number of runs")?;
-    let program = args.next().context("a program")?;
-    let args: Vec<OsString> = args.collect();
-    for _ in 0..runs {
-        let status = Command::new(&program).args(&args).stdin(Stdio::null()).stdout(Stdio::null()).status()?;
-        ensure!(status.success(), "{} ended with {status}", program.to_string_lossy());
+impl Look {
+    /// Looks at a process.
+    ///
+    /// # Errors
+    /// It is gone, or belongs to another user.
+    pub fn at(pid: u32) -> Result<Self> {
+        let (memory, io) = (read(pid, "smaps_rollup")?, read(pid, "io")?);
+        let mut threads = BTreeMap::new();
+        for entry in fs::read_dir(path(pid, "task"))? {
+            let task = entry?.path();
+            let id = task.file_name().and_then(|name| name.to_str()?.parse().ok()).context("a thread's id")?;
+            let name = fs::read_to_string(task.join("comm"))?.trim_end().to_owned();
+            let sleeps = number(&fs::read_to_string(task.join("status"))?, "voluntary_ctxt_switches:")?;
+            threads.insert(id, Thread { name, sleeps });
+        }
+        Ok(Self {
+            pss_kib: number(&memory, "Pss:")?,
+            resident_kib: number(&memory, "Rss:")?,
+            anonymous_kib: number(&memory, "Anonymous:")?,
+            written: number(&io, "write_bytes:")?,
+            threads,
+        })
     }
-    let (own, children) = (getrusage(UsageWho::RUSAGE_SELF)?, getrusage(UsageWho::RUSAGE_CHILDREN)?);
-    ensure!(children.max_rss() > own.max_rss(), "the launcher is as large as what it measures");
-    let cpu = children.user_time() + children.system_time();
-    let microseconds = (cpu.tv_sec() * 1_000_000 + cpu.tv_usec()) / i64::from(runs.max(1));
-    println!("{} {microseconds}", children.max_rss());
-    Ok(())
+
+    /// Each thread's name, and how often it woke since an earlier look.
+    pub fn wake_ups<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = (&'a str, u64)> {
+        self.threads.iter().map(|(id, thread)| {
+            let before = earlier.threads.get(id).map_or(0, |thread| thread.sleeps);
+            (thread.name.as_str(), thread.sleeps.saturating_sub(before))
+        })
+    }
+}
+
+/// Whether a thread is one of the database library's.
+#[must_use]
+pub fn is_sled(name: &str) -> bool {
+    name.starts_with("sled")
+}
+
+/// A file of `/proc/PID`.
+///
+/// # Errors
+/// The process is gone, or belongs to another user.
+pub fn read(pid: u32, name: &str) -> Result<String> {
+    let path = path(pid, name);
+    fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
+fn path(pid: u32, name: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/{name}"))
+}
+
+/// The number behind a word at the beginning of a line.
+///
+/// # Errors
+/// There is no such line, or no number behind the word.
+pub fn number(text: &str, word: &str) -> Result<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(word)).with_context(|| format!("no {word} in {text}"))?;
+    line.split_whitespace().next().and_then(|number| number.parse().ok()).with_context(|| format!("{word}{line}"))
 }

@@ -3,16 +3,16 @@
 //! Each agent installs a release first, so that it is idle in the state in which devices are: connected to a real mosquitto, one
 //! component committed and running, its database open.
 
-mod look;
-
 use anyhow::{Context as _, Result, ensure};
 use lexopt::prelude::{Long, ValueExt as _};
-use look::{Look, is_sled};
 use serde_json::{Value, json};
+use slipway_bench::exit_code;
+use slipway_bench::process::{Look, is_sled};
 use slipway_sim::{AgentProgram, Device, DeviceOptions, Factory};
 use slipway_testkit::broker::{Access, Mosquitto};
 use slipway_testkit::edgecore::Dials;
 use slipway_testkit::{programs, wait};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,14 +50,7 @@ struct Footprint {
 }
 
 fn main() -> ExitCode {
-    match options(std::env::args_os().skip(1)).and_then(|options| bench(&options)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("bench/footprint: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    exit_code("bench/footprint", options(std::env::args_os().skip(1)).and_then(|options| bench(&options)))
 }
 
 fn options(args: impl Iterator<Item = OsString>) -> Result<Options> {
@@ -136,9 +129,13 @@ fn measure(options: &Options, factory: &Factory, broker: &Mosquitto, exe: &PathB
     let (after, seconds) = (Look::at(pid)?, began.elapsed().as_secs_f64());
     device.stop()?;
 
-    let threads: Vec<(String, f64)> =
-        after.wake_ups(&before).into_iter().map(|(name, count)| (name, count as f64 / seconds)).collect();
-    let count = |sled: bool| after.threads.values().filter(|(name, _)| is_sled(name) == sled).count() as f64;
+    // Threads of one name are added up.
+    let mut by_name = BTreeMap::<String, u64>::new();
+    for (name, count) in after.wake_ups(&before) {
+        *by_name.entry(name.to_owned()).or_default() += count;
+    }
+    let threads: Vec<(String, f64)> = by_name.into_iter().map(|(name, count)| (name, count as f64 / seconds)).collect();
+    let count = |sled: bool| after.threads.values().filter(|thread| is_sled(&thread.name) == sled).count() as f64;
     let rate = |sled: bool| threads.iter().filter(|(name, _)| is_sled(name) == sled).map(|(_, rate)| rate).sum();
     Ok(Footprint {
         figures: [

@@ -1,12 +1,12 @@
 //! `bench/state`: what a durable transition costs above an append with fdatasync, and what an idle agent does. How to read it:
 //! `bench/README.md`.
 
-mod process;
 mod updates;
 
 use anyhow::{Context as _, Result, ensure};
 use lexopt::prelude::{Long, ValueExt as _};
-use process::Thread;
+use slipway_bench::process::{Look, is_sled};
+use slipway_bench::{exit_code, quantile};
 use slipway_sim::{AgentProgram, Device, DeviceOptions, Factory};
 use slipway_testkit::edgecore::Dials;
 use slipway_testkit::programs;
@@ -40,14 +40,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match options().and_then(|options| bench(&options)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("bench/state: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    exit_code("bench/state", options().and_then(|options| bench(&options)))
 }
 
 fn options() -> Result<Options> {
@@ -90,32 +83,33 @@ fn transitions(options: &Options, lines: &mut Vec<String>, missed: &mut Vec<Stri
     let dir = tempfile::tempdir_in(&options.dir)?;
     let mut updates = Updates::new(dir.path())?;
     let mut seen = Vec::new();
-    let before = process::memory("self")?;
+    let before = Look::at(std::process::id())?;
     for _ in 0..options.updates {
         updates.update(&mut seen)?;
     }
-    let after = process::memory("self")?;
+    let after = Look::at(std::process::id())?;
     // What the benchmark itself remembers is not the store's.
     let own = seen.capacity().saturating_mul(size_of::<Transition>()) as f64 / 1024.0;
-    let growth = (after.anonymous as f64 - before.anonymous as f64 - own) / 1024.0;
+    let growth = (after.anonymous_kib as f64 - before.anonymous_kib as f64 - own) / 1024.0;
 
     println!("{:34} {:>6} {:>8} {:>8} {:>8}", "durable transitions", "number", "p50 µs", "p99 µs", "floor µs");
     let row = |name: &str, which: &dyn Fn(&&Transition) -> bool| {
-        let (took, floor) = (micros(seen.iter().filter(which), |t| t.took), micros(seen.iter().filter(which), |t| t.floor));
+        let (mut took, mut floor) =
+            (micros(seen.iter().filter(which), |t| t.took), micros(seen.iter().filter(which), |t| t.floor));
         println!(
             "{name:34} {:>6} {:>8.0} {:>8.0} {:>8.0}",
             took.len(),
-            quantile(&took, 0.5),
-            quantile(&took, 0.99),
-            quantile(&floor, 0.5)
+            quantile(&mut took, 0.5),
+            quantile(&mut took, 0.99),
+            quantile(&mut floor, 0.5)
         );
     };
     row("database alone", &|transition| !transition.witness);
     row("database, then witness", &|transition| transition.witness);
     row("all", &|_| true);
 
-    let (took, floor) = (micros(seen.iter(), |t| t.took), micros(seen.iter(), |t| t.floor));
-    let (p50, p99, floor_p50) = (quantile(&took, 0.5), quantile(&took, 0.99), quantile(&floor, 0.5));
+    let (mut took, mut floor) = (micros(seen.iter(), |t| t.took), micros(seen.iter(), |t| t.floor));
+    let (p50, p99, floor_p50) = (quantile(&mut took, 0.5), quantile(&mut took, 0.99), quantile(&mut floor, 0.5));
     let ratio = p50 / floor_p50;
     ensure!(ratio > 0.0, "no transition was measured");
     if seen.len() < LEAST_TRANSITIONS {
@@ -153,18 +147,17 @@ fn idle(options: &Options, lines: &mut Vec<String>, missed: &mut Vec<String>) ->
     let pid = device.pid().context("the agent does not run")?;
 
     std::thread::sleep(if options.smoke { options.idle } else { SETTLE });
-    let (written, before) = (process::written(pid)?, process::threads(pid)?);
+    let before = Look::at(pid)?;
     std::thread::sleep(options.idle);
-    let written = process::written(pid)?.saturating_sub(written);
-    let after = process::threads(pid)?;
-    let memory = process::memory(&pid.to_string())?;
+    let after = Look::at(pid)?;
+    let written = after.written.saturating_sub(before.written);
 
     println!("\n{:34} {:>14}", "idle agent, thread", "wake-ups per s");
     let (mut own, mut sled) = (0.0, 0.0);
-    for (id, Thread { name, wakes }) in &after {
-        let rate = wakes.saturating_sub(before.get(id).map_or(0, |thread| thread.wakes)) as f64 / options.idle.as_secs_f64();
+    for (name, wakes) in after.wake_ups(&before) {
+        let rate = wakes as f64 / options.idle.as_secs_f64();
         println!("{name:34} {rate:>14.2}");
-        *if name.starts_with("sled-io") { &mut sled } else { &mut own } += rate;
+        *if is_sled(name) { &mut sled } else { &mut own } += rate;
     }
     if own > MOST_WAKES {
         missed.push(format!("the idle agent's own threads wake {own:.2} times a second; it must be at most {MOST_WAKES}"));
@@ -172,22 +165,15 @@ fn idle(options: &Options, lines: &mut Vec<String>, missed: &mut Vec<String>) ->
     if written > 0 {
         missed.push(format!("the idle agent wrote {written} bytes; it must write none"));
     }
-    lines.push(format!("idle threads: {}", after.len()));
+    lines.push(format!("idle threads: {}", after.threads.len()));
     lines.push(format!("idle wake-ups per s, own: {own:.2}"));
     lines.push(format!("idle wake-ups per s, sled: {sled:.2}"));
     lines.push(format!("idle bytes written: {written}"));
-    lines.push(format!("idle rss MiB: {:.2}", memory.resident as f64 / 1024.0));
-    lines.push(format!("idle anonymous MiB: {:.2}", memory.anonymous as f64 / 1024.0));
+    lines.push(format!("idle rss MiB: {:.2}", after.resident_kib as f64 / 1024.0));
+    lines.push(format!("idle anonymous MiB: {:.2}", after.anonymous_kib as f64 / 1024.0));
     device.stop()
 }
 
 fn micros<'a>(of: impl Iterator<Item = &'a Transition>, value: impl Fn(&Transition) -> Duration) -> Vec<f64> {
-    let mut values: Vec<f64> = of.map(|transition| value(transition).as_secs_f64() * 1e6).collect();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-fn quantile(sorted: &[f64], part: f64) -> f64 {
-    let at = (sorted.len().saturating_sub(1) as f64 * part).round() as usize;
-    sorted.get(at).copied().unwrap_or(f64::NAN)
+    of.map(|transition| value(transition).as_secs_f64() * 1e6).collect()
 }

@@ -4,6 +4,7 @@ use crate::peers;
 use crate::releases::{BEFORE, Release, Releases};
 use anyhow::{Context as _, Result, bail, ensure};
 use slipway_agent::control::{Request, Response};
+use slipway_bench::process::{number, read};
 use slipway_protocol::Event;
 use slipway_sim::factory::edgecore_name;
 use slipway_sim::{AgentProgram, Device, DeviceOptions};
@@ -87,18 +88,18 @@ interval = "250ms"
     }
     let pid = device.pid().context("the agent runs")?;
     std::thread::sleep(QUIET);
-    let proc = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}"));
+    let field = |file: &str, word: &str| -> Result<f64> { Ok(number(&read(pid, file)?, word)? as f64) };
     // Forgets the peak so far: proc_pid_clear_refs(5).
     std::fs::write(format!("/proc/{pid}/clear_refs"), "5")?;
-    let (cpu, written, idle) = (cpu(&proc("stat")?)?, field(&proc("io")?, "write_bytes:")?, field(&proc("status")?, "VmRSS:")?);
+    let (cpu, written, idle) = (cpu(&read(pid, "stat")?)?, field("io", "write_bytes:")?, field("status", "VmRSS:")?);
     let wall = follow(&device, &order(release)).with_context(|| device.log())?;
     device.wait_committed(release.version, PATIENCE)?;
     std::thread::sleep(QUIET);
     Ok(Cost {
         wall,
-        cpu: self::cpu(&proc("stat")?)? - cpu,
-        written: field(&proc("io")?, "write_bytes:")? - written,
-        peak_over_idle: (field(&proc("status")?, "VmHWM:")? - idle) / 1024.0,
+        cpu: self::cpu(&read(pid, "stat")?)? - cpu,
+        written: field("io", "write_bytes:")? - written,
+        peak_over_idle: (field("status", "VmHWM:")? - idle) / 1024.0,
     })
 }
 
@@ -125,9 +126,4 @@ fn cpu(stat: &str) -> Result<f64> {
     let fields: Vec<&str> = stat.rsplit_once(") ").context("/proc/PID/stat")?.1.split(' ').collect();
     let ticks = |at: usize| -> Result<f64> { Ok(fields.get(at).context("/proc/PID/stat")?.parse()?) };
     Ok((ticks(11)? + ticks(12)?) / 100.0)
-}
-
-fn field(text: &str, name: &str) -> Result<f64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| name.to_owned())?;
-    Ok(line.split_whitespace().next().context("a number")?.parse()?)
 }

@@ -8,6 +8,7 @@ use agent::{Cost, Source};
 use anyhow::{Context as _, Result};
 use lexopt::prelude::{Long, ValueExt as _};
 use releases::{Release, Releases};
+use slipway_bench::{exit_code, quantile};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,14 +26,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match options().and_then(|options| bench(&options)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("bench/update: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    exit_code("bench/update", options().and_then(|options| bench(&options)))
 }
 
 fn options() -> Result<Options> {
@@ -78,11 +72,11 @@ fn bench(options: &Options) -> Result<bool> {
         round(options, &releases, [bare, large, archive], &mut found)?;
     }
     let lines = [
-        ("256 MiB cpu s / (openssl + cp)", median(&mut found.cpu)),
-        ("1 GiB wall/(curl+sha256sum)", median(&mut found.wall_sum)),
-        ("wall/floor", median(&mut found.wall_floor)),
+        ("256 MiB cpu s / (openssl + cp)", quantile(&mut found.cpu, 0.5)),
+        ("1 GiB wall/(curl+sha256sum)", quantile(&mut found.wall_sum, 0.5)),
+        ("wall/floor", quantile(&mut found.wall_floor, 0.5)),
         ("written/size (bare)", found.written),
-        ("archive cpu s / (openssl + gzip -d + openssl)", median(&mut found.archive_cpu)),
+        ("archive cpu s / (openssl + gzip -d + openssl)", quantile(&mut found.archive_cpu, 0.5)),
         ("peak rss over idle MiB", found.peak),
     ];
     println!("\nmedians of {} rounds", options.rounds);
@@ -143,9 +137,4 @@ fn round(options: &Options, releases: &Releases, [bare, large, archive]: [&Relea
     let installed = update(archive, Source::Bundle)?;
     found.archive_cpu.push(fetched.cpu.max(installed.cpu) / floor.cpu);
     Ok(())
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -4,6 +4,7 @@
 //! so the ratio of a round stays, and the median of many rounds leaves out those that were disturbed.
 
 use nix::time::{ClockId, clock_gettime};
+use slipway_bench::quantile;
 use std::time::Duration;
 
 /// What a measurement found.
@@ -52,10 +53,4 @@ fn timed(work: &mut impl FnMut()) -> nix::Result<f64> {
     let before = now()?;
     work();
     Ok(now()?.saturating_sub(before).as_secs_f64())
-}
-
-fn quantile(values: &mut [f64], part: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let at = (values.len().saturating_sub(1) as f64 * part).round() as usize;
-    values.get(at).copied().unwrap_or(f64::NAN)
 }

@@ -3,6 +3,8 @@
 
 use anyhow::{Context as _, Result, ensure};
 use lexopt::prelude::{Long, Value, ValueExt as _};
+use slipway_bench::exit_code;
+use slipway_bench::process::{number, read};
 use slipway_operator::{ChannelChange, Repo};
 use slipway_protocol::{ChannelName, Manifest, Sha256};
 use slipway_sim::factory::{edgecore_name, now, stable};
@@ -25,14 +27,7 @@ const NEXT: &str = "v1.23.1";
 const LONG: Duration = Duration::from_secs(300);
 
 fn main() -> ExitCode {
-    match options().and_then(bench) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("bench/repository: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    exit_code("bench/repository", options().and_then(bench))
 }
 
 /// How many releases.
@@ -213,13 +208,9 @@ fn release(factory: &Factory, file: &Path) -> Result<()> {
 /// Resident memory of the running agent in MiB: now, and at most.
 fn memory(device: &Device) -> Result<(f64, f64)> {
     let pid = device.pid().context("the agent runs")?;
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let of = |name: &str| -> Result<f64> {
-        let line = status.lines().find(|line| line.starts_with(name)).with_context(|| format!("no {name}"))?;
-        let kib: u32 = line.split_whitespace().nth(1).context("a number")?.parse()?;
-        Ok(f64::from(kib) / 1024.0)
-    };
-    Ok((of("VmRSS:")?, of("VmHWM:")?))
+    let status = read(pid, "status")?;
+    let mib = |word: &str| -> Result<f64> { Ok(number(&status, word)? as f64 / 1024.0) };
+    Ok((mib("VmRSS:")?, mib("VmHWM:")?))
 }
 
 /// Bytes of all files in a folder.

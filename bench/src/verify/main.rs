@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use floor::Floor;
 use lexopt::prelude::{Long, ValueExt as _};
 use measure::{Ratio, side_by_side};
+use slipway_bench::exit_code;
 use slipway_protocol::{Sha256, Version};
 use slipway_testkit::sigstore::{Attestation, Evidence, PrivateSigstore, RsaKind};
 use slipway_verify::{Artifact, LogRule, Policy, Signer, SigstoreRoot, Subject, verify_bundle, verify_provenance};
@@ -43,14 +44,7 @@ fn main() -> ExitCode {
         Some(first) if first == process::LAUNCH => process::launch(args).map(|()| true),
         first => options(first.into_iter().chain(args)).and_then(|options| bench(&options)),
     };
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("bench/verify: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    exit_code("bench/verify", outcome)
 }
 
 fn options(args: impl Iterator<Item = OsString>) -> Result<Options> {
