@@ -8,6 +8,7 @@
 
 use super::{Driver, EffectOutcome, Live};
 use crate::clock;
+use crate::effects::Executor;
 use crate::storage::slots::SlotDamage;
 use slipway_machine::Input;
 use slipway_machine::record::{Installed, SlotName, State};
@@ -33,11 +34,8 @@ impl Driver {
     /// Makes sure of the committed release beside the loop, without reading what was read in this run and has not changed since.
     pub(super) fn confirm_slot(&self, component: &ComponentName) {
         let Some(committed) = self.committed(component) else { return };
-        let (executor, outcomes, name) = (Rc::clone(&self.executor), self.outcomes.0.clone(), component.clone());
-        tokio::task::spawn_local(async move {
-            if let Some(reason) = damage(executor.confirm(&name, &committed.slot, committed.payload).await) {
-                let _ = outcomes.send(EffectOutcome::Damaged { component: name, slot: committed.slot, reason });
-            }
+        self.look_beside(component.clone(), committed, async |executor, component, committed| {
+            executor.confirm(component, &committed.slot, committed.payload).await
         });
     }
 
@@ -47,11 +45,8 @@ impl Driver {
         if let Some(live) = self.live.get_mut(component) {
             live.read = Some(clock::now().moment);
         }
-        let (executor, outcomes, name) = (Rc::clone(&self.executor), self.outcomes.0.clone(), component.clone());
-        tokio::task::spawn_local(async move {
-            if let Some(reason) = damage(executor.verify_slot(&name, &committed).await) {
-                let _ = outcomes.send(EffectOutcome::Damaged { component: name, slot: committed.slot, reason });
-            }
+        self.look_beside(component.clone(), committed, async |executor, component, committed| {
+            executor.verify_slot(component, committed).await
         });
     }
 
@@ -90,13 +85,23 @@ impl Driver {
         for live in self.live.values().filter(at_rest) {
             let name = live.config.name.clone();
             let Some(committed) = self.committed(&name).filter(|_| self.executor.is_due(&name)) else { continue };
-            let (executor, outcomes) = (Rc::clone(&self.executor), self.outcomes.0.clone());
-            tokio::task::spawn_local(async move {
-                if let Some(reason) = damage(executor.revive(&name, &committed).await) {
-                    let _ = outcomes.send(EffectOutcome::Damaged { component: name, slot: committed.slot, reason });
-                }
-            });
+            self.look_beside(name, committed, async |executor, component, committed| executor.revive(component, committed).await);
         }
+    }
+
+    /// Has a committed release looked at beside the loop, which hears of damage.
+    fn look_beside(
+        &self,
+        component: ComponentName,
+        committed: Installed,
+        look: impl AsyncFnOnce(&Executor, &ComponentName, &Installed) -> Result<(), Refusal> + 'static,
+    ) {
+        let (executor, outcomes) = (Rc::clone(&self.executor), self.outcomes.0.clone());
+        tokio::task::spawn_local(async move {
+            if let Some(reason) = damage(look(&executor, &component, &committed).await) {
+                let _ = outcomes.send(EffectOutcome::Damaged { component, slot: committed.slot, reason });
+            }
+        });
     }
 }
 
