@@ -112,10 +112,7 @@ impl Repo {
         }
         // Agents of `formats-1` refuse members that they do not know, and follow this repository until the overlap ends.
         let followed = options.min_agent.is_none() && self.overlap_until().is_some_and(|until| until > now);
-        if followed {
-            artifacts.iter_mut().for_each(|artifact: &mut Artifact| artifact.unpacked = None);
-        }
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             v: 1,
             component: options.component.clone(),
             version: options.version.clone(),
@@ -123,6 +120,9 @@ impl Repo {
             artifacts,
             skipped: Vec::new(),
         };
+        if followed {
+            manifest = without_unpacked(&manifest);
+        }
         let bytes = files::to_compact(&manifest)?;
         Manifest::parse(&bytes).map_err(|why| ARTIFACT.with(why, "a manifest that devices can read"))?;
         if !options.unsafe_skip_verify {
@@ -130,7 +130,8 @@ impl Repo {
         }
         self.has_indexes()?;
         match self.manifest(&options.component, &options.version)? {
-            Some(known) if known == manifest => return Ok(manifest),
+            // The same command again, also when it did not record the unpacked size then.
+            Some(known) if known == manifest || known == without_unpacked(&manifest) => return Ok(known),
             Some(_) => return Err(RELEASED.with(&target, "a new version")),
             None => {}
         }
@@ -233,6 +234,12 @@ impl Repo {
 
 fn name_of(path: &Path) -> Option<&str> {
     path.file_name().and_then(|name| name.to_str())
+}
+
+/// The manifest as agents of `formats-1` read it.
+fn without_unpacked(manifest: &Manifest) -> Manifest {
+    let artifacts = manifest.artifacts.iter().map(|artifact| Artifact { unpacked: None, ..artifact.clone() }).collect();
+    Manifest { artifacts, ..manifest.clone() }
 }
 
 /// What the manifest says about an artifact.

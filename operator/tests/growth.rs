@@ -7,7 +7,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use slipway_operator::limits::Usage;
-use slipway_operator::{ChannelChange, InitOptions, Outcome, Repo};
+use slipway_operator::{ArtifactOptions, ChannelChange, InitOptions, Outcome, ReleaseOptions, Repo};
 use slipway_protocol::{ChannelName, ComponentName, Manifest, Refusal, Sha256, Version};
 use slipway_verify::tuf::Repository;
 use std::fs;
@@ -169,7 +169,7 @@ fn a_version_that_devices_may_have_seen_is_not_signed_with_other_content() {
     assert_eq!(*repo.outcome(), Outcome::Published, "of the channel before");
 }
 
-/// Whoever signs sees each release that comes and goes, and signs nothing that cannot be shown.
+/// A signer sees each release that comes and goes, and signs nothing that cannot be shown.
 #[test]
 fn whoever_signs_sees_which_releases_come_and_go() {
     let (_dir, path, repo) = fleet(20);
@@ -305,6 +305,37 @@ fn the_overlap_can_be_ended_or_left_out() {
     repo.add_manifests(&[manifest("edgecore", "v1.0.0")], now()).unwrap();
     let repository = Device::born(&path).refresh_at(&path.join("public"), now()).unwrap();
     listed(&repository, &path, "edgecore", "v1.0.0").unwrap();
+}
+
+/// Agents of formats-1 refuse a manifest with `unpacked`. Seen to fail where only an equal manifest counted as the same release: the
+/// command, given again after the overlap, ended with `SLW-O-RELEASED`.
+#[test]
+fn the_unpacked_size_is_left_out_while_agents_of_formats_1_follow() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("fleet");
+    let mut repo = Repo::init(&path, &InitOptions { overlap_days: 30, ..InitOptions::default() }, now()).unwrap();
+    let mut unpacked = |text: &str, min_agent: Option<&str>, now| {
+        let artifact = ArtifactOptions {
+            platform: "linux/arm64".parse().unwrap(),
+            file: support::archive(dir.path(), text),
+            name: None,
+            member: None,
+            provenance: dir.path().join("proof.json"),
+            urls: Vec::new(),
+        };
+        let options = ReleaseOptions {
+            component: edgecore(),
+            version: version(text),
+            artifacts: vec![artifact],
+            min_agent: min_agent.map(version),
+            unsafe_skip_verify: true,
+        };
+        repo.release(&options, now).unwrap().artifacts[0].unpacked
+    };
+    assert_eq!(unpacked("v1.0.0", None, days(1)), None);
+    assert_eq!(unpacked("v1.1.0", Some("0.3.0"), days(1)), Some(6), "those agents cannot read it in any case");
+    assert_eq!(unpacked("v1.0.0", None, days(31)), None, "it stays as it was released");
+    assert_eq!(unpacked("v1.2.0", None, days(31)), Some(6));
 }
 
 /// What a device needs that read the timestamp before a publication stays; what is older goes in time; roots all stay. Shown to fail
