@@ -55,8 +55,8 @@ names() {
         *) die "unknown target $1; see cross/build --help" ;;
     esac
     flags=CARGO_TARGET_$(tr a-z- A-Z_ <<<"$1")_RUSTFLAGS
-    # musl's time_t has 64 bits everywhere since 1.2; the crate libc still says 32 on 32-bit ARM unless told. The standard library is told
-    # so when it is compiled.
+    # musl's time_t has 64 bits everywhere since 1.2; the crate libc still says 32 on 32-bit ARM without this flag. The standard
+    # library gets it when it is compiled.
     case $1 in armv7-*-musl*) rustflag --cfg=libc_unstable_musl_v1_2 ;; esac
 }
 

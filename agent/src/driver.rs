@@ -181,11 +181,11 @@ impl Driver {
         look_after.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let plain = self.live.values().any(|live| matches!(live.config.run.run, crate::process::supervisor::Run::Command { .. }));
         for component in self.driven() {
-            if let Some(restored_for) = self.executor.restored_for(&component) {
+            if let Some(failed) = self.executor.restored_for(&component) {
                 if let Some(live) = self.live.get_mut(&component) {
-                    live.evidence = restored_for.evidence;
+                    live.evidence = failed.evidence;
                 }
-                self.input(&component, Input::RestoredByUnit(restored_for.reason));
+                self.input(&component, Input::RestoredByUnit(failed.reason));
             }
             let link = self.executor.slots.current(&component).unwrap_or_else(|refusal| {
                 tracing::warn!(%component, %refusal, "link `current` is not valid");
@@ -210,7 +210,7 @@ impl Driver {
             due = due.min(in_future(self.sleep()));
             tokio::select! {
                 () = &mut stop => break,
-                Some(outcomes) = self.outcomes.1.recv() => self.on_outcome(outcomes),
+                Some(outcome) = self.outcomes.1.recv() => self.on_outcome(outcome),
                 message = from_broker(&mut self.broker) => match message {
                     Some(message) => self.broker_says(message),
                     None => {
@@ -351,8 +351,8 @@ impl Driver {
         }
     }
 
-    fn on_outcome(&mut self, outcomes: EffectOutcome) {
-        match outcomes {
+    fn on_outcome(&mut self, outcome: EffectOutcome) {
+        match outcome {
             EffectOutcome::Answer { component, epoch, answer, evidence } => {
                 if let Some(live) = self.live.get_mut(&component)
                     && !evidence.is_empty()

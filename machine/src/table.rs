@@ -217,16 +217,16 @@ fn a_hundred_notices_are_one_check() {
     }
     assert_eq!(checks, 1);
     // While it is refused for one reason, that is reported once.
-    let mut draft = 0;
+    let mut reports = 0;
     for second in 0..100 {
         let now = at(2000 + second * 10);
         let refused = EffectAnswer::Checked(CheckOutcome::Refused { refusal: refusals::BLOCKED, version: None });
         let t = step(&settings, &record, Input::Answer { epoch: record.epoch, answer: refused }, &now);
-        draft += t.events.iter().filter(|draft| draft.event == Event::Refused).count();
+        reports += t.events.iter().filter(|draft| draft.event == Event::Refused).count();
         record = t.next;
         record = step(&settings, &record, Input::Trigger(trigger(TriggerSource::Timer)), &at(2005 + second * 10)).next;
     }
-    assert_eq!(draft, 1);
+    assert_eq!(reports, 1);
 }
 
 #[test]
@@ -257,15 +257,15 @@ fn waiting_for_a_wave_is_reported_once_for_any_trigger() {
     let settings = Settings::default();
     let state = State::Checking { trigger: trigger(TriggerSource::Operator), retry: Retry::default() };
     let mut record = Record { state, ..Record::new("edgecore".parse().unwrap()) };
-    let mut draft = 0;
+    let mut reports = 0;
     for look in 0..10 {
         let answer = held(SLOT_B, HoldReason::Wave(None));
         let t = step(&settings, &record, Input::Answer { epoch: record.epoch, answer }, &at(1000 + look * 1000));
         let woken = step(&settings, &t.next, Input::Wake, &at(1900 + look * 1000));
-        draft += t.events.len() + woken.events.len();
+        reports += t.events.len() + woken.events.len();
         record = woken.next;
     }
-    assert_eq!(draft, 1);
+    assert_eq!(reports, 1);
 }
 
 #[test]
@@ -391,7 +391,7 @@ fn a_notice_of_an_unpublished_release_is_reported_once_as_a_possible_freeze() {
     let settings = Settings::default();
     let hinted = |n| Trigger { hint: Some(plan(n).version), ..trigger(TriggerSource::Notice) };
     let mut record = Record { committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
-    let mut draft = Vec::new();
+    let mut refused = Vec::new();
     let mut secs = 1000;
     for (trigger, shown) in
         [(hinted(SLOT_B), SLOT_A), (hinted(SLOT_B), SLOT_A), (trigger(TriggerSource::Timer), SLOT_A), (hinted(5), SLOT_A)]
@@ -400,11 +400,11 @@ fn a_notice_of_an_unpublished_release_is_reported_once_as_a_possible_freeze() {
         record = step(&settings, &record, Input::Trigger(trigger), &at(secs)).next;
         let answer = Input::Answer { epoch: record.epoch, answer: candidate(shown) };
         let t = step(&settings, &record, answer, &at(secs));
-        draft.extend(t.events.into_iter().filter(|draft| draft.event == Event::Refused));
+        refused.extend(t.events.into_iter().filter(|draft| draft.event == Event::Refused));
         record = t.next;
         assert!(record.suspected_freeze.is_some(), "a look that shows no more takes nothing back");
     }
-    let codes: Vec<_> = draft.iter().map(|draft| (draft.to.clone().unwrap(), draft.refusal.clone().unwrap().code)).collect();
+    let codes: Vec<_> = refused.iter().map(|draft| (draft.to.clone().unwrap(), draft.refusal.clone().unwrap().code)).collect();
     assert_eq!(codes, [SLOT_B, 5].map(|n| (plan(n).version, refusals::FREEZE.code.clone())));
     // Dismissed for one release, it stays dismissed; another release is reported.
     record = step(&settings, &record, Input::Dismiss, &at(8000)).next;
@@ -479,13 +479,13 @@ fn the_devices_own_trouble_is_not_tried_without_end_and_never_forgotten() {
     let broken = Refusal::of("X-DISK", slipway_protocol::Category::System, slipway_protocol::Responsible::Device, "d", "");
     let mut record = Record { committed: Some(release(SLOT_A)), ..Record::new("edgecore".parse().unwrap()) };
     // The timer triggers a check every hour for a week. Each try stops what runs.
-    let (mut tries, mut draft) = (Vec::new(), 0);
+    let (mut tries, mut reports) = (Vec::new(), 0);
     for hour in 0..168_u64 {
         let now = at(10_000 + hour * 3600);
         record = step(&settings, &record, Input::Trigger(trigger(TriggerSource::Timer)), &now).next;
         let answer = |record: &Record, answer| Input::Answer { epoch: record.epoch, answer };
         let t = step(&settings, &record, answer(&record, candidate(SLOT_B)), &now);
-        draft += t.events.iter().filter(|draft| draft.event == Event::Waiting).count();
+        reports += t.events.iter().filter(|draft| draft.event == Event::Waiting).count();
         record = t.next;
         if matches!(record.state, State::Downloading { .. }) {
             tries.push(hour);
@@ -504,7 +504,7 @@ fn the_devices_own_trouble_is_not_tried_without_end_and_never_forgotten() {
     }
     assert!((5..=14).contains(&tries.len()), "{tries:?}");
     assert!(tries.windows(2).all(|pair| pair[1] - pair[0] <= 25), "not given up either: {tries:?}");
-    assert!(draft >= 1 && draft <= tries.len() + 1, "told {draft} times");
+    assert!(reports >= 1 && reports <= tries.len() + 1, "reported {reports} times");
     assert!(record.blocked.is_empty(), "nothing speaks against the release");
     let refusal = record.last.clone().and_then(|last| last.refusal).unwrap();
     assert!(refusal.code == refusals::BACKOFF_SECS.code && refusal.seen.contains("X-DISK"), "{refusal}");

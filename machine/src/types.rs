@@ -28,7 +28,7 @@ pub(crate) const GAP: u64 = 5;
 pub(crate) const RETRY_FIRST: u64 = 5;
 /// Longest pause between retries, in seconds: a server that comes back has its devices back within a quarter of an hour.
 pub(crate) const RETRY_MOST: u64 = 900;
-/// When to stop retrying and wait for the next notice or timer, in seconds: by then a person has been told for a day.
+/// When to stop retrying and wait for the next notice or timer, in seconds: by then it has been reported for a day.
 pub(crate) const GIVE_UP: u64 = 86_400;
 
 /// What happened.

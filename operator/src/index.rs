@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Digests of manifests, by version as it is written.
 pub(crate) type Releases = BTreeMap<String, Sha256>;
-/// Reads a file of an index; its digest is compared by whoever asks.
+/// Reads a file of an index; the caller compares its digest.
 pub(crate) type Files<'a> = &'a dyn Fn(&Sha256) -> Result<Vec<u8>, Refusal>;
 
 /// Where a manifest is, and the files of the index on the way to it, below `public/targets/`.

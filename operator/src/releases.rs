@@ -62,7 +62,7 @@ impl Repo {
         Ok(Some(bytes))
     }
 
-    /// The files of indexes that whoever signs a change needs to see what changes; all that are new are among them.
+    /// The files of indexes that a signer needs to see what changes; all that are new are among them.
     pub(crate) fn index_files(
         &self,
         change: &Change,

@@ -61,7 +61,7 @@ pub struct Change {
     /// New targets, Base64, by target path: small files, so that whoever signs can see them.
     #[serde(default)]
     files: BTreeMap<String, String>,
-    /// Files of indexes by their place below `public/targets/`: those that are new, and those that whoever signs needs to see which
+    /// Files of indexes by their place below `public/targets/`: those that are new, and those that a signer needs to see which
     /// releases come and go.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) nodes: BTreeMap<String, String>,

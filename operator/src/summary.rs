@@ -55,7 +55,7 @@ impl Change {
         Ok(lines.join("\n"))
     }
 
-    /// Which releases come and go. Whoever signs for the root of an index signs for all that is below it, so what cannot be shown is
+    /// Which releases come and go. A signature for the root of an index is one for all that is below it, so what cannot be shown is
     /// refused.
     fn releases(&self, old: Option<&Targets>, new: &Targets, lines: &mut Vec<String>) -> Result<(), Refusal> {
         let mut all: BTreeSet<ComponentName> = index::components(new).into_iter().collect();

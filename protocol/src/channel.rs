@@ -34,7 +34,7 @@ pub struct Channel {
     /// Until when devices may install this channel's release from an offline bundle although its timestamp has expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offline_until: Option<Timestamp>,
-    /// Members that whoever follows this channel must understand. See [`crate::growth`].
+    /// Members that a follower of this channel must understand. See [`crate::growth`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub critical: Vec<String>,
     /// Members that this version does not know: kept, so that an older operator's tool does not drop them from the channel.

@@ -1,7 +1,7 @@
 //! The index of a component's releases: which manifests the release keys sign for, in a tree of small files.
 //!
 //! The role `releases` signs for one target of each component, `releases/<component>/index`. That is the tree's root, and names
-//! every other file of it by SHA-256. Whoever wants one release reads the files on the way to it and no others, so what a device
+//! every other file of it by SHA-256. A reader of one release reads the files on the way to it and no others, so what a device
 //! reads grows with the logarithm of the number of releases.
 //!
 //! ```text

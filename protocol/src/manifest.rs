@@ -19,7 +19,7 @@ pub struct Manifest {
     pub component: ComponentName,
     /// Which one.
     pub version: Version,
-    /// The oldest agent that may install it. Not for releases of the agent itself: whoever is too old needs those.
+    /// The oldest agent that may install it. Not for releases of the agent itself: an agent that is too old needs those.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_agent: Option<Version>,
     /// What to install, one per platform.

@@ -27,11 +27,11 @@ struct Row {
     /// What must be kept as evidence.
     kept: Option<&'static str>,
     /// Whether nothing at all is missing afterwards: what nobody needs while all is well is not mended.
-    verify_installed: bool,
+    ends_intact: bool,
 }
 
 const fn row(name: &'static str, damage: Damage, reported: &'static [&'static str]) -> Row {
-    Row { name, damage, reported, kept: None, verify_installed: true }
+    Row { name, damage, reported, kept: None, ends_intact: true }
 }
 
 const fn kept(what: &'static str, row: Row) -> Row {
@@ -39,7 +39,7 @@ const fn kept(what: &'static str, row: Row) -> Row {
 }
 
 const fn partly(row: Row) -> Row {
-    Row { verify_installed: false, ..row }
+    Row { ends_intact: false, ..row }
 }
 
 const STORE: &[&str] = &["SLW-A-STORE-DAMAGED"];
@@ -196,7 +196,7 @@ fn survives(bench: &Bench, row: &Row) -> Result<()> {
     let reported = faults::reported(&device)?;
     ensure!(
         row.reported.is_empty() || row.reported.iter().any(|code| reported.iter().any(|seen| seen == code)),
-        "told: {reported:?}, expected {:?}\n{}",
+        "reported: {reported:?}, expected {:?}\n{}",
         row.reported,
         device.log()
     );
@@ -206,7 +206,7 @@ fn survives(bench: &Bench, row: &Row) -> Result<()> {
     faults::refuses_to_go_below(&mut device, NEW)?;
     device.start()?;
     faults::until(&mut device, "the committed release runs", |device| device.settled(NEW))?;
-    if row.verify_installed {
+    if row.ends_intact {
         verdict::all_agree(&bench.testbed.setting, &mut device)?;
     }
     faults::takes_the_next(&mut device)?;

@@ -85,12 +85,12 @@ const ROWS: &[Row] = &[
 ];
 
 /// A device whose state is on a disk of its own.
-struct DiskState {
+struct FullDiskDevice {
     device: CrashDevice,
     disk: Disk,
 }
 
-impl DiskState {
+impl FullDiskDevice {
     fn new(testbed: &Testbed, dir: &Path, scenario: Scenario) -> Result<Self> {
         let disk = Disk::mount(&dir.with_extension("disk"), &dir.join("state"), SIZE)?;
         Ok(Self { device: testbed.device(dir, scenario)?, disk })
@@ -124,7 +124,7 @@ fn about_space(refusal: &Refusal) -> bool {
 }
 
 fn survives(testbed: &Testbed, dir: &Path, row: &Row) -> Result<()> {
-    let DiskState { mut device, disk } = DiskState::new(testbed, &dir.join(row.name()), row.scenario)?;
+    let FullDiskDevice { mut device, disk } = FullDiskDevice::new(testbed, &dir.join(row.name()), row.scenario)?;
     let slow = matches!(row.when, When::Downloading | When::Staging);
     if slow {
         device.configure("channel = \"commit\"", "channel = \"large\"")?;
@@ -210,7 +210,7 @@ fn what_will_not_fit_is_refused_with_numbers_before_the_first_byte() -> Result<(
     let release = testbed.release(ALONE, &script("12", REWRITE), 100 << 10)?;
     testbed.offer("commit", ALONE)?;
     let path = testbed.factory().artifact_path(&release);
-    let DiskState { mut device, disk } = DiskState::new(&testbed, &dir.path().join("node"), Scenario::Commit)?;
+    let FullDiskDevice { mut device, disk } = FullDiskDevice::new(&testbed, &dir.path().join("node"), Scenario::Commit)?;
     disk.fill(Left::Bytes(24 << 20))?;
     device.start()?;
     let space = |device: &CrashDevice| {
@@ -271,7 +271,7 @@ fn a_disk_that_becomes_read_only_is_reported_and_work_continues_after_its_repair
     let dir = tempfile::tempdir()?;
     let testbed = Testbed::new(dir.path())?;
     let older = dir.path().join("older");
-    let DiskState { mut device, disk } = DiskState::new(&testbed, &dir.path().join("node"), Scenario::Commit)?;
+    let FullDiskDevice { mut device, disk } = FullDiskDevice::new(&testbed, &dir.path().join("node"), Scenario::Commit)?;
     copy(device.dir(), &older)?;
     device.configure("channel = \"commit\"", "channel = \"rollback\"")?;
     testbed.offer("rollback", OLD)?;

@@ -89,7 +89,7 @@ fn pulled_in_time(testbed: &Testbed, bundle: &Path, dir: &Path, goes: Goes) -> R
     device.start()?;
     faults::answers(&mut device)?;
     let before = device.running();
-    let verify_installed = std::fs::metadata(&image)?.len();
+    let size = std::fs::metadata(&image)?.len();
     if goes == Goes::Unreadable {
         // Out and in again: nothing of it is in memory.
         disk.repair()?;
@@ -127,12 +127,12 @@ fn pulled_in_time(testbed: &Testbed, bundle: &Path, dir: &Path, goes: Goes) -> R
     let reported = device.history()?;
     let failed =
         reported.iter().find(|report| matches!(report.event, Event::Refused | Event::Retrying) && report.refusal.is_some());
-    ensure!(failed.is_some(), "nothing was told: {reported:?}");
+    ensure!(failed.is_some(), "nothing was reported: {reported:?}");
     ensure!(device.running() == before || before.is_empty(), "{:?}", device.running());
     faults::answers(&mut device)?;
     // Put in again.
     if goes == Goes::Unreadable {
-        faults::truncate(&image, |_| verify_installed)?;
+        faults::truncate(&image, |_| size)?;
         disk.repair()?;
     }
     put()?;

@@ -159,7 +159,7 @@ fn caught(device: &CrashDevice) -> Result<()> {
     let committed = device.history()?.iter().any(|report| {
         report.event == slipway_protocol::Event::Committed && report.to.as_ref().is_some_and(|to| to.as_str() == NEW)
     });
-    ensure!(found_out && !committed, "a foreign program ran, told {reported:?}, committed: {committed}\n{}", device.log());
+    ensure!(found_out && !committed, "a foreign program ran, reported {reported:?}, committed: {committed}\n{}", device.log());
     Ok(())
 }
 

@@ -45,7 +45,7 @@ impl<T> Deref for Authorized<T> {
 pub struct Release {
     /// The manifest that the release keys signed.
     pub manifest: Manifest,
-    /// The artifact for this platform. Whoever fetches it must compare its SHA-256.
+    /// The artifact for this platform. The caller that fetches it must compare its SHA-256.
     pub artifact: Artifact,
     /// The artifact's SHA-512, to be compared as well. Only where a policy was met by provenance that names no SHA-256: elsewhere the
     /// SHA-256 proves the same bytes, and a second digest would cost more than the first.
@@ -72,7 +72,7 @@ pub fn authorize(
     judge(manifest.path(), manifest.bytes(), component, platform, policies, root, bundle).map(Authorized)
 }
 
-/// The refusal of a signed document that cannot be read. What only a newer agent can read is no mistake of whoever signed it.
+/// The refusal of a signed document that cannot be read. What only a newer agent can read is no mistake of its signer.
 #[must_use]
 pub fn unreadable(why: Unreadable, malformed: impl FnOnce(String) -> Refusal) -> Refusal {
     match why {
@@ -85,7 +85,7 @@ pub fn unreadable(why: Unreadable, malformed: impl FnOnce(String) -> Refusal) ->
 /// Checks that the agent is new enough for what `release` says about it. `agent` is what `slipway-agent version` prints; one that
 /// is not a version is too old.
 ///
-/// Not to be asked about a release of the agent itself: `min_agent` in one of those would lock out whoever needs it most.
+/// Not to be asked about a release of the agent itself: `min_agent` in one of those would lock out the agents that need it most.
 ///
 /// # Errors
 /// [`Check::AgentVersion`].

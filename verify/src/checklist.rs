@@ -49,7 +49,7 @@
 //! | token: nonce, policy, accuracy | cannot be checked offline | none: not read |
 //! | promise (SET) over body, time, global index and log | `log`, `key` | `LOG-PROMISE` |
 //! | a promise has a time, Rekor v2 has neither; a time without a promise counts for nothing | `bundle` | `LOG-TIME`, `LOG-PROMISE` |
-//! | log's key in force at every signed time, whoever tells it; a log that has ended proves nothing without a time (*peer*: no end) | `log` | `LOG-WINDOW` |
+//! | log's key in force at every signed time, whatever proves it; a log that has ended proves nothing without a time (*peer*: no end) | `log` | `LOG-WINDOW` |
 //! | **Path, at every signed time** | | |
 //! | leaf's own dates | `path` | `CERT-NOT-YET`, `CERT-EXPIRED` |
 //! | issuer by name and key id, in one authority in force at all times | `path` | `CERT-CHAIN`, `CERT-AUTHORITY` |

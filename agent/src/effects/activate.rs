@@ -185,9 +185,9 @@ impl Executor {
         let mut cleared = vec![self.parts_in(&self.state.join(layout::DOWNLOADS), |_| false)];
         let snapshots = layout::snapshots(&self.state, component);
         cleared.push(self.parts_in(&snapshots, |name| from.is_some_and(|slot| slot.as_str() == name)));
-        if let Some(restored_for) = from.filter(|restored_for| to.is_none_or(|to| to.slot != **restored_for)) {
+        if let Some(failed) = from.filter(|failed| to.is_none_or(|to| to.slot != **failed)) {
             // The link names it still, and nothing starts from it: better than the program of one release on the data of another.
-            let path = self.slots.path(component, restored_for);
+            let path = self.slots.path(component, failed);
             cleared.push(durable::remove_tree_durable(&path).map_err(|error| durable::refusal(&path, &error)));
         }
         for refusal in cleared.into_iter().filter_map(Result::err) {
@@ -207,7 +207,7 @@ impl Executor {
     /// Makes sure of a slot's payload; what was hashed in this run and has not changed since is not read again.
     ///
     /// # Errors
-    /// It is not the expected one: see [`Slots::is_damage`].
+    /// It is not the expected one: see [`SlotDamage`].
     pub async fn confirm(&self, component: &ComponentName, slot: &SlotName, payload: Sha256) -> Result<(), Refusal> {
         let (slots, name, slot) = (self.slots.clone(), component.clone(), slot.clone());
         blocking(move || slots.confirm_payload(&name, &slot, &payload)).await

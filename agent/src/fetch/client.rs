@@ -189,8 +189,8 @@ impl Client {
     /// Fetches an artifact: tries each address once, goes on where the last one stopped, and ends with a durable file that has
     /// the wanted digests, or with an error and a part that the next call goes on with.
     ///
-    /// `progress` is told the position in the file; it decreases when a server makes us start over. `checkpoint` is told what is to
-    /// be handed back to the next call; it makes that durable before it returns, and is told 0 before anything is overwritten. Dropping
+    /// `progress` gets the position in the file; it decreases when a server makes us start over. `checkpoint` gets what is to be
+    /// handed back to the next call; it makes that durable before it returns, and gets 0 before anything is overwritten. Dropping
     /// the future cancels. Nothing is asked for that the budget does not cover.
     ///
     /// # Errors

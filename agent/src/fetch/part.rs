@@ -199,7 +199,7 @@ impl PartFile {
         Ok(())
     }
 
-    /// Begins to hash from the start what is in the file, whoever wrote it.
+    /// Begins to hash from the start what is in the file, whatever wrote it.
     pub(super) fn doubt(&mut self) -> Result<(), Refusal> {
         let rewound = self.file.seek(SeekFrom::Start(0)).and_then(|_| WriteHash::new(&self.file));
         self.written = rewound.map_err(|error| durable::refusal(&self.path, &error))?;

@@ -303,7 +303,7 @@ impl<P: FnMut(u64), C: FnMut(Mark) -> Result<(), Refusal>> Sink<P, C> {
     }
 }
 
-/// Hashes what is in the part file, in steps: whoever does not want it any more waits for no more than one.
+/// Hashes what is in the part file, in steps: a caller that gives up waits for no more than one.
 async fn rehash(mut part: PartFile) -> Result<PartFile, Refusal> {
     loop {
         let done;

@@ -1,8 +1,8 @@
 //! Which files were read in this run, and how to see that they have not changed since.
 //!
 //! A file that was hashed is not hashed again while its stamp stays: device, inode, size,
-//! modification and change time. The modification time can be set to any value by whoever may
-//! write the file; the change time only by the kernel, which sets it at every write, rename,
+//! modification and change time. The modification time can be set to any value by a process
+//! that may write the file; the change time only by the kernel, which sets it at every write, rename,
 //! truncation and change of owner or mode. What is remembered is in memory alone: after a restart
 //! or a power cut everything is read again. See docs/decisions/0022-one-pass.md.
 

@@ -155,7 +155,7 @@ impl Store {
         Self::open_locked(lock, state_dir, slots)
     }
 
-    /// As [`Self::open`], for whoever holds the lock of an existing directory: see [`wait_for_lock`].
+    /// As [`Self::open`], for a caller that holds the lock of an existing directory: see [`wait_for_lock`].
     ///
     /// # Errors
     /// A newer agent wrote it, or there is neither a witness nor the means to create one.
@@ -450,8 +450,8 @@ fn busy(dir: &Path) -> Refusal {
     BUSY.with(format_args!("{} is locked", dir.join(layout::LOCK).display()), "its lock")
 }
 
-/// Takes the lock of a state directory. A command that looks something up holds it for a moment: whoever comes second waits for it,
-/// but not longer than `longest`.
+/// Takes the lock of a state directory. A command that looks something up holds it for a moment: the second waits for it, but not
+/// longer than `longest`.
 ///
 /// # Errors
 /// [`BUSY`], or the disk fails.

@@ -219,7 +219,7 @@ impl Witness {
         Ok(Self::try_open(path)?)
     }
 
-    /// As [`Self::open`], for whoever has a way on from a damaged one.
+    /// As [`Self::open`], for a caller that can continue without it when it is damaged.
     pub(crate) fn try_open(path: &Path) -> Result<(Self, Option<WitnessData>), WitnessError> {
         let failed = |error: io::Error| durable::refusal(path, &error);
         let file = match OpenOptions::new().read(true).write(true).open(path) {

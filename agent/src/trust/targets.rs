@@ -85,7 +85,7 @@ impl Trust {
         repository.authenticate_manifest(component, version, |sha256| self.cached(sha256), bytes).ok()
     }
 
-    /// What is in the cache under a digest; whether it is that, whoever uses it verifies.
+    /// What is in the cache under a digest; the caller verifies it.
     pub(super) fn cached(&self, sha256: &Sha256) -> Option<Vec<u8>> {
         read_file(&self.cache_name(layout::TARGETS, sha256))
     }

@@ -169,7 +169,7 @@ impl ReleaseServer {
         self.requests().into_iter().filter(|request| request.path == path).collect()
     }
 
-    /// From now on answers in gzip whoever accepts that, as nginx does with `gzip on; gzip_types *; gzip_comp_level 6;`
+    /// From now on answers in gzip where the client accepts that, as nginx does with `gzip on; gzip_types *; gzip_comp_level 6;`
     /// (ngx_http_gzip_filter_module of 1.22): whole files of 20 bytes and more, chunked, with a weak tag and no ranges.
     pub fn compress(&self) {
         self.shared.gzip.store(true, Ordering::SeqCst);

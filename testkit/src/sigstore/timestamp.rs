@@ -17,9 +17,9 @@ fn attribute(kind: &str, value: &[u8]) -> Vec<u8> {
 
 /// A DER TimeStampResp that says `signature` existed at `at`. No certificate is embedded, as Sigstore's clients ask for.
 pub(crate) fn token(authority: &Chain, signature: &[u8], at: i64, forgery: Option<TokenForgery>) -> Vec<u8> {
-    let forgeries = |this: TokenForgery| forgery == Some(this);
+    let forges = |this: TokenForgery| forgery == Some(this);
     let signer = &authority.issued;
-    let imprint = sha256(if forgeries(TokenForgery::OtherSignature) { b"another signature" } else { signature });
+    let imprint = sha256(if forges(TokenForgery::OtherSignature) { b"another signature" } else { signature });
     let info = sequence(&[
         &asn1::unsigned(&[1]),
         &oid("1.3.6.1.4.1.57264.2"),
@@ -28,17 +28,15 @@ pub(crate) fn token(authority: &Chain, signature: &[u8], at: i64, forgery: Optio
         &asn1::generalized_time(at),
         &sequence(&[&asn1::unsigned(&[1])]),
         &explicit(0, &explicit(4, &signer.name)),
-        &if forgeries(TokenForgery::Extension) {
+        &if forges(TokenForgery::Extension) {
             explicit(1, &sequence(&[&oid("1.3.6.1.4.1.57264.9"), &asn1::octets(&asn1::null())]))
         } else {
             Vec::new()
         },
     ]);
 
-    let issuer_and_serial = sequence(&[
-        &authority.root.name,
-        &asn1::unsigned(if forgeries(TokenForgery::OtherSerial) { &[7] } else { &signer.serial }),
-    ]);
+    let issuer_and_serial =
+        sequence(&[&authority.root.name, &asn1::unsigned(if forges(TokenForgery::OtherSerial) { &[7] } else { &signer.serial })]);
     let issuer_serial = sequence(&[&sequence(&[&explicit(4, &authority.root.name)]), &asn1::unsigned(&signer.serial)]);
     let mut named = match forgery {
         Some(TokenForgery::OldName | TokenForgery::OldNameWrong) => Sha1::digest(&signer.der).to_vec(),
@@ -52,16 +50,16 @@ pub(crate) fn token(authority: &Chain, signature: &[u8], at: i64, forgery: Optio
         Some(TokenForgery::OldName | TokenForgery::OldNameWrong) => "1.2.840.113549.1.9.16.2.12",
         _ => "1.2.840.113549.1.9.16.2.47",
     };
-    let content_type = if forgeries(TokenForgery::OtherContentType) { "1.2.840.113549.1.7.1" } else { TST_INFO };
+    let content_type = if forges(TokenForgery::OtherContentType) { "1.2.840.113549.1.7.1" } else { TST_INFO };
     let (digest_algorithm, digest) =
-        signer.key.digest(if forgeries(TokenForgery::OtherDigest) { &b"something else"[..] } else { &info });
+        signer.key.digest(if forges(TokenForgery::OtherDigest) { &b"something else"[..] } else { &info });
     let attributes = asn1::set_of(vec![
         attribute("1.2.840.113549.1.9.3", &oid(content_type)),
         attribute("1.2.840.113549.1.9.5", &asn1::utc_time(at)),
         attribute("1.2.840.113549.1.9.4", &asn1::octets(&digest)),
         attribute(name_attribute, &sequence(&[&sequence(&[&certificate_id])])),
     ]);
-    let key = if forgeries(TokenForgery::Forged) { &authority.root.key } else { &signer.key };
+    let key = if forges(TokenForgery::Forged) { &authority.root.key } else { &signer.key };
     let signed = key.sign(&attributes);
     // The attributes are signed as a SET and carried as [0].
     let mut carried = attributes;
@@ -79,12 +77,9 @@ pub(crate) fn token(authority: &Chain, signature: &[u8], at: i64, forgery: Optio
         &asn1::unsigned(&[3]),
         &element(0x31, &digest),
         &sequence(&[&oid(TST_INFO), &explicit(0, &asn1::octets(&info))]),
-        &element(
-            0x31,
-            &if forgeries(TokenForgery::TwoSigners) { [&signer_info[..], &signer_info].concat() } else { signer_info },
-        ),
+        &element(0x31, &if forges(TokenForgery::TwoSigners) { [&signer_info[..], &signer_info].concat() } else { signer_info }),
     ]);
     let content = sequence(&[&oid("1.2.840.113549.1.7.2"), &explicit(0, &signed_data)]);
-    let status = if forgeries(TokenForgery::Rejected) { 2 } else { 0 };
+    let status = if forges(TokenForgery::Rejected) { 2 } else { 0 };
     sequence(&[&sequence(&[&asn1::unsigned(&[status])]), &content])
 }

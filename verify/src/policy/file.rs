@@ -1,6 +1,6 @@
 //! The tables of a policy's TOML file, with the line of each value for error messages.
 //!
-//! A key that is not known is refused: whoever writes a policy must not believe that a misspelled key protects anything. What a
+//! A key that is not known is refused: its author must not believe that a misspelled key protects anything. What a
 //! newer operator signed passes through `newer` first.
 
 use super::{LIST_LIMIT, versions};

@@ -417,7 +417,7 @@ fn a_newer_operators_keys_are_ignored_on_devices_unless_they_are_critical() {
         let policy = signed(&text).unwrap_or_else(|why| panic!("{to}: {why}"));
         assert_eq!(policy.explain(), Policy::parse(GOOD).unwrap().explain(), "{to}");
         if !to.contains("critical") {
-            assert_eq!(refused(&text).0, "SLW-V-POLICY-SYNTAX", "{to}: whoever writes it is told");
+            assert_eq!(refused(&text).0, "SLW-V-POLICY-SYNTAX", "{to}: its author sees the mistake");
         }
     }
     let also = format!("{GOOD}[[also]]\nname = \"x\"\nlevel = 4\nprovenance.tag = \"x{{version}}\"\nprovenance.level = 4\n");

@@ -53,7 +53,7 @@ pub(super) fn read(mut predicate: Members<'_>) -> Result<Claims, Refusal> {
         inputs: Default::default(),
     };
     if conventions == Conventions::GitLab {
-        // GitLab itself lists them apart, its runner beside the rest. Whoever writes both must say one thing.
+        // GitLab itself lists them apart, its runner beside the rest. A builder that writes both must say one thing.
         let mut apart = external.object("variables")?;
         environment::gitlab(&mut external, &mut claims)?;
         environment::gitlab(&mut apart, &mut claims)?;

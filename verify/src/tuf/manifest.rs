@@ -1,7 +1,7 @@
 //! Finds the manifest of a release: through the index that the role `releases` signs for, or, in a repository from before there were
 //! indexes, listed by that role itself.
 //!
-//! Nothing is fetched here: whoever looks gives the files that are at hand, and is told which one is needed next.
+//! Nothing is fetched here: the caller gives the files that are at hand, and learns which one is needed next.
 
 use super::checks::{CACHE, INDEX, NO_TARGET, TARGET};
 use super::repository::{AuthenticTarget, Repository};

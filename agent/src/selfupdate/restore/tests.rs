@@ -168,7 +168,7 @@ fn a_witness_of_a_newer_format_gives_way_to_the_one_from_before() {
         fixture.place().remember(&fixture.armed, false).unwrap();
         let it = fixture.remembered();
         assert_eq!((it.phase, it.floor), (Phase::Restored, Some("v1.0.0".parse().unwrap())));
-        assert_eq!(std::fs::read(fixture.place().at("witness.refused")).unwrap(), foreign, "kept for whoever wants to know");
+        assert_eq!(std::fs::read(fixture.place().at("witness.refused")).unwrap(), foreign, "kept as evidence");
     }
 }
 

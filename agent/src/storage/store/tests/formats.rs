@@ -238,7 +238,7 @@ fn a_newer_agents_state_keeps_floors_blocks_and_reports() {
     }
 }
 
-/// Without its floor or blocks a record is damage, whoever wrote it: the witness remembers those.
+/// Without its floor or blocks a record is damage, whichever agent wrote it: the witness remembers those.
 #[test]
 fn a_record_whose_floor_cannot_be_read_is_rebuilt_and_not_left_without() {
     for member in ["floor", "condemned", "committed"] {
